@@ -1,0 +1,3 @@
+//! Placeholder until its content lands.
+
+pub mod preview;

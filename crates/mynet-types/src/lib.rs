@@ -1,0 +1,46 @@
+//! The shared vocabulary: identifiers, states, signed records, certificates and messages.
+//!
+//! This crate holds data, its one encoding and its arithmetic; no IO, no clock, no runtime. Everything here is a promise
+//! on the wire or on disk: a changed encoding is a new version.
+//!
+//! Reading order: [`ids`] and [`codec`], [`content`], [`manifest`], then [`signing`], [`quorum`], [`roster`], [`vote`] and
+//! [`certificate`]; [`records`] and [`wire`] use all of them.
+
+pub mod certificate;
+pub mod codec;
+pub mod content;
+pub mod ids;
+pub mod manifest;
+pub mod quorum;
+pub mod records;
+pub mod roster;
+pub mod rpc;
+pub mod signing;
+pub mod time;
+pub mod vote;
+pub mod wire;
+
+pub use certificate::{CertificateFile, Checkpoint, GenesisFile};
+pub use codec::{BoundedString, BoundedVec, DecodeError};
+pub use content::{BlobRef, ContentState, ContentType, RelationshipKind, StatesMask};
+pub use ids::{
+    Blake3Root, CertificateHash, ContentHash, ContentId, GroupId, ManifestHash, NetworkId, NodeId, OwnerKey,
+    ParseIdError, ProposalId, RosterHash, SlotKey, TxId, VoteKey, WrapKey,
+};
+pub use manifest::{DecryptedClass, Details, Link, Manifest, Member, Protection, SealedPart, SignedManifest};
+pub use quorum::{Quorum, VALIDATORS_MAX};
+pub use records::{
+    AdmissionRecord, Decision, Invite, NodeRecord, Roles, SignedAdmission, SignedDecision, SignedInvite,
+    SignedNodeRecord, SignedReceipt, SignedTombstone, SignedWrap, StorageReceipt, Tombstone, WrapRecord,
+};
+pub use roster::{
+    Genesis, LinkError, Roster, RosterChain, RosterKey, RosterLink, SignedRosterKey, SignerSet, SignerSetError,
+    Validator, VerifiedChain,
+};
+pub use signing::{Domain, Signable, Signature, SignatureError, Signed, SignedBy};
+pub use time::{Mono, Now, Timestamp};
+pub use vote::{
+    AbstainReason, Abstention, Claim, Phase, Proposal, QuorumCertificate, RejectReason, SignedProposal, Verdict, Vote,
+    VoteStatement,
+};
+pub use wire::{ConsensusMessage, MembershipMessage, Message, ReplicationMessage};

@@ -1,0 +1,248 @@
+//! Proposals, votes and certificates of one epoch.
+//!
+//! A validator signs one fixed [`VoteStatement`]; all signatures of a certificate cover identical bytes. Timeouts are
+//! not votes: what is not known is an unsigned [`Abstention`].
+//!
+//! **Invariant:** a vote key accepts at most one value per (epoch, phase, slot), and never both accepts and rejects one
+//! value. Two signatures that break this are evidence in themselves.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    Domain, Genesis, GroupId, ManifestHash, NetworkId, NodeId, ProposalId, Roster, RosterHash, Signable, Signature,
+    SignatureError, Signed, SignedBy, SignerSet, SignerSetError, SlotKey, StatesMask, Timestamp, codec, signing,
+};
+
+/// What a certificate says about the content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+pub enum Claim {
+    /// Manifest, links, owner's signature and policy are in order.
+    Seen,
+    /// Seen, and at least W valid receipts of distinct admitted nodes were shown.
+    Durable,
+    /// The validator itself hashed the states named.
+    Verified,
+}
+
+/// A round of voting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+pub enum Phase {
+    /// The first round, and the only one of an attestation.
+    Vote,
+    /// The second round of a head: the quorum of the first was seen.
+    Ack,
+}
+
+/// Yes or no; there is no third signed word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+pub enum Verdict {
+    /// The claim holds.
+    Accept,
+    /// The value is objectively wrong: see [`RejectReason`].
+    Reject,
+}
+
+/// Objective reasons to reject: every honest validator with the same bytes finds the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum RejectReason {
+    /// Complete bytes match the BLAKE3 root and the size, but not SHA-256.
+    HashMismatch,
+    /// The manifest breaks a rule of its form.
+    ManifestInvalid,
+    /// The links do not make one group.
+    LinksInvalid,
+    /// The owner's signature does not verify.
+    OwnerSignatureInvalid,
+    /// The network's policy forbids the content.
+    PolicyDenied,
+}
+
+/// Why a validator does not vote now. Never signed, never kept, may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum AbstainReason {
+    /// The bytes or receipts it would need are not there.
+    Unavailable,
+    /// Too much to do; ask again later.
+    Busy,
+    /// The proposal names another roster than the newest known here.
+    OtherRoster,
+    /// It may not vote in this epoch: its vote store was lost or restored.
+    NotVoting,
+    /// The proposal has expired.
+    Expired,
+    /// It voted for another value in this slot.
+    Locked,
+}
+
+/// Asks validators to certify one manifest.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Proposal {
+    /// The epoch whose validators are asked.
+    pub epoch: u64,
+    /// The roster of that epoch.
+    pub roster: RosterHash,
+    /// Who asks, and signs this.
+    pub proposer: NodeId,
+    /// The group.
+    pub group_id: GroupId,
+    /// Its version.
+    pub version: u64,
+    /// The value voted on.
+    pub manifest_hash: ManifestHash,
+    /// What to certify about it.
+    pub claim: Claim,
+    /// The states that the claim covers.
+    pub states: StatesMask,
+    /// No vote after this.
+    pub expires_at: Timestamp,
+    /// Makes repeated proposals different.
+    pub nonce: [u8; 16],
+}
+
+/// A proposal with its proposer's signature.
+pub type SignedProposal = Signed<Proposal>;
+
+impl Signable for Proposal {
+    const DOMAIN: Domain = Domain::Proposal;
+}
+
+impl SignedBy for Proposal {
+    fn signer(&self) -> &[u8; 32] {
+        &self.proposer.0
+    }
+}
+
+impl Proposal {
+    /// SHA-256 of the encoding.
+    #[must_use]
+    pub fn id(&self) -> ProposalId {
+        ProposalId(codec::digest(self))
+    }
+
+    /// The statement that a vote on this proposal signs.
+    #[must_use]
+    pub fn statement(&self, verdict: Verdict) -> VoteStatement {
+        VoteStatement {
+            epoch: self.epoch,
+            roster: self.roster,
+            phase: Phase::Vote,
+            slot: attest_slot(&self.manifest_hash),
+            value: self.manifest_hash,
+            verdict,
+            claim: self.claim,
+            states: self.states,
+        }
+    }
+}
+
+/// The slot of an attestation: the value itself, whoever proposes, so only yes and no of one value conflict.
+#[must_use]
+pub fn attest_slot(value: &ManifestHash) -> SlotKey {
+    let mut hasher = Sha256::new();
+    hasher.update(b"attest");
+    hasher.update(value.0);
+    SlotKey(hasher.finalize().into())
+}
+
+/// Exactly what a vote signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+pub struct VoteStatement {
+    /// The epoch.
+    pub epoch: u64,
+    /// Its roster.
+    pub roster: RosterHash,
+    /// The round.
+    pub phase: Phase,
+    /// What is locked.
+    pub slot: SlotKey,
+    /// The value.
+    pub value: ManifestHash,
+    /// Yes or no.
+    pub verdict: Verdict,
+    /// What is said about the value.
+    pub claim: Claim,
+    /// Of which states.
+    pub states: StatesMask,
+}
+
+/// One validator's vote.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Vote {
+    /// What is signed.
+    pub statement: VoteStatement,
+    /// The voter's seat in the roster of the statement.
+    pub seat: u16,
+    /// By the seat's vote key.
+    pub signature: Signature,
+    /// The proposal that asked; not signed, so votes for different proposals of one value add up.
+    pub proposal_id: ProposalId,
+    /// Why not, for rejections; not signed.
+    pub reason: Option<RejectReason>,
+}
+
+impl Vote {
+    /// Checks the signature against the seat in `roster`.
+    ///
+    /// # Errors
+    /// [`SignatureError::Key`] if the seat does not exist; otherwise as [`signing::verify_as`].
+    pub fn verify(&self, network: &NetworkId, roster: &Roster) -> Result<(), SignatureError> {
+        let validator = roster.validators.get(usize::from(self.seat)).ok_or(SignatureError::Key)?;
+        signing::verify_as(Domain::Vote, network, &self.statement, &validator.vote_key.0, &self.signature)
+    }
+}
+
+/// An unsigned answer instead of a vote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Abstention {
+    /// The proposal that asked.
+    pub proposal_id: ProposalId,
+    /// Why there is no vote now.
+    pub reason: AbstainReason,
+}
+
+/// A quorum of votes over one statement.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct QuorumCertificate {
+    /// What all of them signed.
+    pub statement: VoteStatement,
+    /// Who signed.
+    pub signers: SignerSet,
+}
+
+/// Why a certificate proves nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    /// It names another roster than the one of its epoch.
+    #[error("it names a roster that is not the one of its epoch")]
+    OtherRoster,
+    /// The roster is too small to certify in this network.
+    #[error("{validators} validators are too few to certify in this network")]
+    NotEnoughValidators {
+        /// Validators in the roster.
+        validators: usize,
+    },
+    /// The signatures do not stand for a quorum.
+    #[error(transparent)]
+    Signers(#[from] SignerSetError),
+}
+
+impl QuorumCertificate {
+    /// Checks that a quorum of `roster` signed the statement; the quorum is computed here, never taken from the input.
+    ///
+    /// # Errors
+    /// The first defect found.
+    pub fn verify(&self, genesis: &Genesis, roster: &Roster) -> Result<(), CertificateError> {
+        if self.statement.epoch != roster.epoch || self.statement.roster != roster.hash() {
+            return Err(CertificateError::OtherRoster);
+        }
+        let validators = roster.validators.len();
+        let quorum = genesis.quorum(validators).ok_or(CertificateError::NotEnoughValidators { validators })?;
+        let need = match self.statement.verdict {
+            Verdict::Accept => quorum.accept(),
+            Verdict::Reject => quorum.reject(),
+        };
+        self.signers.verify(&roster.validators, need, (Domain::Vote, &genesis.network_id()), &self.statement)?;
+        Ok(())
+    }
+}
