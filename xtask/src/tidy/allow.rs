@@ -190,4 +190,22 @@ mod tests {
     fn before_the_first_commit_there_is_nothing_to_grow_from() {
         assert_eq!(check_only_shrinks(&list("code-lines a.rs 700"), &[]), []);
     }
+
+    #[test]
+    fn history_holds_every_committed_version_newest_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        std::fs::create_dir(root.join("xtask")).unwrap();
+        git(root, &["init", "--quiet"]).unwrap();
+        assert_eq!(AllowList::read_history(root).unwrap(), []);
+
+        for text in ["code-lines a.rs 700\n", "code-lines a.rs 650\n"] {
+            std::fs::write(root.join(PATH), text).unwrap();
+            git(root, &["add", PATH]).unwrap();
+            let author = ["-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"];
+            git(root, &[&author[..], &["commit", "--quiet", "--message=x"]].concat()).unwrap();
+        }
+        let expected = [list("code-lines a.rs 650"), list("code-lines a.rs 700")];
+        assert_eq!(AllowList::read_history(root).unwrap(), expected);
+    }
 }

@@ -25,11 +25,7 @@ const FADE_OUT_SAMPLES: u64 = SAMPLE_RATE / 2;
 /// [`PreviewError::Unsupported`], [`PreviewError::TooShort`] and most of [`PreviewError::Corrupt`] come before anything
 /// is written. [`PreviewError::Corrupt`] (more than half of the part had to be silence), [`PreviewError::Read`],
 /// [`PreviewError::Write`] and [`PreviewError::Encode`] may leave an incomplete file in `out`, to be thrown away.
-pub fn make_audio_preview<R, W>(
-    input: &mut R,
-    out: &mut W,
-    limits: &PreviewLimits,
-) -> Result<PreviewInfo, PreviewError>
+pub fn make_audio_preview<R, W>(input: &mut R, out: &mut W, limits: &PreviewLimits) -> Result<PreviewInfo, PreviewError>
 where
     R: Read + Seek + Send + Sync,
     W: Write,
@@ -39,11 +35,7 @@ where
     let mut source = Source::open(input)?;
     source.seek(plan.start_frame)?;
 
-    let shape = StreamShape {
-        samples: plan.samples,
-        packet_bytes: plan.packet_bytes,
-        source_rate: original.rate,
-    };
+    let shape = StreamShape { samples: plan.samples, packet_bytes: plan.packet_bytes, source_rate: original.rate };
     let mut track = Track {
         writer: OggOpusWriter::new(CountingWriter::new(out), shape)?,
         resampler: Resampler::new(original.rate),

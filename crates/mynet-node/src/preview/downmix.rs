@@ -11,10 +11,8 @@ use super::Frame;
 /// -3 dB, the level of a channel that both ears hear.
 const MINUS_3_DB: f32 = std::f32::consts::FRAC_1_SQRT_2;
 
-const LEFT: Position =
-    Position::FRONT_LEFT.union(Position::FRONT_LEFT_CENTER).union(Position::FRONT_LEFT_WIDE);
-const RIGHT: Position =
-    Position::FRONT_RIGHT.union(Position::FRONT_RIGHT_CENTER).union(Position::FRONT_RIGHT_WIDE);
+const LEFT: Position = Position::FRONT_LEFT.union(Position::FRONT_LEFT_CENTER).union(Position::FRONT_LEFT_WIDE);
+const RIGHT: Position = Position::FRONT_RIGHT.union(Position::FRONT_RIGHT_CENTER).union(Position::FRONT_RIGHT_WIDE);
 const LEFT_SURROUND: Position = Position::REAR_LEFT
     .union(Position::SIDE_LEFT)
     .union(Position::TOP_FRONT_LEFT)

@@ -76,8 +76,7 @@ impl<W: Write> OggOpusWriter<W> {
     /// # Errors
     /// [`PreviewError::Encode`] when the encoder cannot be made, [`PreviewError::Write`] when `out` fails.
     pub(super) fn new(out: W, shape: StreamShape) -> Result<Self, PreviewError> {
-        let mut encoder =
-            OpusEncoder::new(SAMPLE_RATE as i32, CHANNELS, Application::Audio).map_err(encode_error)?;
+        let mut encoder = OpusEncoder::new(SAMPLE_RATE as i32, CHANNELS, Application::Audio).map_err(encode_error)?;
         encoder.bitrate_bps = (shape.packet_bytes as u64 * 8 * (SAMPLE_RATE / FRAME_SAMPLES)) as i32;
         encoder.use_cbr = true;
         encoder.complexity = 10;
@@ -123,15 +122,13 @@ impl<W: Write> OggOpusWriter<W> {
 
     fn write_packet(&mut self) -> Result<(), PreviewError> {
         let mut packet = vec![0; self.shape.packet_bytes];
-        let size =
-            self.encoder.encode(&self.pending, FRAME_SAMPLES as usize, &mut packet).map_err(encode_error)?;
+        let size = self.encoder.encode(&self.pending, FRAME_SAMPLES as usize, &mut packet).map_err(encode_error)?;
         packet.truncate(size);
         self.pending.clear();
         self.packets_written += 1;
 
         let last = self.packets_written == packets_for(self.shape.samples);
-        let granule =
-            if last { PRE_SKIP + self.shape.samples } else { self.packets_written * FRAME_SAMPLES };
+        let granule = if last { PRE_SKIP + self.shape.samples } else { self.packets_written * FRAME_SAMPLES };
         let end = if last {
             PacketWriteEndInfo::EndStream
         } else if self.packets_written % PACKETS_PER_PAGE == 0 {

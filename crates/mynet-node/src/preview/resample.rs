@@ -162,8 +162,7 @@ mod tests {
     use crate::preview::Frame;
     use crate::preview::tests::kit::{crossings_hz, level_at};
 
-    const RATES: [u32; 11] =
-        [8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 88_200, 96_000, 176_400, 192_000];
+    const RATES: [u32; 11] = [8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 88_200, 96_000, 176_400, 192_000];
 
     fn sine(rate: u32, hz: f64, frames: usize) -> Vec<Frame> {
         (0..frames).map(|n| [(0.5 * (TAU * hz * n as f64 / f64::from(rate)).sin()) as f32; 2]).collect()

@@ -178,7 +178,8 @@ fn sine(turns: f64) -> f64 {
     };
     let x = quarter * std::f64::consts::TAU;
     let square = x * x;
-    x * (1.0 - square / 6.0 * (1.0 - square / 20.0 * (1.0 - square / 42.0 * (1.0 - square / 72.0 * (1.0 - square / 110.0)))))
+    x * (1.0
+        - square / 6.0 * (1.0 - square / 20.0 * (1.0 - square / 42.0 * (1.0 - square / 72.0 * (1.0 - square / 110.0)))))
 }
 
 /// Keeps any sum of notes within full scale, without a corner.
@@ -217,8 +218,7 @@ mod tests {
         for seed in 0..4 {
             let mut wav = Vec::new();
             write_wav_song(&mut wav, 9, seed).unwrap();
-            let left: Vec<i32> =
-                wav[44..].chunks_exact(4).map(|f| i16::from_le_bytes([f[0], f[1]]).into()).collect();
+            let left: Vec<i32> = wav[44..].chunks_exact(4).map(|f| i16::from_le_bytes([f[0], f[1]]).into()).collect();
             let peak = left.iter().map(|s| s.abs()).max().unwrap();
             assert!((9_000..32_767).contains(&peak), "{seed}: {peak}");
             let jump = left.windows(2).map(|w| (w[1] - w[0]).abs()).max().unwrap();

@@ -1,0 +1,243 @@
+//! What goes into the consensus core and what comes out.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use mynet_types::{
+    BoundedVec, CertificateFile, Claim, ConsensusMessage, GroupId, ManifestHash, Mono, NodeId, ProposalId, Roster,
+    RosterLink, SignedAdmission, SignedManifest, SignedProposal, SignedRosterKey, VALIDATORS_MAX, Vote, VoteStatement,
+    wire::Receipts,
+};
+
+use crate::persist::PersistId;
+
+/// Timers and budgets.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How long a caller waits for an outcome; bounds the wait, never the collection. Default 30 s.
+    pub timeout: Duration,
+    /// First resend to silent validators; doubles up to 16 times this. Default 1 s.
+    pub resend: Duration,
+    /// How long a proposal may collect votes. Default 10 min; shorter loses late votes, longer keeps state longer.
+    pub lifetime: Duration,
+    /// How often the scheduled proposer looks for validators that wait for a seat. Default 1 s.
+    pub roster_interval: Duration,
+    /// How long the scheduled proposer of a roster may take before the next one may try. Default 5 s.
+    pub roster_timeout: Duration,
+    /// Rosters grow by themselves up to this many validators; beyond it, operators approve. Default 4.
+    pub automatic_validators: usize,
+    /// Proposals that one proposer may have in flight here; more are answered `Busy`. Default 256.
+    pub proposals_per_peer_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(30),
+            resend: Duration::from_secs(1),
+            lifetime: Duration::from_secs(600),
+            roster_interval: Duration::from_secs(1),
+            roster_timeout: Duration::from_secs(5),
+            automatic_validators: 4,
+            proposals_per_peer_max: 256,
+        }
+    }
+}
+
+/// An occurrence that the core must hear of.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// The node starts; timers are set, unfinished proposals are sent again byte for byte.
+    Start,
+    /// A peer said something. The connection proved who.
+    Message {
+        /// Who.
+        from: NodeId,
+        /// What.
+        message: ConsensusMessage,
+    },
+    /// A timer asked for has run out; stale ones are ignored.
+    Timer(Timer),
+    /// A batch is on disk.
+    Persisted(PersistId),
+    /// Certify this manifest; repeating it for an undecided or decided value is harmless.
+    Propose {
+        /// The value.
+        manifest: Box<SignedManifest>,
+        /// What makes it durable.
+        receipts: Receipts,
+        /// What to certify.
+        claim: Claim,
+    },
+    /// A node is admitted, by a record that was verified.
+    Admitted(Box<SignedAdmission>),
+    /// A peer can be reached.
+    PeerUp(NodeId),
+    /// A peer can no longer be reached.
+    PeerDown(NodeId),
+}
+
+/// What the core wants done, in this order.
+#[derive(Debug, Clone)]
+pub enum Output {
+    /// Tell a peer; may be lost.
+    Send {
+        /// Whom.
+        to: NodeId,
+        /// What.
+        message: ConsensusMessage,
+    },
+    /// Write all of these to the vote store, fsync, then hand in `Persisted(id)`.
+    Persist {
+        /// Names the batch.
+        id: PersistId,
+        /// All or nothing.
+        records: Vec<Record>,
+    },
+    /// Hand in `Timer(timer)` at `at` or a little later.
+    SetTimer {
+        /// The timer.
+        timer: Timer,
+        /// When.
+        at: Mono,
+    },
+    /// Something that others care about.
+    Event(Event),
+}
+
+/// Opaque to the driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timer {
+    /// Send a proposal again to validators that are silent.
+    Resend(ProposalId),
+    /// The caller's wait is over.
+    Timeout(ProposalId),
+    /// A proposal has expired.
+    Expire(ProposalId),
+    /// Look whether the roster should grow.
+    Roster,
+}
+
+/// What survives a restart; kept in the vote store, never in backups.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Record {
+    /// A vote of this node: one accept per (epoch, phase, slot), one verdict per value.
+    Vote(Vote),
+    /// The secret of this node's vote key for an epoch: offered, or in use.
+    Key {
+        /// The epoch.
+        epoch: u64,
+        /// Ed25519 secret.
+        secret: [u8; 32],
+    },
+    /// Vote keys up to and including this epoch are erased.
+    EraseKeys {
+        /// The last epoch erased.
+        through: u64,
+    },
+    /// The one roster that this node signed for an epoch.
+    RosterLock(RosterLock),
+    /// The chain grew.
+    Link(RosterLink),
+    /// A proposal of this node, before it is first sent.
+    Proposal(OpenProposal),
+    /// A proposal needs no more work after a restart.
+    Closed(ProposalId),
+}
+
+/// The one next roster that this node signed.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct RosterLock {
+    /// The roster.
+    pub roster: Roster,
+    /// The offers its keys came from.
+    pub keys: BoundedVec<SignedRosterKey, VALIDATORS_MAX>,
+}
+
+/// A proposal of this node that still collects votes.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct OpenProposal {
+    /// What is asked.
+    pub proposal: SignedProposal,
+    /// The value.
+    pub manifest: SignedManifest,
+    /// What makes it durable.
+    pub receipts: Receipts,
+}
+
+/// Something that others care about.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A proposal of this node came so far. Sent on every vote and at every change of outcome.
+    Progress {
+        /// The group.
+        group_id: GroupId,
+        /// The value.
+        manifest_hash: ManifestHash,
+        /// How far.
+        tally: Tally,
+    },
+    /// A certificate was made here or arrived and verified; it is to be stored beside the group.
+    Certified(Box<CertificateFile>),
+    /// The newest roster changed.
+    RosterChanged {
+        /// Its epoch.
+        epoch: u64,
+    },
+    /// This node cast a vote.
+    Voted(Box<VoteStatement>),
+    /// Two signatures of one seat that no honest validator makes.
+    Equivocation {
+        /// One.
+        first: Box<Vote>,
+        /// The other.
+        second: Box<Vote>,
+    },
+}
+
+/// How far a proposal came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// What can be said now.
+    pub outcome: Outcome,
+    /// Accept votes.
+    pub accepts: usize,
+    /// Reject votes.
+    pub rejects: usize,
+    /// Accept votes needed; 0 if no certificate is possible.
+    pub quorum: usize,
+    /// Validators asked.
+    pub validators: usize,
+}
+
+/// The four outcomes, and the wait for one. A timeout is never a rejection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Votes are being collected, and the caller still waits.
+    Pending,
+    /// A quorum accepted; absorbing.
+    Approved,
+    /// A reject quorum said no; absorbing.
+    Rejected,
+    /// Too few votes in the caller's time; may still become either.
+    Undecided,
+    /// The roster is too small to certify in this network; tried again when it grows.
+    NotEnoughValidators,
+}
+
+/// What a restarted core begins from.
+#[derive(Debug, Clone, Default)]
+pub struct Restored {
+    /// Links in order.
+    pub links: Vec<RosterLink>,
+    /// Vote key secrets by epoch.
+    pub keys: BTreeMap<u64, [u8; 32]>,
+    /// Votes of this node that still matter: of the newest epoch.
+    pub votes: Vec<Vote>,
+    /// The roster signed for the next epoch.
+    pub lock: Option<RosterLock>,
+    /// Proposals not closed.
+    pub proposals: Vec<OpenProposal>,
+    /// Whether the vote store is known to be complete. If not, this node abstains until it has a fresh key.
+    pub may_vote: bool,
+}

@@ -1,0 +1,2 @@
+//! Consensus by signed votes (placeholder until the core lands).
+pub mod io;

@@ -1,0 +1,128 @@
+//! What goes into the composed node and what comes out: the union of the cores, with one vocabulary for the driver.
+
+use mynet_types::{
+    GroupId, Message, Mono, NodeId, SignedAdmission, StatesMask, TxId,
+    wire::{Prepare, RefuseReason, Wraps},
+};
+
+use crate::{consensus, persist::PersistId, replication};
+
+/// An occurrence that the node must hear of.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// The node starts.
+    Start,
+    /// A peer said something. The connection proved who.
+    Message {
+        /// Who.
+        from: NodeId,
+        /// What.
+        message: Message,
+    },
+    /// A timer asked for has run out.
+    Timer(Timer),
+    /// A batch is on disk.
+    Persisted(PersistId),
+    /// Replicate and certify this group; see [`replication::io::Input::Publish`].
+    Publish(Box<replication::io::Publication>),
+    /// See [`replication::io::Input::Wraps`].
+    Wraps {
+        /// The group.
+        group_id: GroupId,
+        /// All of them.
+        wraps: Wraps,
+    },
+    /// See [`replication::io::Input::Staged`].
+    Staged {
+        /// The transaction.
+        tx: TxId,
+        /// The attempt.
+        attempt: u32,
+        /// The states staged, or why not.
+        result: Result<StatesMask, RefuseReason>,
+    },
+    /// See [`replication::io::Input::Progress`].
+    Progress {
+        /// The transaction.
+        tx: TxId,
+        /// The attempt.
+        attempt: u32,
+        /// Verified bytes so far.
+        bytes: u64,
+    },
+    /// A node is admitted, by a record that was verified.
+    Admitted(Box<SignedAdmission>),
+    /// A peer can be reached.
+    PeerUp(NodeId),
+    /// A peer can no longer be reached.
+    PeerDown(NodeId),
+}
+
+/// What the node wants done, in this order.
+#[derive(Debug, Clone)]
+pub enum Output {
+    /// Tell a peer; may be lost.
+    Send {
+        /// Whom.
+        to: NodeId,
+        /// What.
+        message: Message,
+    },
+    /// Write to the vote store, fsync, then hand in `Persisted(id)`.
+    PersistVotes {
+        /// Names the batch.
+        id: PersistId,
+        /// All or nothing.
+        records: Vec<consensus::io::Record>,
+    },
+    /// Write to the metadata store in one transaction, make it durable, then hand in `Persisted(id)`.
+    PersistGroups {
+        /// Names the batch.
+        id: PersistId,
+        /// All or nothing.
+        records: Vec<replication::io::Record>,
+    },
+    /// Hand in `Timer(timer)` at `at` or a little later.
+    SetTimer {
+        /// The timer.
+        timer: Timer,
+        /// When.
+        at: Mono,
+    },
+    /// See [`replication::io::Output::Stage`].
+    Stage {
+        /// The transaction.
+        tx: TxId,
+        /// The attempt to answer with.
+        attempt: u32,
+        /// What to hold and where to get it.
+        prepare: Box<Prepare>,
+        /// The states that this node may and shall hold.
+        states: StatesMask,
+    },
+    /// See [`replication::io::Output::CancelStage`].
+    CancelStage {
+        /// The transaction.
+        tx: TxId,
+    },
+    /// Something that others care about.
+    Event(Event),
+}
+
+/// A timer of one of the cores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timer {
+    /// Of consensus.
+    Consensus(consensus::io::Timer),
+    /// Of replication.
+    Replication(replication::io::Timer),
+}
+
+/// An event of one of the cores.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Of consensus.
+    Consensus(consensus::io::Event),
+    /// Of replication.
+    Replication(replication::io::Event),
+}

@@ -1,0 +1,2 @@
+//! The composition of the cores (placeholder until it lands).
+pub mod io;

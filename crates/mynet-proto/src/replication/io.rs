@@ -1,0 +1,366 @@
+//! What goes into the replication core and what comes out.
+
+use std::time::Duration;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use mynet_types::{
+    GroupId, ManifestHash, Mono, NodeId, ReplicationMessage, SignedAdmission, SignedDecision, SignedManifest,
+    SignedReceipt, StatesMask, TxId,
+    wire::{Prepare, Receipts, RefuseReason, SealedBytes, Wraps},
+};
+
+use crate::persist::PersistId;
+
+/// Timers and bounds; section "Timers" of `docs/protocol/replication.md`.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// A prepare unanswered this long is sent again, up to three times. Default 5 s.
+    pub prepare_timeout: Duration,
+    /// Reservation of a participant that receives, without news from its coordinator. Default 120 s.
+    pub receiving_lease: Duration,
+    /// Reservation of a participant that is prepared. Default 10 min; in doubt it asks at half of it.
+    pub prepared_lease: Duration,
+    /// How often a receiving participant reports progress; each report renews its lease. Default 20 s.
+    pub progress_interval: Duration,
+    /// How often a participant in doubt asks after the first time. Default 15 s.
+    pub status_interval: Duration,
+    /// A transaction without a logged commit is given up after this plus the time its bytes need at 2 MiB/s. Default
+    /// 15 min.
+    pub deadline: Duration,
+    /// First pause before a holder that is missing is tried again; doubles up to [`Self::retry_max`]. Default 2 s.
+    pub retry: Duration,
+    /// Longest pause. Default 60 s.
+    pub retry_max: Duration,
+    /// How long an abort is remembered, so that a late message of its attempt changes nothing. Default 24 h.
+    pub tombstone: Duration,
+    /// How long a holder stands by its receipt. Default 365 days.
+    pub receipt_lifetime: Duration,
+    /// Transactions that one coordinator may have open here; more are answered `Busy`. Default 256.
+    pub transactions_per_peer_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            prepare_timeout: Duration::from_secs(5),
+            receiving_lease: Duration::from_secs(120),
+            prepared_lease: Duration::from_secs(600),
+            progress_interval: Duration::from_secs(20),
+            status_interval: Duration::from_secs(15),
+            deadline: Duration::from_secs(15 * 60),
+            retry: Duration::from_secs(2),
+            retry_max: Duration::from_secs(60),
+            tombstone: Duration::from_secs(24 * 3600),
+            receipt_lifetime: Duration::from_secs(365 * 24 * 3600),
+            transactions_per_peer_max: 256,
+        }
+    }
+}
+
+/// How many holders must have it before success is reported. W and R are in the manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Mode {
+    /// W receipts.
+    Quorum,
+    /// A receipt of every holder.
+    All,
+}
+
+/// A group of this node that is to be replicated.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Publication {
+    /// What.
+    pub manifest: SignedManifest,
+    /// Its sealed part; empty for public content.
+    pub sealed: SealedBytes,
+    /// Every wrap of it.
+    pub wraps: Wraps,
+    /// When success is reported.
+    pub mode: Mode,
+    /// Copies wanted; the manifest's R unless the operator asked for another number.
+    pub replicas: u8,
+}
+
+/// An occurrence that the core must hear of.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// The node starts: unfinished transactions go on.
+    Start,
+    /// A peer said something. The connection proved who.
+    Message {
+        /// Who.
+        from: NodeId,
+        /// What.
+        message: ReplicationMessage,
+    },
+    /// A timer asked for has run out; stale ones are ignored.
+    Timer(Timer),
+    /// A batch is on disk.
+    Persisted(PersistId),
+    /// Replicate this group. It is complete and visible on this node already, every stored state of it.
+    Publish(Box<Publication>),
+    /// New wraps of a group that this node coordinates.
+    Wraps {
+        /// The group.
+        group_id: GroupId,
+        /// All of them.
+        wraps: Wraps,
+    },
+    /// [`Output::Stage`] came to an end.
+    Staged {
+        /// The transaction.
+        tx: TxId,
+        /// The attempt.
+        attempt: u32,
+        /// The states now verified and fsynced in staging, or why not.
+        result: Result<StatesMask, RefuseReason>,
+    },
+    /// [`Output::Stage`] moved on.
+    Progress {
+        /// The transaction.
+        tx: TxId,
+        /// The attempt.
+        attempt: u32,
+        /// Verified bytes so far.
+        bytes: u64,
+    },
+    /// A node is admitted, by a record that was verified. Placement counts it from now on.
+    Admitted(Box<SignedAdmission>),
+    /// A peer can be reached.
+    PeerUp(NodeId),
+    /// A peer can no longer be reached.
+    PeerDown(NodeId),
+}
+
+/// What the core wants done, in this order.
+#[derive(Debug, Clone)]
+pub enum Output {
+    /// Tell a peer; may be lost.
+    Send {
+        /// Whom.
+        to: NodeId,
+        /// What.
+        message: ReplicationMessage,
+    },
+    /// Write all of these in one transaction, make it durable, then hand in `Persisted(id)`.
+    Persist {
+        /// Names the batch.
+        id: PersistId,
+        /// All or nothing.
+        records: Vec<Record>,
+    },
+    /// Hand in `Timer(timer)` at `at` or a little later.
+    SetTimer {
+        /// The timer.
+        timer: Timer,
+        /// When.
+        at: Mono,
+    },
+    /// Reserve space, pull what is missing from the sources, verify SHA-256 and BLAKE3 of every stored state, open the
+    /// own wrap and hash the plaintext if the decrypted state is wanted, fsync, then hand in [`Input::Staged`]. Bytes
+    /// already here are not pulled again.
+    Stage {
+        /// The transaction; staging belongs to it.
+        tx: TxId,
+        /// The attempt to answer with.
+        attempt: u32,
+        /// What to hold and where to get it.
+        prepare: Box<Prepare>,
+        /// The states that this node may and shall hold.
+        states: StatesMask,
+    },
+    /// Stop staging of this transaction, if it runs. Its bytes go with the abort record.
+    CancelStage {
+        /// The transaction.
+        tx: TxId,
+    },
+    /// Something that others care about.
+    Event(Event),
+}
+
+/// Opaque to the driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timer {
+    /// Coordinator: a target has not answered, or is due for another try.
+    Target {
+        /// The transaction.
+        tx: TxId,
+        /// Whom.
+        node: NodeId,
+        /// Ignored unless it is the newest for this target.
+        generation: u32,
+    },
+    /// Coordinator: the transaction takes too long.
+    Deadline(TxId),
+    /// Coordinator: a group that found too few targets, or was aborted, is due for another try.
+    Retry(GroupId),
+    /// Participant: the lease ends.
+    Lease {
+        /// The transaction.
+        tx: TxId,
+        /// Ignored unless it is the newest for this transaction.
+        generation: u32,
+    },
+    /// Participant: in doubt, ask.
+    Status(TxId),
+    /// Forget old tombstones.
+    Sweep,
+}
+
+/// What survives a restart.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Record {
+    /// T1: reserved for this transaction.
+    Intent(Intent),
+    /// T3: everything is verified and fsynced in staging.
+    Prepared {
+        /// The transaction.
+        tx: TxId,
+        /// The attempt.
+        attempt: u32,
+        /// What is staged.
+        states: StatesMask,
+    },
+    /// T4: rows become visible, staging becomes the group's, the reservation becomes use, the receipt is kept; one
+    /// transaction.
+    Commit {
+        /// The transaction.
+        tx: TxId,
+        /// The attempt.
+        attempt: u32,
+        /// The proof to give out.
+        receipt: SignedReceipt,
+    },
+    /// T5: staging goes, the reservation goes, the abort is remembered.
+    Abort {
+        /// The transaction.
+        tx: TxId,
+        /// The attempt.
+        attempt: u32,
+    },
+    /// T5 may be forgotten.
+    Forget(TxId),
+    /// C1: this node coordinates the group until [`Record::End`].
+    Begin(Box<Publication>),
+    /// C2: the decision, before anybody hears of it.
+    Decided(Decided),
+    /// Receipts known for a manifest; merged with those on disk, one per holder, the longest wins.
+    Receipts {
+        /// The group.
+        group_id: GroupId,
+        /// Its manifest.
+        manifest_hash: ManifestHash,
+        /// The receipts.
+        receipts: Receipts,
+    },
+    /// Wraps of a group, merged with those on disk.
+    Wraps {
+        /// The group.
+        group_id: GroupId,
+        /// The wraps.
+        wraps: Wraps,
+    },
+    /// C3: every holder has it; nothing is left to do.
+    End(GroupId),
+}
+
+/// T1: what a participant promised.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Intent {
+    /// Whose decision counts.
+    pub coordinator: NodeId,
+    /// What was asked.
+    pub prepare: Prepare,
+    /// The states that this node will hold.
+    pub states: StatesMask,
+}
+
+/// C2: a commit that can never be taken back.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Decided {
+    /// The group.
+    pub group_id: GroupId,
+    /// The transaction.
+    pub tx: TxId,
+    /// Signed decisions for the targets that were prepared, with the attempts they answer.
+    pub decisions: Vec<(NodeId, SignedDecision)>,
+}
+
+/// `replication_status` of the specification's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+pub enum ReplicationStatus {
+    /// No transaction yet.
+    Pending,
+    /// Fewer than W receipts.
+    Replicating,
+    /// At least W, fewer than R.
+    Degraded,
+    /// At least R.
+    Replicated,
+}
+
+/// Something that others care about.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A group that this node coordinates came so far.
+    Progress {
+        /// The group.
+        group_id: GroupId,
+        /// Its manifest.
+        manifest_hash: ManifestHash,
+        /// How far.
+        status: ReplicationStatus,
+        /// Who holds it.
+        receipts: Receipts,
+    },
+    /// W receipts are here and on disk (every holder's, in mode `all`): what the uploader waits for.
+    Durable {
+        /// What.
+        manifest: Box<SignedManifest>,
+        /// The proof.
+        receipts: Receipts,
+    },
+    /// Fewer nodes may hold it than W; tried again when a node is admitted.
+    NotEnoughTargets {
+        /// The group.
+        group_id: GroupId,
+        /// Nodes that may.
+        eligible: usize,
+        /// Nodes needed.
+        need: usize,
+    },
+    /// A target will not.
+    Refused {
+        /// The group.
+        group_id: GroupId,
+        /// The target.
+        node: NodeId,
+        /// Why.
+        reason: RefuseReason,
+    },
+    /// A group became visible on this node.
+    Committed {
+        /// The group.
+        group_id: GroupId,
+    },
+    /// A transaction was given up on this node and left nothing.
+    Aborted {
+        /// The transaction.
+        tx: TxId,
+    },
+}
+
+/// What a restarted core begins from.
+#[derive(Debug, Clone, Default)]
+pub struct Restored {
+    /// Grows with every start of this node; part of every transaction id.
+    pub boot: u64,
+    /// Participant: open intents, and the states staged if they were prepared.
+    pub intents: Vec<(Intent, Option<StatesMask>)>,
+    /// Participant: committed transactions still remembered, with their receipts.
+    pub committed: Vec<(TxId, u32, SignedReceipt)>,
+    /// Participant: aborted transactions still remembered.
+    pub aborted: Vec<(TxId, u32)>,
+    /// Coordinator: groups without [`Record::End`], their logged commit and the receipts known.
+    pub publications: Vec<(Publication, Option<Decided>, Receipts)>,
+}

@@ -1,0 +1,2 @@
+//! Group replication (placeholder until the core lands).
+pub mod io;
