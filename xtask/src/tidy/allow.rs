@@ -59,7 +59,7 @@ impl AllowList {
         if git(root, &["rev-parse", "--verify", "--quiet", "HEAD"]).is_err() {
             return Ok(Vec::new());
         }
-        let commits = git(root, &["log", "--diff-filter=d", "--format=%H", "HEAD", "--", PATH])?;
+        let commits = git(root, &["log", "--diff-filter=AM", "--format=%H", "HEAD", "--", PATH])?;
         commits.lines().map(|commit| Self::parse(&git(root, &["show", &format!("{commit}:{PATH}")])?)).collect()
     }
 
