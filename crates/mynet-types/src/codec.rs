@@ -29,6 +29,9 @@ pub enum DecodeError {
 }
 
 /// Encodes `value`.
+///
+/// # Panics
+/// If `value` holds an unbounded list of more than 2^32 items; no type of this crate does.
 #[must_use]
 pub fn encode<T: BorshSerialize + ?Sized>(value: &T) -> Vec<u8> {
     borsh::to_vec(value).expect("writing to a vector does not fail and every bounded length fits in u32")
@@ -125,7 +128,7 @@ impl<T: BorshSerialize, const MAX: usize> BorshSerialize for BoundedVec<T, MAX> 
 fn read_len<R: Read>(reader: &mut R, max: usize) -> io::Result<usize> {
     let len = u32::deserialize_reader(reader)? as usize;
     if len > max {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, TooMany { len, max }));
+        return Err(invalid(TooMany { len, max }));
     }
     Ok(len)
 }
@@ -140,6 +143,18 @@ impl<T: BorshDeserialize, const MAX: usize> BorshDeserialize for BoundedVec<T, M
         }
         Ok(Self(items))
     }
+}
+
+/// Reads a format number and refuses every other than `WANT`; for `#[borsh(deserialize_with)]` of versioned records, so
+/// that no record of another version is ever half understood.
+pub(crate) fn read_format<R: Read, const WANT: u16>(reader: &mut R) -> io::Result<u16> {
+    let format = u16::deserialize_reader(reader)?;
+    if format == WANT { Ok(format) } else { Err(invalid(format!("format {format}, only {WANT} is known"))) }
+}
+
+/// The error of bytes that are no value.
+pub(crate) fn invalid(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 /// UTF-8 text of at most `MAX` bytes.
@@ -195,7 +210,7 @@ impl<const MAX: usize> BorshDeserialize for BoundedString<MAX> {
         let len = read_len(reader, MAX)?;
         let mut bytes = vec![0; len];
         reader.read_exact(&mut bytes)?;
-        String::from_utf8(bytes).map(Self).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        String::from_utf8(bytes).map(Self).map_err(invalid)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{fmt, io, str::FromStr};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
-use crate::{Blake3Root, ContentHash};
+use crate::{Blake3Root, ContentHash, codec};
 
 /// One of the three linked states of a group.
 ///
@@ -68,7 +68,7 @@ impl FromStr for ContentState {
     }
 }
 
-/// A set of states, one bit each.
+/// A set of states, one bit each. Decoding refuses bits that stand for no state, so a set has one encoding.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, BorshSerialize)]
 pub struct StatesMask(u8);
 
@@ -139,7 +139,7 @@ impl FromIterator<ContentState> for StatesMask {
 impl BorshDeserialize for StatesMask {
     fn deserialize_reader<R: io::Read>(reader: &mut R) -> io::Result<Self> {
         let bits = u8::deserialize_reader(reader)?;
-        Self::from_bits(bits).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "unknown state bit"))
+        Self::from_bits(bits).ok_or_else(|| codec::invalid("unknown state bit"))
     }
 }
 

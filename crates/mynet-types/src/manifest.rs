@@ -20,7 +20,7 @@ pub const MANIFEST_FORMAT: u16 = 1;
 pub const MEMBERS_MAX: usize = 32;
 /// Links of one group at most: each member has one parent, and every pair may be linked in one more way.
 pub const LINKS_MAX: usize = 64;
-/// Encoded size of a signed manifest at most.
+/// Encoded size of a signed manifest at most; the bounds of its fields keep it far below.
 pub const MANIFEST_BYTES_MAX: usize = 64 * 1024;
 /// Encoded and encrypted size of a sealed part at most.
 pub const SEALED_BYTES_MAX: usize = 64 * 1024;
@@ -121,7 +121,8 @@ pub enum Protection {
 /// The public part of a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Manifest {
-    /// [`MANIFEST_FORMAT`].
+    /// [`MANIFEST_FORMAT`]; decoding refuses others.
+    #[borsh(deserialize_with = "codec::read_format::<_, MANIFEST_FORMAT>")]
     pub format: u16,
     /// The group; [`Manifest::derive_group_id`] of version 1.
     pub group_id: GroupId,

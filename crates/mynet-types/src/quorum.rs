@@ -68,7 +68,7 @@ impl Quorum {
 }
 
 /// `floor((n-1)/3)`.
-fn faulty_max(validators: usize) -> usize {
+pub(crate) fn faulty_max(validators: usize) -> usize {
     validators.saturating_sub(1) / 3
 }
 

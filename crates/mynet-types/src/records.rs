@@ -1,10 +1,12 @@
 //! Signed records that travel further than one connection: receipts, wraps, admissions, announcements, tombstones.
 
+use std::io;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::{
-    BoundedString, BoundedVec, Domain, GroupId, ManifestHash, NodeId, OwnerKey, Signable, Signed, SignedBy, StatesMask,
-    Timestamp, TxId, VerifiedChain, WrapKey, signing::SignatureError,
+    BoundedString, BoundedVec, Domain, GroupId, Manifest, ManifestHash, NodeId, OwnerKey, Signable, Signed, SignedBy,
+    StatesMask, Timestamp, TxId, VerifiedChain, WrapKey, codec, signing::SignatureError,
 };
 
 /// Declares under which domain and by whom a record is signed.
@@ -39,6 +41,17 @@ pub struct StorageReceipt {
     /// How long the holder stands by it.
     pub until: Timestamp,
 }
+impl StorageReceipt {
+    /// Whether this receipt counts as a copy of `manifest`, whose hash is `hash`: it names that hash, only states that
+    /// the group has, and at least all that any storage node may hold. A holder of a part is no holder.
+    #[must_use]
+    pub fn counts_for(&self, hash: &ManifestHash, manifest: &Manifest) -> bool {
+        self.manifest_hash == *hash
+            && manifest.states().covers(self.states)
+            && self.states.covers(manifest.allowed(false))
+            && !self.states.is_empty()
+    }
+}
 signed_record!(StorageReceipt, SignedReceipt, Receipt, holder, "A receipt with its holder's signature.");
 
 /// A content key wrapped to one reader (HPKE, RFC 9180).
@@ -61,8 +74,8 @@ pub struct WrapRecord {
 }
 signed_record!(WrapRecord, SignedWrap, Wrap, owner, "A wrap with the owner's signature.");
 
-/// What a node does in the network; a set, one bit each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, BorshSerialize, BorshDeserialize)]
+/// What a node does in the network; a set, one bit each. Decoding accepts what [`Roles::parse`] can produce, no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, BorshSerialize)]
 pub struct Roles(pub u8);
 
 impl Roles {
@@ -109,11 +122,27 @@ impl Roles {
                 .ok_or_else(|| ParseRolesError::Unknown(word.to_owned()))?;
             roles = roles.union(role);
         }
-        match roles {
+        roles.checked()
+    }
+
+    /// This set, if it makes sense: at least one role, and an edge alone.
+    fn checked(self) -> Result<Self, ParseRolesError> {
+        match self {
             Self(0) => Err(ParseRolesError::Empty),
-            _ if roles.contains(Self::EDGE) && roles != Self::EDGE => Err(ParseRolesError::EdgeBesideOthers),
-            _ => Ok(roles),
+            _ if self.contains(Self::EDGE) && self != Self::EDGE => Err(ParseRolesError::EdgeBesideOthers),
+            _ => Ok(self),
         }
+    }
+}
+
+impl BorshDeserialize for Roles {
+    fn deserialize_reader<R: io::Read>(reader: &mut R) -> io::Result<Self> {
+        let roles = Self(u8::deserialize_reader(reader)?);
+        let known = Self::NAMED.into_iter().fold(Self::default(), |all, (role, _)| all.union(role));
+        if !known.contains(roles) {
+            return Err(codec::invalid("unknown role bit"));
+        }
+        roles.checked().map_err(codec::invalid)
     }
 }
 
@@ -148,7 +177,7 @@ pub struct AdmissionRecord {
     pub zone: BoundedString<64>,
     /// Share of the data it takes, relative to others; at least 1.
     pub weight: u16,
-    /// From when.
+    /// When it was made, by the issuer's clock; told to people, never compared.
     pub admitted_at: Timestamp,
     /// Until when.
     pub expires_at: Timestamp,
@@ -179,12 +208,18 @@ pub enum AdmissionError {
     /// It has ended.
     #[error("it expired at {0}")]
     Expired(Timestamp),
+    /// A weight of zero: such a node could never be placed anything on.
+    #[error("its weight is zero, at least 1 is needed")]
+    Weight,
     /// Bad signature.
     #[error(transparent)]
     Signature(#[from] SignatureError),
 }
 
 /// Checks an admission record against a verified chain at wall-clock time `now`.
+///
+/// It ends at `expires_at`, that moment included. The issuer needs a seat in the epoch that the record names, not in the
+/// newest one: a record outlives the seat of its issuer until it expires or the node is banned.
 ///
 /// # Errors
 /// The first defect found.
@@ -196,6 +231,9 @@ pub fn verify_admission(record: &SignedAdmission, chain: &VerifiedChain, now: Ti
     }
     if record.body.expires_at <= now {
         return Err(AdmissionError::Expired(record.body.expires_at));
+    }
+    if record.body.weight == 0 {
+        return Err(AdmissionError::Weight);
     }
     Ok(record.verify(&chain.genesis().network_id())?)
 }

@@ -2,10 +2,14 @@
 //!
 //! A roster is the set of validators of one epoch. Each is linked to the one before it by hash and by the votes of the
 //! old set, so a verifier that knows only the genesis can walk to any epoch. Vote keys are fresh in every roster and the
-//! old ones erased, so a key stolen later cannot rewrite an earlier epoch.
+//! old ones erased, so a key stolen later cannot rewrite an earlier epoch. The chain enforces that no key of the roster
+//! directly before is used again; keys of older epochs are their bearers' business, because a vote names its epoch.
 //!
-//! **Invariant:** from three validators on, a link needs a quorum of the old and of the new set and changes at most
-//! `max(1, f)` seats; below three it needs everybody, adds exactly one node and removes none.
+//! A link proves that the vote keys of both sets agreed. That a seat's key was offered by the seat's node is checked by
+//! the old set before it signs (see [`RosterKey`]) and is not in the chain: node ids are as good as the old quorum.
+//!
+//! **Invariant:** from three validators on, a link needs a quorum of the old and of the new set, changes at most
+//! `max(1, f)` seats and leaves at least three; below three it needs everybody, adds exactly one node and removes none.
 //! Source: FastPay committees; Tor directory consensus for the pinned genesis.
 
 use std::collections::BTreeSet;
@@ -14,7 +18,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::{
     BoundedString, BoundedVec, Domain, NetworkId, NodeId, Quorum, RosterHash, Signable, Signature, Signed, SignedBy,
-    Timestamp, VALIDATORS_MAX, VoteKey, codec, signing,
+    Timestamp, VALIDATORS_MAX, VoteKey, codec, quorum::faulty_max, signing,
 };
 
 /// Version of the genesis encoding.
@@ -25,7 +29,8 @@ pub const LINKS_OF_CHAIN_MAX: usize = 1024;
 /// How a network begins. Its hash is the network's id, so nothing in it can change later.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Genesis {
-    /// [`GENESIS_FORMAT`].
+    /// [`GENESIS_FORMAT`]; decoding refuses others.
+    #[borsh(deserialize_with = "codec::read_format::<_, GENESIS_FORMAT>")]
     pub format: u16,
     /// The network's name, for people.
     pub name: BoundedString<64>,
@@ -180,6 +185,8 @@ impl SignerSet {
 
     /// Checks that at least `need` distinct seats of `validators` signed `body` under `domain`, and nobody else did.
     ///
+    /// Signatures beyond `need` are welcome and are all checked, so every one that is present is good.
+    ///
     /// # Errors
     /// The first defect found; see [`SignerSetError`].
     pub fn verify<T: BorshSerialize>(
@@ -241,6 +248,12 @@ pub enum LinkError {
         /// Seats that may change.
         max: usize,
     },
+    /// A roster below three does not grow by exactly one seat, or a larger one would fall below three.
+    #[error("epoch {epoch} does not grow a roster of fewer than three seats by exactly one, or shrinks one to fewer")]
+    BelowThree {
+        /// The epoch.
+        epoch: u64,
+    },
     /// A vote key of the old roster is used again.
     #[error("epoch {epoch} uses a vote key again")]
     KeyReused {
@@ -295,9 +308,13 @@ pub fn check_succession(old: &Roster, next: &Roster) -> Result<(), LinkError> {
     let (before, after): (BTreeSet<_>, BTreeSet<_>) = (old.nodes().collect(), next.nodes().collect());
     let (added, removed) = (after.difference(&before).count(), before.difference(&after).count());
     let n = old.validators.len();
-    let max = if n < 3 { 1 } else { ((n - 1) / 3).max(1) };
-    let allowed = if n < 3 { added == 1 && removed == 0 } else { added + removed <= max };
-    if allowed { Ok(()) } else { Err(LinkError::TooManyChanges { epoch, changes: added + removed, max }) }
+    let (changes, max) = (added + removed, if n < 3 { 1 } else { faulty_max(n).max(1) });
+    if changes > max {
+        return Err(LinkError::TooManyChanges { epoch, changes, max });
+    }
+    let grows = added == 1 && removed == 0;
+    let large = n >= 3 && next.validators.len() >= 3;
+    if grows || large { Ok(()) } else { Err(LinkError::BelowThree { epoch }) }
 }
 
 impl RosterLink {

@@ -147,6 +147,9 @@ pub trait SignedBy {
 
 impl<T: Signable + SignedBy> Signed<T> {
     /// Signs `body`; `key` must be the one that the body names, or [`Self::verify`] fails later.
+    ///
+    /// # Panics
+    /// With debug assertions, if `key` is another one: a programmer's error.
     #[must_use]
     pub fn new(network: &NetworkId, body: T, key: &SigningKey) -> Self {
         debug_assert_eq!(body.signer(), key.verifying_key().as_bytes(), "a record is signed by the key that it names");

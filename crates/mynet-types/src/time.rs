@@ -7,6 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// Wall-clock time in milliseconds since 1970-01-01 UTC; only in records that others read. Peers may differ by a minute.
+///
+/// Its serde form is RFC 3339 text: any offset is read, finer than milliseconds is rounded down, years before 1970 are
+/// refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, BorshSerialize, BorshDeserialize)]
 pub struct Timestamp(pub u64);
 
@@ -33,13 +36,12 @@ impl Timestamp {
     }
 }
 
-/// Prints RFC 3339 in UTC.
+/// Prints RFC 3339 in UTC; times that the calendar does not reach print as its last millisecond, so that the text is
+/// always a time.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.to_utc().and_then(|utc| utc.format(&Rfc3339).ok()) {
-            Some(text) => f.write_str(&text),
-            None => write!(f, "{}ms", self.0),
-        }
+        let text = self.to_utc().and_then(|utc| utc.format(&Rfc3339).ok());
+        f.write_str(text.as_deref().unwrap_or("9999-12-31T23:59:59.999Z"))
     }
 }
 
@@ -53,7 +55,7 @@ impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <String as Deserialize>::deserialize(deserializer)?;
         let utc = OffsetDateTime::parse(&text, &Rfc3339).map_err(serde::de::Error::custom)?;
-        let millis = utc.unix_timestamp_nanos() / 1_000_000;
+        let millis = utc.unix_timestamp_nanos().div_euclid(1_000_000);
         u64::try_from(millis).map(Self).map_err(serde::de::Error::custom)
     }
 }

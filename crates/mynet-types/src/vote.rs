@@ -10,8 +10,9 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Domain, Genesis, GroupId, ManifestHash, NetworkId, NodeId, ProposalId, Roster, RosterHash, Signable, Signature,
-    SignatureError, Signed, SignedBy, SignerSet, SignerSetError, SlotKey, StatesMask, Timestamp, codec, signing,
+    Domain, Genesis, GroupId, ManifestHash, NetworkId, NodeId, ProposalId, Quorum, Roster, RosterHash, Signable,
+    Signature, SignatureError, Signed, SignedBy, SignerSet, SignerSetError, SlotKey, StatesMask, Timestamp, codec,
+    signing,
 };
 
 /// What a certificate says about the content.
@@ -41,6 +42,17 @@ pub enum Verdict {
     Accept,
     /// The value is objectively wrong: see [`RejectReason`].
     Reject,
+}
+
+impl Verdict {
+    /// Votes that make a certificate with this verdict.
+    #[must_use]
+    pub fn votes_needed(self, quorum: Quorum) -> usize {
+        match self {
+            Self::Accept => quorum.accept(),
+            Self::Reject => quorum.reject(),
+        }
+    }
 }
 
 /// Objective reasons to reject: every honest validator with the same bytes finds the same.
@@ -228,21 +240,19 @@ pub enum CertificateError {
 }
 
 impl QuorumCertificate {
-    /// Checks that a quorum of `roster` signed the statement; the quorum is computed here, never taken from the input.
+    /// Checks that a quorum of `roster` signed the statement, and says how many votes that took; the quorum is computed
+    /// here, never taken from the input.
     ///
     /// # Errors
     /// The first defect found.
-    pub fn verify(&self, genesis: &Genesis, roster: &Roster) -> Result<(), CertificateError> {
+    pub fn verify(&self, genesis: &Genesis, roster: &Roster) -> Result<usize, CertificateError> {
         if self.statement.epoch != roster.epoch || self.statement.roster != roster.hash() {
             return Err(CertificateError::OtherRoster);
         }
         let validators = roster.validators.len();
         let quorum = genesis.quorum(validators).ok_or(CertificateError::NotEnoughValidators { validators })?;
-        let need = match self.statement.verdict {
-            Verdict::Accept => quorum.accept(),
-            Verdict::Reject => quorum.reject(),
-        };
+        let need = self.statement.verdict.votes_needed(quorum);
         self.signers.verify(&roster.validators, need, (Domain::Vote, &genesis.network_id()), &self.statement)?;
-        Ok(())
+        Ok(need)
     }
 }

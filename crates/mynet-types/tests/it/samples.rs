@@ -1,0 +1,118 @@
+//! One fixed instance of every record that is signed or hashed; the test vectors are made of these.
+
+use mynet_types::{
+    AdmissionRecord, BlobRef, BoundedVec, CertificateFile, Claim, Decision, GenesisFile, Invite, NodeRecord, OwnerKey,
+    Proposal, ProposalId, RejectReason, Roles, RosterKey, SealedPart, Tombstone, TxId, Verdict, Vote, WrapKey,
+    WrapRecord, signing::Domain,
+};
+
+use crate::network::{NOON, Network, details, manifest, node, owner_key, public};
+
+pub(crate) fn wrap() -> WrapRecord {
+    WrapRecord {
+        group_id: manifest().group_id,
+        version: 1,
+        recipient: node(1),
+        recipient_key: WrapKey([21; 32]),
+        enc: [22; 32],
+        ciphertext: [23; 48],
+        owner: OwnerKey(public(&owner_key())),
+    }
+}
+
+pub(crate) fn tombstone() -> Tombstone {
+    Tombstone { group_id: manifest().group_id, owner: OwnerKey(public(&owner_key())), deleted_at: NOON }
+}
+
+pub(crate) fn proposal(network: &Network) -> Proposal {
+    let newest = network.chain.newest();
+    Proposal {
+        epoch: newest.epoch,
+        roster: newest.hash(),
+        proposer: node(0),
+        group_id: manifest().group_id,
+        version: 1,
+        manifest_hash: manifest().hash(),
+        claim: Claim::Durable,
+        states: manifest().allowed(false),
+        expires_at: NOON,
+        nonce: [24; 16],
+    }
+}
+
+pub(crate) fn vote(network: &Network) -> Vote {
+    let proposal = proposal(network);
+    let statement = proposal.statement(Verdict::Reject);
+    Vote {
+        statement,
+        seat: 1,
+        signature: network.sign_one(network.chain.newest(), 1, Domain::Vote, &statement),
+        proposal_id: ProposalId([25; 32]),
+        reason: Some(RejectReason::HashMismatch),
+    }
+}
+
+pub(crate) fn roster_key(network: &mut Network) -> RosterKey {
+    let newest = network.chain.newest();
+    let (epoch, prev) = (newest.epoch + 1, newest.hash());
+    RosterKey { epoch, prev, seat: network.seat(epoch, 1) }
+}
+
+pub(crate) fn decision() -> Decision {
+    Decision { tx: TxId([26; 32]), attempt: 2, manifest_hash: manifest().hash(), commit: true, coordinator: node(0) }
+}
+
+pub(crate) fn invite() -> Invite {
+    Invite {
+        id: [27; 16],
+        inviter: node(0),
+        roles: Roles::STORAGE.union(Roles::VALIDATOR),
+        trusted: true,
+        uses: 3,
+        expires_at: NOON,
+    }
+}
+
+pub(crate) fn admission() -> AdmissionRecord {
+    AdmissionRecord {
+        node: node(9),
+        wrap_key: WrapKey([28; 32]),
+        roles: Roles::EDGE,
+        trusted: false,
+        region: "eu".try_into().unwrap(),
+        zone: "rack-1".try_into().unwrap(),
+        weight: 258,
+        admitted_at: NOON,
+        expires_at: NOON,
+        epoch: 3,
+        issuer: node(0),
+        nonce: [29; 16],
+    }
+}
+
+pub(crate) fn node_record() -> NodeRecord {
+    NodeRecord {
+        node: node(9),
+        seq: 0x0102_0304_0506_0708,
+        addrs: BoundedVec::truncated(["192.0.2.1:4520", "[2001:db8::1]:4520"].map(|addr| addr.try_into().unwrap())),
+        program: "0.1.0".try_into().unwrap(),
+        groups: 4,
+        bytes: 5,
+        capacity: 6,
+        valid_until: NOON,
+    }
+}
+
+pub(crate) fn sealed_part() -> SealedPart {
+    SealedPart { details: details(), plain: BlobRef::of(b"plain bytes"), commitment_salt: [30; 32] }
+}
+
+/// The genesis file, pinned at epoch 3.
+pub(crate) fn genesis_file() -> GenesisFile {
+    GenesisFile::of(&Network::of(4).chain)
+}
+
+/// A certificate of epoch 3 by three of four validators.
+pub(crate) fn certificate_file() -> CertificateFile {
+    Network::of(4).certificate(3)
+}
