@@ -46,6 +46,7 @@ impl Default for Config {
 
 /// An occurrence that the core must hear of.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "taken apart at once, never kept in lists; boxes would cost more")]
 pub enum Input {
     /// The node starts; timers are set, unfinished proposals are sent again byte for byte.
     Start,
@@ -87,7 +88,8 @@ pub enum Output {
         /// What.
         message: ConsensusMessage,
     },
-    /// Write all of these to the vote store, fsync, then hand in `Persisted(id)`.
+    /// Write all of these to the vote store, fsync, then hand in `Persisted(id)`. Batches become durable in the order in
+    /// which they go out: a later one is never on disk without an earlier one.
     Persist {
         /// Names the batch.
         id: PersistId,
@@ -120,6 +122,7 @@ pub enum Timer {
 
 /// What survives a restart; kept in the vote store, never in backups.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[expect(clippy::large_enum_variant, reason = "taken apart at once, never kept in lists; boxes would cost more")]
 pub enum Record {
     /// A vote of this node: one accept per (epoch, phase, slot), one verdict per value.
     Vote(Vote),

@@ -1,2 +1,371 @@
-//! Consensus by signed votes (placeholder until the core lands).
+//! Consensus by signed votes: the counterpart of the specification's `ConsensusEngine`.
+//!
+//! Byzantine consistent broadcast with quorum certificates: a proposer asks every validator of the newest roster about
+//! one manifest, each answers with at most one signature over one fixed statement, and a quorum of those is a certificate
+//! that anybody can check offline. No leader, no chain of values, no total order. Messages, steps and failures are in
+//! `docs/protocol/consensus.md`.
+//!
+//! | part | decides |
+//! |---|---|
+//! | `proposer` | what this node wants certified, and when it is |
+//! | `validator` | what this node votes for |
+//! | `tally` | what votes amount to, and which contradict |
+//! | `certified` | which values are decided |
+//! | `growth` | who gets the next seat |
+//! | `chain_sync` | that all know the newest roster |
+//!
+//! Invariants, by the numbers of the protocol document:
+//! - **C1** No two certificates with opposite verdicts on one value, while at most f of n validators are bad; one link per
+//!   epoch.
+//! - **C2** This node never signs two statements that contradict each other, over restarts.
+//! - **C3** `Approved` means that a certificate exists that verifies from the genesis.
+//! - **C4** A timeout never becomes `Rejected`.
+//! - **C5** With at most f validators bad or away, and messages arriving again, every value is decided.
+//! - **C6** A certificate stays valid in later epochs, because the chain that it carries reaches back to its own.
+//! - **C7** Two contradicting votes that this node sees are reported, once per seat and slot.
+//!
+//! Durability: nothing that was signed, offered or proposed leaves before its record is durable. Batches must become
+//! durable in the order in which they are handed out.
+//!
+//! **Deliberately absent:** heads (one value per group and version, two rounds), close sets, which only heads need,
+//! recovery of a stuck roster by the offline keys, approval of seats by operators, gossip of evidence and its consequence
+//! for the next roster.
+//!
+//! Source: Cachin, Guerraoui and Rodrigues, "Introduction to Reliable and Secure Distributed Programming" (2011), Byzantine
+//! consistent broadcast; Baudet et al., "FastPay" (2020); Danezis et al., "Narwhal and Tusk" (2022) for certificates of
+//! availability. The specification overwrites a second vote of a peer and reads a timeout as "no"; here a second vote is
+//! evidence and a timeout is `Undecided`.
+
 pub mod io;
+
+mod certified;
+mod chain_sync;
+mod growth;
+mod proposer;
+mod shared;
+mod step;
+mod tally;
+mod validator;
+
+use std::collections::BTreeMap;
+
+use ed25519_dalek::SigningKey;
+use mynet_types::{
+    AbstainReason, CertificateFile, Claim, ConsensusMessage, Genesis, GroupId, LinkError, ManifestHash, NodeId, Now,
+    Roster, VerifiedChain,
+};
+
+use self::{
+    certified::Decided,
+    growth::Growth,
+    io::{Config, Event, Input, Outcome, Output, Record, Restored, RosterLock, Tally, Timer},
+    proposer::Proposer,
+    shared::{EpochKey, Shared},
+    step::{Step, Then},
+    validator::{Ask, Validator},
+};
+use crate::persist::PersistId;
+
+/// What was restored contradicts itself: the vote store is damaged, or belongs to another network.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// A link does not follow from the genesis and the links before it.
+    #[error("the stored roster chain is broken: {0}")]
+    Chain(#[from] LinkError),
+}
+
+/// A value of this node that is not decided yet, for people who watch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenValue {
+    /// The group.
+    pub group_id: GroupId,
+    /// The value.
+    pub manifest_hash: ManifestHash,
+    /// What is to be certified about it.
+    pub claim: Claim,
+    /// How far it came.
+    pub tally: Tally,
+    /// Validators that answered, but not with a vote, and why; the latest answer of each.
+    pub abstained: Vec<(NodeId, AbstainReason)>,
+}
+
+/// The consensus core of one node. See the module for what it guarantees.
+pub struct Consensus {
+    shared: Shared,
+    proposer: Proposer,
+    validator: Validator,
+    growth: Growth,
+    decided: Decided,
+    /// What waits for which batch.
+    unsynced: BTreeMap<PersistId, Vec<Then>>,
+    batches: u64,
+    /// Epochs through which restored vote keys are erased at the start, because the store may have lost votes.
+    distrusted: Option<u64>,
+}
+
+impl std::fmt::Debug for Consensus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let epoch = self.shared.roster().epoch;
+        f.debug_struct("Consensus").field("me", &self.shared.me).field("epoch", &epoch).finish_non_exhaustive()
+    }
+}
+
+impl Consensus {
+    /// A core for the node that holds `node_key`, going on from what was restored. `seed` feeds its own generator, which
+    /// makes nonces, vote keys and jitter: it must be secret, and fresh for every start.
+    ///
+    /// If `restored.may_vote` is false, restored votes, keys and lock are not used: the node abstains until a key that
+    /// it made after this start sits in the newest roster.
+    ///
+    /// # Errors
+    /// [`RestoreError::Chain`] if the links do not follow from `genesis`.
+    pub fn new(
+        config: Config,
+        node_key: SigningKey,
+        genesis: Genesis,
+        restored: Restored,
+        seed: [u8; 32],
+    ) -> Result<Self, RestoreError> {
+        let mut chain = VerifiedChain::new(genesis);
+        for link in restored.links {
+            chain.extend(link)?;
+        }
+        let newest = chain.newest();
+        let epoch = newest.epoch;
+        let follows = |lock: &RosterLock| lock.roster.epoch == epoch + 1 && lock.roster.prev == newest.hash();
+        let lock = restored.lock.filter(follows);
+        let mut shared = Shared::new(config, node_key, chain, seed);
+        let (mut votes, mut lock, mut distrusted) = (restored.votes, lock, None);
+        if restored.may_vote {
+            let live = restored.keys.into_iter().filter(|(of, _)| *of >= epoch);
+            let keys = live.map(|(of, secret)| (of, EpochKey { key: SigningKey::from_bytes(&secret), durable: true }));
+            shared.keys.extend(keys);
+        } else {
+            (votes, lock, distrusted) = (Vec::new(), None, restored.keys.into_keys().next_back());
+        }
+        let mut proposer = Proposer::default();
+        proposer.restore(restored.proposals);
+        Ok(Self {
+            shared,
+            proposer,
+            validator: Validator::new(votes, epoch),
+            growth: Growth::new(lock),
+            decided: Decided::default(),
+            unsynced: BTreeMap::new(),
+            batches: 0,
+            distrusted,
+        })
+    }
+
+    /// Takes one input and appends what it leads to. Peer input never panics and never fails: what is wrong is ignored,
+    /// and logged at debug level. At most one batch goes out per call, last.
+    pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
+        let me = self.shared.me;
+        let mut step = Step::new(now, me, out);
+        self.dispatch(&mut step, input);
+        while let Some(message) = step.next_local() {
+            self.on_message(&mut step, me, message);
+        }
+        if let Some((records, then)) = step.into_batch() {
+            self.batches += 1;
+            let id = PersistId(self.batches);
+            self.unsynced.insert(id, then);
+            out.push(Output::Persist { id, records });
+        }
+    }
+
+    /// The newest roster known here.
+    #[must_use]
+    pub fn roster(&self) -> &Roster {
+        self.shared.roster()
+    }
+
+    /// The roster chain known here. Its newest links may not be durable yet.
+    #[must_use]
+    pub fn chain(&self) -> &VerifiedChain {
+        &self.shared.chain
+    }
+
+    /// Whether this node has a seat in the newest roster and the key to vote there.
+    #[must_use]
+    pub fn may_vote(&self) -> bool {
+        self.shared.voting_key().is_some()
+    }
+
+    /// How far the strongest claim about `value` came that this node asked for, or that it has seen certified. Outcomes
+    /// are remembered for a bounded number of values; the certificates themselves are not kept here.
+    #[must_use]
+    pub fn tally(&self, value: &ManifestHash) -> Option<Tally> {
+        let open = [Claim::Verified, Claim::Durable, Claim::Seen];
+        let open = open.iter().find_map(|claim| self.proposer.tally_of(&self.shared, &(*value, *claim)));
+        open.or_else(|| self.decided.strongest(value))
+    }
+
+    /// The values of this node that are not decided yet, in the order of their hashes.
+    pub fn open_values(&self) -> impl Iterator<Item = OpenValue> {
+        self.proposer.open_cases().filter_map(|(key, manifest, abstained)| {
+            let tally = self.proposer.tally_of(&self.shared, key)?;
+            let group_id = manifest.body.group_id;
+            Some(OpenValue { group_id, manifest_hash: key.0, claim: key.1, tally, abstained })
+        })
+    }
+
+    fn dispatch(&mut self, step: &mut Step<'_>, input: Input) {
+        match input {
+            Input::Start => self.start(step),
+            Input::Message { from, message } => self.on_message(step, from, message),
+            Input::Timer(timer) => self.on_timer(step, timer),
+            Input::Persisted(id) => {
+                for then in self.unsynced.remove(&id).unwrap_or_default() {
+                    self.on_durable(step, then);
+                }
+            }
+            Input::Propose { manifest, receipts, claim } => {
+                let value = manifest.body.hash();
+                if let Some(tally) = self.decided.outcome(&value, claim) {
+                    let group_id = manifest.body.group_id;
+                    step.event(Event::Progress { group_id, manifest_hash: value, tally });
+                } else if manifest.verify(&self.shared.network).is_err() {
+                    tracing::warn!(manifest_hash = %value, "not proposed: its owner did not sign it");
+                } else {
+                    self.proposer.propose(&mut self.shared, step, (value, claim), (*manifest, &receipts));
+                }
+            }
+            Input::Admitted(admission) => self.shared.admit(*admission),
+            Input::PeerUp(node) => {
+                self.shared.up.insert(node);
+                step.tell(node, ConsensusMessage::RosterHead { epoch: self.shared.roster().epoch });
+                self.proposer.on_peer_up(&self.shared, step, &node);
+            }
+            Input::PeerDown(node) => {
+                self.shared.up.remove(&node);
+            }
+        }
+    }
+
+    fn start(&mut self, step: &mut Step<'_>) {
+        if let Some(through) = self.distrusted.take() {
+            step.persist(Record::EraseKeys { through });
+        }
+        step.timer(Timer::Roster, self.shared.config.roster_interval);
+        self.proposer.start(&mut self.shared, step);
+    }
+
+    fn on_timer(&mut self, step: &mut Step<'_>, timer: Timer) {
+        match timer {
+            Timer::Resend(id) => self.proposer.on_resend(&mut self.shared, step, id),
+            Timer::Timeout(id) => self.proposer.on_timeout(&self.shared, step, id),
+            Timer::Expire(id) => self.proposer.on_expire(&mut self.shared, step, id),
+            Timer::Roster => self.growth.on_tick(&mut self.shared, step),
+        }
+    }
+
+    fn on_durable(&mut self, step: &mut Step<'_>, then: Then) {
+        match then {
+            Then::Announce(id) => self.proposer.announce(&mut self.shared, step, id),
+            Then::Vote(key) => self.validator.on_durable(step, key),
+            Then::Offer(epoch) => self.growth.on_key_durable(&mut self.shared, step, epoch),
+            Then::Locked => self.growth.on_lock_durable(&self.shared, step),
+            Then::Grown { past, made_here } => {
+                step.event(Event::RosterChanged { epoch: self.shared.roster().epoch });
+                if made_here {
+                    for node in &self.shared.up {
+                        chain_sync::give_links(&self.shared, step, *node, past);
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_message(&mut self, step: &mut Step<'_>, from: NodeId, message: ConsensusMessage) {
+        let shared = &mut self.shared;
+        match message {
+            ConsensusMessage::Propose { proposal, manifest, receipts } => {
+                let ask = Ask { from, proposal: &proposal, manifest: &manifest, receipts: &receipts };
+                self.validator.on_propose(shared, step, ask);
+            }
+            ConsensusMessage::Vote(vote) => {
+                if let Some(file) = self.proposer.on_vote(shared, step, (from, vote)) {
+                    self.made_certificate(step, file);
+                }
+            }
+            ConsensusMessage::Abstain(abstention) => self.proposer.on_abstain(shared, from, abstention),
+            ConsensusMessage::Certified(file) => self.on_certified(step, *file),
+            ConsensusMessage::KeyRequest { epoch, prev } => {
+                self.growth.on_key_request(shared, step, (from, epoch, prev));
+            }
+            ConsensusMessage::KeyOffer(offer) => self.growth.on_key_offer(shared, step, (from, offer)),
+            ConsensusMessage::RosterPropose { roster, keys, admissions } => {
+                let body = RosterLock { roster: *roster, keys };
+                self.growth.on_roster_propose(shared, step, (from, body), &admissions);
+            }
+            ConsensusMessage::RosterVote { roster, epoch: _, old, new } => {
+                if let Some(link) = self.growth.on_roster_vote(shared, step, (from, roster), (old, new)) {
+                    self.take_links(step, [link], true);
+                }
+            }
+            ConsensusMessage::RosterLocked { roster, keys } => {
+                self.growth.on_roster_locked(shared, step, (from, RosterLock { roster: *roster, keys }));
+            }
+            ConsensusMessage::RosterHead { epoch } => chain_sync::sync_rosters(shared, step, from, epoch),
+            ConsensusMessage::RosterLinksAfter { epoch } => chain_sync::give_links(shared, step, from, epoch),
+            ConsensusMessage::RosterLinks(links) => self.on_links(step, from, &links),
+        }
+    }
+
+    /// Votes of this node's proposal suffice: the certificate goes to whom it concerns.
+    fn made_certificate(&mut self, step: &mut Step<'_>, file: CertificateFile) {
+        let tally = match certified::verify(&file, &self.shared.chain) {
+            Ok(tally) => tally,
+            Err(error) => {
+                tracing::error!(%error, "votes do not make a certificate: too many bad validators");
+                return;
+            }
+        };
+        for node in Proposer::audience(&self.shared, &file) {
+            step.tell(node, ConsensusMessage::Certified(Box::new(file.clone())));
+        }
+        self.decide(step, file, tally);
+    }
+
+    /// A certificate arrived: its newer links are learned, and if it says something new it is passed on as an event.
+    fn on_certified(&mut self, step: &mut Step<'_>, mut file: CertificateFile) {
+        let statement = &file.certificate.statement;
+        if self.decided.outcome(&statement.value, statement.claim).is_some() {
+            return;
+        }
+        let known = usize::try_from(self.shared.roster().epoch).unwrap_or(usize::MAX);
+        let newer: Vec<_> = file.chain.links.iter().skip(known).cloned().collect();
+        self.take_links(step, newer, false);
+        match certified::verify(&file, &self.shared.chain) {
+            Ok(tally) => {
+                // Its votes were checked against the chain of this node, so that is the chain to pass on.
+                file.chain = self.shared.chain.up_to(self.shared.roster().epoch);
+                self.decide(step, file, tally);
+            }
+            Err(error) => tracing::debug!(%error, "certificate ignored"),
+        }
+    }
+
+    /// A value is certified, here or elsewhere: every open case that this answers is over.
+    fn decide(&mut self, step: &mut Step<'_>, file: CertificateFile, tally: Tally) {
+        let statement = &file.certificate.statement;
+        let (value, claim) = (statement.value, statement.claim);
+        if !self.decided.note(value, claim, tally) {
+            return;
+        }
+        debug_assert!(matches!(tally.outcome, Outcome::Approved | Outcome::Rejected), "a certificate decides");
+        let group_id = file.manifest.body.group_id;
+        step.event(Event::Certified(Box::new(file)));
+        for asked in [Claim::Seen, Claim::Durable, Claim::Verified] {
+            let key = (value, asked);
+            if self.proposer.is_open(&key) && self.decided.outcome(&value, asked).is_some() {
+                step.event(Event::Progress { group_id, manifest_hash: value, tally });
+                self.proposer.close(step, &key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,18 +1,19 @@
 //! What goes into the composed node and what comes out: the union of the cores, with one vocabulary for the driver.
 
 use mynet_types::{
-    GroupId, Message, Mono, NodeId, SignedAdmission, StatesMask, TxId,
-    wire::{Prepare, RefuseReason, Wraps},
+    Claim, GroupId, Message, Mono, NodeId, SignedAdmission, SignedManifest, StatesMask, TxId,
+    wire::{Prepare, Receipts, RefuseReason, Wraps},
 };
 
 use crate::{consensus, persist::PersistId, replication};
 
 /// An occurrence that the node must hear of.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "taken apart at once, never kept in lists; boxes would cost more")]
 pub enum Input {
     /// The node starts.
     Start,
-    /// A peer said something. The connection proved who.
+    /// A peer said something. The connection proved who. [`Message::Membership`] is the driver's own and is ignored.
     Message {
         /// Who.
         from: NodeId,
@@ -49,6 +50,17 @@ pub enum Input {
         attempt: u32,
         /// Verified bytes so far.
         bytes: u64,
+    },
+    /// Certify a group that is durable: what the driver hands in at its start for every group of this node that has
+    /// its receipts and no certificate, because a crash may fall between the two cores; see
+    /// [`consensus::io::Input::Propose`].
+    Certify {
+        /// The value.
+        manifest: Box<SignedManifest>,
+        /// What makes it durable.
+        receipts: Receipts,
+        /// What to certify.
+        claim: Claim,
     },
     /// A node is admitted, by a record that was verified.
     Admitted(Box<SignedAdmission>),

@@ -84,7 +84,8 @@ pub struct Publication {
 /// An occurrence that the core must hear of.
 #[derive(Debug, Clone)]
 pub enum Input {
-    /// The node starts: unfinished transactions go on.
+    /// The node starts: unfinished transactions go on. Every admission known by then is handed in before it, so that nothing
+    /// is placed by a part of the network; messages before it are dropped.
     Start,
     /// A peer said something. The connection proved who.
     Message {
@@ -99,7 +100,8 @@ pub enum Input {
     Persisted(PersistId),
     /// Replicate this group. It is complete and visible on this node already, every stored state of it.
     Publish(Box<Publication>),
-    /// New wraps of a group that this node coordinates.
+    /// New wraps of a group that this node coordinates: kept, and told to its holders. The holders of a group that is
+    /// finished, and so not coordinated any more, are reached by [`Input::Publish`] with the new wraps.
     Wraps {
         /// The group.
         group_id: GroupId,
@@ -207,10 +209,11 @@ pub enum Timer {
     Sweep,
 }
 
-/// What survives a restart.
+/// What survives a restart. Batches reach the disk in the order in which they were asked for.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[expect(clippy::large_enum_variant, reason = "one record per batch, written and dropped: a box would buy nothing")]
 pub enum Record {
-    /// T1: reserved for this transaction.
+    /// T1: reserved for this transaction. One with a higher attempt replaces the earlier one and its T3; what is staged stays.
     Intent(Intent),
     /// T3: everything is verified and fsynced in staging.
     Prepared {
@@ -222,7 +225,7 @@ pub enum Record {
         states: StatesMask,
     },
     /// T4: rows become visible, staging becomes the group's, the reservation becomes use, the receipt is kept; one
-    /// transaction.
+    /// transaction. If the manifest is visible already, only the receipt is kept and staging goes.
     Commit {
         /// The transaction.
         tx: TxId,
@@ -238,13 +241,15 @@ pub enum Record {
         /// The attempt.
         attempt: u32,
     },
-    /// T5 may be forgotten.
+    /// T4's outcome or T5 may be forgotten: late messages about the transaction are not expected any more. What T4 made
+    /// visible stays.
     Forget(TxId),
-    /// C1: this node coordinates the group until [`Record::End`].
+    /// C1: this node coordinates the group until [`Record::End`]. Written again it replaces the publication and keeps C2.
     Begin(Box<Publication>),
     /// C2: the decision, before anybody hears of it.
     Decided(Decided),
-    /// Receipts known for a manifest; merged with those on disk, one per holder, the longest wins.
+    /// Receipts known for a manifest; merged with those on disk, one per holder, the longest wins. Their signatures were
+    /// checked; the store ignores those of a manifest that is neither held nor coordinated here.
     Receipts {
         /// The group.
         group_id: GroupId,
@@ -253,7 +258,8 @@ pub enum Record {
         /// The receipts.
         receipts: Receipts,
     },
-    /// Wraps of a group, merged with those on disk.
+    /// Wraps of a group, merged with those on disk. Their signatures were checked against the owner they name; the store
+    /// ignores those of a group that is not held here, and those whose owner is not the group's.
     Wraps {
         /// The group.
         group_id: GroupId,

@@ -1,0 +1,79 @@
+//! The roster chain kept in step: whoever is ahead gives links, whoever is behind asks for them.
+//!
+//! Heads are told when a peer comes up, with every tick to one peer at random, and to whoever speaks of another epoch; so
+//! a lost message delays nobody for long. Links prove themselves, therefore they are taken from anybody.
+
+use mynet_types::{BoundedVec, ConsensusMessage, NodeId, RosterLink};
+
+use super::{
+    Consensus,
+    io::Record,
+    shared::Shared,
+    step::{Step, Then},
+};
+
+/// Links in one message, as the wire bounds them.
+const LINKS_PER_MESSAGE: usize = 16;
+
+/// Brings two nodes that name different epochs together: whoever is behind gets the links.
+pub(super) fn sync_rosters(shared: &Shared, step: &mut Step<'_>, with: NodeId, their_epoch: u64) {
+    let epoch = shared.roster().epoch;
+    if their_epoch > epoch {
+        step.tell(with, ConsensusMessage::RosterLinksAfter { epoch });
+    } else if their_epoch < epoch {
+        step.tell(with, ConsensusMessage::RosterHead { epoch });
+    }
+}
+
+/// Gives the links after `epoch`, as many as fit into one message.
+pub(super) fn give_links(shared: &Shared, step: &mut Step<'_>, to: NodeId, epoch: u64) {
+    let links = shared.chain.after(epoch);
+    if !links.is_empty() {
+        let links = links.iter().take(LINKS_PER_MESSAGE).cloned();
+        step.tell(to, ConsensusMessage::RosterLinks(BoundedVec::truncated(links)));
+    }
+}
+
+impl Consensus {
+    /// Takes links that a peer gave, and asks for more where some are missing or more may come.
+    pub(super) fn on_links(&mut self, step: &mut Step<'_>, from: NodeId, links: &[RosterLink]) {
+        self.take_links(step, links.iter().cloned(), false);
+        let epoch = self.shared.roster().epoch;
+        let gap = links.first().is_some_and(|first| first.roster.epoch > epoch + 1);
+        let full = links.len() == LINKS_PER_MESSAGE && links.last().is_some_and(|last| last.roster.epoch == epoch);
+        if gap || full {
+            step.tell(from, ConsensusMessage::RosterLinksAfter { epoch });
+        }
+    }
+
+    /// Appends the links that follow. The old vote keys go with the same batch that makes the new epoch durable.
+    pub(super) fn take_links(
+        &mut self,
+        step: &mut Step<'_>,
+        links: impl IntoIterator<Item = RosterLink>,
+        made_here: bool,
+    ) {
+        let past = self.shared.roster().epoch;
+        for link in links {
+            let newest = self.shared.roster().epoch;
+            if link.roster.epoch <= newest {
+                continue;
+            }
+            if let Err(error) = self.shared.chain.extend(link.clone()) {
+                tracing::debug!(%error, "link ignored");
+                break;
+            }
+            step.persist(Record::Link(link));
+        }
+        let newest = self.shared.roster().epoch;
+        if newest == past {
+            return;
+        }
+        step.persist(Record::EraseKeys { through: newest - 1 });
+        step.then(Then::Grown { past, made_here });
+        self.shared.keys.retain(|epoch, _| *epoch >= newest);
+        self.validator.roster_changed();
+        self.growth.roster_changed(step.now.mono);
+        self.proposer.roster_changed(&mut self.shared, step);
+    }
+}

@@ -1,0 +1,436 @@
+//! Growth of the roster: how a newcomer gets a seat.
+//!
+//! ```text
+//!  proposer                         old seats                    newcomer
+//!     |-- KeyRequest ------------------->|--------------------------->|   (one proposer at a time: a promise)
+//!     |<------------------- KeyOffer ----|<----- KeyOffer ------------|   (key durable before it is offered)
+//!     |-- RosterPropose -------------------------------------------->|
+//!     |<------------------------------------------- RosterVote(new) --|   (consent first: nobody locks in vain)
+//!     |-- RosterPropose ---------------->|                            |
+//!     |<-------- RosterVote(old, new) ---|                            |   (lock durable before it is signed)
+//!     |   link complete, durable                                      |
+//!     |-- RosterLinks ------------------>|--------------------------->|
+//! ```
+//!
+//! 1. (C1) A seat signs one next roster per epoch, over restarts: the lock. So there is one link per epoch.
+//! 2. A node consents only to a seat with the key that it offered, and offers only what is on disk.
+//! 3. Every old seat stays and exactly one admitted validator joins, up to `Config::automatic_validators`.
+//! 4. Whoever is locked says so, and the proposer takes that roster up: a proposer that crashes does not stop growth.
+//! 5. An old seat that offered its key to one proposer answers no other for [`Config::roster_timeout`], except one with a
+//!    lower seat. A proposer needs the offers of all old seats, so two rosters can be locked for one epoch only if
+//!    messages are late by more than that.
+//!
+//! Who proposes: seat `(epoch + attempt) mod n`, and attempts go on every [`Config::roster_timeout`] while somebody waits.
+//! Attempts are counted by every node for itself; rule 5, not the schedule, keeps rivals apart.
+//!
+//! **Deliberately absent:** removing seats, renewing keys without growth, growth beyond the automatic size on the word of
+//! operators, and recovery by the offline keys when two rosters were locked after all.
+//!
+//! [`Config::roster_timeout`]: super::io::Config::roster_timeout
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ed25519_dalek::SigningKey;
+use mynet_types::{
+    BoundedVec, ConsensusMessage, Domain, Mono, NodeId, Roles, Roster, RosterHash, RosterKey, RosterLink, Signature,
+    Signed, SignedAdmission, SignedRosterKey, SignerSet, Timestamp, VALIDATORS_MAX, Validator, VoteKey, roster,
+    signing,
+};
+
+use super::{
+    chain_sync::sync_rosters,
+    io::{Record, RosterLock, Timer},
+    shared::{EpochKey, Shared},
+    step::{Step, Then},
+};
+
+mod check;
+
+/// The keys of a proposed roster, as the wire carries them.
+type Offers = BoundedVec<SignedRosterKey, VALIDATORS_MAX>;
+/// The seat and signature of one side of a roster vote.
+type SeatSignature = Option<(u16, Signature)>;
+
+/// An old seat answers one proposer at a time.
+struct Promise {
+    seat: usize,
+    until: Mono,
+}
+
+/// The next roster that this node signed as an old seat.
+struct Lock {
+    body: RosterLock,
+    durable: bool,
+    waiting: BTreeSet<NodeId>,
+}
+
+/// What the scheduled proposer is doing.
+struct Plan {
+    newcomer: NodeId,
+    offers: BTreeMap<NodeId, SignedRosterKey>,
+    ballot: Option<RosterBallot>,
+}
+
+/// A roster that is being voted on.
+struct RosterBallot {
+    body: RosterLock,
+    /// Taken over from a locked seat: the newcomer has consented once, and may be away now.
+    adopted: bool,
+    old: BTreeMap<usize, Signature>,
+    new: BTreeMap<usize, Signature>,
+}
+
+/// The part of the core that makes the roster grow.
+pub(super) struct Growth {
+    attempt: u64,
+    since: Mono,
+    promise: Option<Promise>,
+    lock: Option<Lock>,
+    offer_to: BTreeSet<NodeId>,
+    plan: Option<Plan>,
+}
+
+impl Growth {
+    /// Goes on with the lock that was restored.
+    pub(super) fn new(lock: Option<RosterLock>) -> Self {
+        let lock = lock.map(|body| Lock { body, durable: true, waiting: BTreeSet::new() });
+        Self { attempt: 0, since: Mono(0), promise: None, lock, offer_to: BTreeSet::new(), plan: None }
+    }
+
+    /// Another epoch began: everything here was about the one before.
+    pub(super) fn roster_changed(&mut self, now: Mono) {
+        *self = Self::new(None);
+        self.since = now;
+    }
+
+    /// Looks whether somebody waits for a seat, and does what the schedule says.
+    pub(super) fn on_tick(&mut self, shared: &mut Shared, step: &mut Step<'_>) {
+        step.timer(Timer::Roster, shared.config.roster_interval);
+        if let Some(peer) = shared.any_peer() {
+            step.tell(peer, ConsensusMessage::RosterHead { epoch: shared.roster().epoch });
+        }
+        let roster = shared.roster();
+        let seats = roster.validators.len();
+        let Some(seat) = roster.seat_of(&shared.me) else { return };
+        let waiting = candidates(shared, step.now.wall);
+        let room = seats < shared.config.automatic_validators.min(VALIDATORS_MAX);
+        if !room || (waiting.is_empty() && self.lock.is_none()) {
+            (self.attempt, self.since, self.plan) = (0, step.now.mono, None);
+            return;
+        }
+        if step.now.mono.since(self.since) >= shared.config.roster_timeout {
+            (self.attempt, self.since, self.plan) = (self.attempt + 1, step.now.mono, None);
+        }
+        let scheduled = (roster.epoch.wrapping_add(self.attempt)) % (seats as u64);
+        if scheduled != seat as u64 {
+            self.plan = None;
+            return;
+        }
+        if self.plan.is_none() {
+            // A newcomer that does not answer anybody gives way to the next one.
+            let turn = usize::try_from(self.attempt).unwrap_or(usize::MAX) / seats;
+            self.plan = self.begin(shared.roster(), &waiting, turn);
+        }
+        self.pursue(shared, step);
+    }
+
+    /// A plan for the roster this node is locked on, else for the newcomer whose turn it is.
+    fn begin(&self, newest: &Roster, waiting: &[NodeId], turn: usize) -> Option<Plan> {
+        if let Some(lock) = self.lock.as_ref().filter(|lock| lock.durable) {
+            let newcomer = check::newcomer(newest, &lock.body.roster)?;
+            return Some(Plan { newcomer, offers: BTreeMap::new(), ballot: Some(adopt(lock.body.clone())) });
+        }
+        let newcomer = *waiting.get(turn % waiting.len().max(1))?;
+        Some(Plan { newcomer, offers: BTreeMap::new(), ballot: None })
+    }
+
+    /// Asks whoever has not answered yet; repeated with every tick, because messages get lost.
+    fn pursue(&self, shared: &Shared, step: &mut Step<'_>) {
+        let Some(plan) = &self.plan else { return };
+        let newest = shared.roster();
+        let Some(ballot) = &plan.ballot else {
+            let message = ConsensusMessage::KeyRequest { epoch: newest.epoch + 1, prev: newest.hash() };
+            for node in newest.nodes().chain([plan.newcomer]).filter(|node| !plan.offers.contains_key(node)) {
+                step.tell(node, message.clone());
+            }
+            return;
+        };
+        let next = &ballot.body.roster;
+        let consented = |node: &NodeId| next.seat_of(node).is_some_and(|seat| ballot.new.contains_key(&seat));
+        let agreed = |node: &NodeId| newest.seat_of(node).is_none_or(|seat| ballot.old.contains_key(&seat));
+        let newcomer_first = !ballot.adopted && !consented(&plan.newcomer);
+        let message = ConsensusMessage::RosterPropose {
+            roster: Box::new(next.clone()),
+            keys: ballot.body.keys.clone(),
+            admissions: BoundedVec::truncated(shared.admitted.get(&plan.newcomer).cloned()),
+        };
+        for node in next.nodes() {
+            if (node == plan.newcomer || !newcomer_first) && !(consented(&node) && agreed(&node)) {
+                step.tell(node, message.clone());
+            }
+        }
+    }
+
+    /// Somebody wants a key of this node for the next roster.
+    pub(super) fn on_key_request(
+        &mut self,
+        shared: &mut Shared,
+        step: &mut Step<'_>,
+        (from, epoch, prev): (NodeId, u64, RosterHash),
+    ) {
+        let newest = shared.roster();
+        if newest.epoch.checked_add(1) != Some(epoch) {
+            return sync_rosters(shared, step, from, epoch.saturating_sub(1));
+        }
+        let Some(asker) = newest.seat_of(&from).filter(|_| prev == newest.hash()) else { return };
+        if newest.seat_of(&shared.me).is_some() {
+            if self.lock.is_some() {
+                return self.tell_lock(step, from);
+            }
+            let until = step.now.mono.after(shared.config.roster_timeout);
+            if !self.promise_to(asker, step.now.mono, until) {
+                return;
+            }
+        }
+        self.offer_to.insert(from);
+        if shared.keys.contains_key(&epoch) {
+            return self.offer(shared, step, epoch);
+        }
+        let key = SigningKey::from_bytes(&shared.random());
+        step.persist(Record::Key { epoch, secret: key.to_bytes() });
+        step.then(Then::Offer(epoch));
+        shared.keys.insert(epoch, EpochKey { key, durable: false });
+    }
+
+    /// Promises to answer only the proposer in `seat` for a while, unless another one was promised that before.
+    fn promise_to(&mut self, seat: usize, now: Mono, until: Mono) -> bool {
+        match &self.promise {
+            Some(held) if held.until > now && held.seat < seat => false,
+            Some(held) if held.until > now && held.seat == seat => true,
+            _ => {
+                self.promise = Some(Promise { seat, until });
+                true
+            }
+        }
+    }
+
+    /// The key of the next epoch is on disk.
+    pub(super) fn on_key_durable(&mut self, shared: &mut Shared, step: &mut Step<'_>, epoch: u64) {
+        if let Some(key) = shared.keys.get_mut(&epoch) {
+            key.durable = true;
+            self.offer(shared, step, epoch);
+        }
+    }
+
+    /// Offers the key of `epoch` to whoever waits for it, if it is durable.
+    fn offer(&mut self, shared: &Shared, step: &mut Step<'_>, epoch: u64) {
+        let Some(key) = shared.keys.get(&epoch).filter(|key| key.durable) else { return };
+        let seat = Validator { vote_key: VoteKey(key.key.verifying_key().to_bytes()), node: shared.me };
+        let body = RosterKey { epoch, prev: shared.roster().hash(), seat };
+        let offer = Signed::new(&shared.network, body, &shared.node_key);
+        for to in std::mem::take(&mut self.offer_to) {
+            step.tell(to, ConsensusMessage::KeyOffer(offer.clone()));
+        }
+    }
+
+    /// An offer came; when all are here, the roster is made.
+    pub(super) fn on_key_offer(
+        &mut self,
+        shared: &Shared,
+        step: &mut Step<'_>,
+        (from, offer): (NodeId, SignedRosterKey),
+    ) {
+        let Some(plan) = self.plan.as_mut().filter(|plan| plan.ballot.is_none()) else { return };
+        let newest = shared.roster();
+        let wanted = newest.seat_of(&from).is_some() || from == plan.newcomer;
+        if !wanted || offer.body.seat.node != from || !check::is_offer_for(shared, &offer, newest) {
+            return;
+        }
+        plan.offers.insert(from, offer);
+        if plan.offers.len() == newest.validators.len() + 1 {
+            let made_at = shared.admitted.get(&plan.newcomer).map(|admission| admission.body.admitted_at);
+            let body = next_roster(newest, &plan.offers, made_at.unwrap_or_default());
+            if let Err(error) = roster::check_succession(newest, &body.roster) {
+                tracing::warn!(%error, "offered keys do not make a roster");
+                self.plan = None;
+                return;
+            }
+            plan.ballot = Some(RosterBallot { adopted: false, ..adopt(body) });
+            self.pursue(shared, step);
+        }
+    }
+
+    /// A next roster is proposed: sign it, or say what this node is locked on.
+    pub(super) fn on_roster_propose(
+        &mut self,
+        shared: &Shared,
+        step: &mut Step<'_>,
+        (from, body): (NodeId, RosterLock),
+        admissions: &[SignedAdmission],
+    ) {
+        let newest = shared.roster();
+        if newest.epoch.checked_add(1) != Some(body.roster.epoch) {
+            return sync_rosters(shared, step, from, body.roster.epoch.saturating_sub(1));
+        }
+        let Some(asker) = newest.seat_of(&from) else { return };
+        if newest.seat_of(&shared.me).is_some()
+            && let Some(lock) = &mut self.lock
+        {
+            if lock.body.roster != body.roster {
+                return self.tell_lock(step, from);
+            }
+            lock.waiting.insert(from);
+            if lock.durable {
+                self.sign_locked(shared, step);
+            }
+            return;
+        }
+        if let Err(defect) = check::next_roster(shared, &body, admissions, step.now.wall) {
+            tracing::debug!(%from, %defect, "next roster ignored");
+            return;
+        }
+        if newest.seat_of(&shared.me).is_none() {
+            return vote(shared, step, from, &body.roster);
+        }
+        let rival = self.promise.as_ref().is_some_and(|held| held.until > step.now.mono && held.seat != asker);
+        if !rival {
+            step.persist(Record::RosterLock(body.clone()));
+            step.then(Then::Locked);
+            self.lock = Some(Lock { body, durable: false, waiting: BTreeSet::from([from]) });
+        }
+    }
+
+    /// The lock is on disk: the signatures leave.
+    pub(super) fn on_lock_durable(&mut self, shared: &Shared, step: &mut Step<'_>) {
+        if let Some(lock) = &mut self.lock {
+            lock.durable = true;
+            self.sign_locked(shared, step);
+        }
+    }
+
+    /// Sends the signatures on the locked roster to whoever waits for them.
+    fn sign_locked(&mut self, shared: &Shared, step: &mut Step<'_>) {
+        let Some(lock) = &mut self.lock else { return };
+        for to in std::mem::take(&mut lock.waiting) {
+            vote(shared, step, to, &lock.body.roster);
+        }
+    }
+
+    /// Says what this node is locked on, once that is durable.
+    fn tell_lock(&self, step: &mut Step<'_>, to: NodeId) {
+        if let Some(lock) = self.lock.as_ref().filter(|lock| lock.durable) {
+            let RosterLock { roster, keys } = lock.body.clone();
+            step.tell(to, ConsensusMessage::RosterLocked { roster: Box::new(roster), keys });
+        }
+    }
+
+    /// A seat is locked on another roster: this node's plan becomes that one, unless it is locked itself.
+    pub(super) fn on_roster_locked(
+        &mut self,
+        shared: &Shared,
+        step: &mut Step<'_>,
+        (from, body): (NodeId, RosterLock),
+    ) {
+        let newest = shared.roster();
+        let Some(plan) = &mut self.plan else { return };
+        if newest.seat_of(&from).is_none()
+            || plan.ballot.as_ref().is_some_and(|ballot| ballot.body.roster == body.roster)
+        {
+            return;
+        }
+        if self.lock.as_ref().is_some_and(|lock| lock.body.roster != body.roster) {
+            tracing::warn!(%from, epoch = body.roster.epoch, "two next rosters are locked, the roster cannot grow");
+            return;
+        }
+        if let Err(defect) = check::next_roster(shared, &body, &[], step.now.wall) {
+            tracing::debug!(%from, %defect, "locked roster ignored");
+            return;
+        }
+        if let Some(newcomer) = check::newcomer(newest, &body.roster) {
+            *plan = Plan { newcomer, offers: BTreeMap::new(), ballot: Some(adopt(body)) };
+            self.pursue(shared, step);
+        }
+    }
+
+    /// Signatures on the roster being voted on. Answers with the link that they complete.
+    pub(super) fn on_roster_vote(
+        &mut self,
+        shared: &Shared,
+        step: &mut Step<'_>,
+        (from, hash): (NodeId, RosterHash),
+        (old, new): (SeatSignature, SeatSignature),
+    ) -> Option<RosterLink> {
+        let ballot = self.plan.as_mut()?.ballot.as_mut().filter(|ballot| ballot.body.roster.hash() == hash)?;
+        let (newest, next) = (shared.roster(), &ballot.body.roster);
+        let consent_before = ballot.new.len();
+        let sides =
+            [(old, newest, Domain::Roster, &mut ballot.old), (new, next, Domain::RosterAccept, &mut ballot.new)];
+        for (signature, roster, domain, votes) in sides {
+            let Some((seat, signature)) = signature else { continue };
+            let seat = usize::from(seat);
+            let Some(validator) = roster.validators.get(seat).filter(|validator| validator.node == from) else {
+                continue;
+            };
+            if signing::verify_as(domain, &shared.network, next, &validator.vote_key.0, &signature).is_ok() {
+                votes.insert(seat, signature);
+            }
+        }
+        let (need_old, need_new) = roster::link_quorums(shared.chain.genesis(), newest, next);
+        if ballot.old.len() >= need_old && ballot.new.len() >= need_new {
+            let collect = |votes: &BTreeMap<usize, Signature>| SignerSet::collect(votes.clone());
+            return Some(RosterLink { roster: next.clone(), old: collect(&ballot.old), new: collect(&ballot.new) });
+        }
+        if consent_before == 0 && !ballot.new.is_empty() {
+            // The newcomer has consented; now the old seats are asked without waiting for the tick.
+            self.pursue(shared, step);
+        }
+        None
+    }
+}
+
+/// A ballot on a roster that somebody is locked on.
+fn adopt(body: RosterLock) -> RosterBallot {
+    RosterBallot { body, adopted: true, old: BTreeMap::new(), new: BTreeMap::new() }
+}
+
+/// Sends this node's signatures on `next`, as far as it may sign: as an old seat with the key of the newest epoch, as a
+/// new seat with the key that it offered.
+fn vote(shared: &Shared, step: &mut Step<'_>, to: NodeId, next: &Roster) {
+    let sign = |domain, key| signing::sign_as(domain, &shared.network, next, key);
+    let small = |seat: usize| u16::try_from(seat).ok();
+    let old = shared.voting_key().and_then(|(seat, key)| Some((small(seat)?, sign(Domain::Roster, key))));
+    let new =
+        check::offered_seat(shared, next).and_then(|(seat, key)| Some((small(seat)?, sign(Domain::RosterAccept, key))));
+    step.tell(to, ConsensusMessage::RosterVote { roster: next.hash(), epoch: next.epoch, old, new });
+}
+
+/// The roster of all who offered. Its time follows from what all proposers know, not from the clock of this one, so that
+/// two proposers with the same newcomer make the same bytes.
+fn next_roster(newest: &Roster, offers: &BTreeMap<NodeId, SignedRosterKey>, admitted_at: Timestamp) -> RosterLock {
+    let mut offers: Vec<SignedRosterKey> = offers.values().cloned().collect();
+    offers.sort_by_key(|offer| offer.body.seat);
+    let roster = Roster {
+        epoch: newest.epoch + 1,
+        prev: newest.hash(),
+        validators: BoundedVec::truncated(offers.iter().map(|offer| offer.body.seat)),
+        valid_from: newest.valid_from.max(admitted_at),
+        close_set_root: [0; 32],
+        close_count: 0,
+    };
+    RosterLock { roster, keys: Offers::truncated(offers) }
+}
+
+/// Validators that wait for a seat and can be reached, in the order of their admission.
+fn candidates(shared: &Shared, wall: Timestamp) -> Vec<NodeId> {
+    let roster = shared.roster();
+    let mut waiting: Vec<_> = shared
+        .admitted
+        .values()
+        .map(|admission| &admission.body)
+        .filter(|body| body.roles.contains(Roles::VALIDATOR) && body.expires_at > wall)
+        .filter(|body| roster.seat_of(&body.node).is_none() && shared.up.contains(&body.node))
+        .map(|body| (body.admitted_at, body.node))
+        .collect();
+    waiting.sort_unstable();
+    waiting.into_iter().map(|(_, node)| node).collect()
+}

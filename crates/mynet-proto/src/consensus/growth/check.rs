@@ -1,0 +1,89 @@
+//! Whether a proposed roster may be the next one, as each seat checks for itself.
+
+use ed25519_dalek::SigningKey;
+use mynet_types::{
+    LinkError, NodeId, Roles, Roster, SignedAdmission, SignedRosterKey, Timestamp, records, roster::check_succession,
+};
+
+use crate::consensus::{io::RosterLock, shared::Shared};
+
+/// Why a roster is not signed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Defect {
+    #[error(transparent)]
+    Succession(#[from] LinkError),
+    #[error("it carries certificates over, which is not done yet")]
+    CloseSet,
+    #[error("it is dated before the roster that it follows")]
+    Time,
+    #[error("it does not keep every seat and add exactly one")]
+    NotOneNewcomer,
+    #[error("it is larger than what grows by itself")]
+    TooLarge,
+    #[error("the key of {0} was not offered by that node")]
+    Key(NodeId),
+    #[error("newcomer {0} is not known to be admitted as a validator")]
+    NotAdmitted(NodeId),
+    #[error("the seat of this node does not have the key that it offered")]
+    NotOffered,
+}
+
+/// The one node that sits in `next` but not in `newest`.
+pub(super) fn newcomer(newest: &Roster, next: &Roster) -> Option<NodeId> {
+    let mut added = next.nodes().filter(|node| newest.seat_of(node).is_none());
+    let first = added.next()?;
+    added.next().is_none().then_some(first)
+}
+
+/// Whether `offer` is for the epoch after `newest`, and signed by its node.
+pub(super) fn is_offer_for(shared: &Shared, offer: &SignedRosterKey, newest: &Roster) -> bool {
+    newest.epoch.checked_add(1) == Some(offer.body.epoch)
+        && offer.body.prev == newest.hash()
+        && offer.verify(&shared.network).is_ok()
+}
+
+/// This node's seat in `next` with the key for it, if that is the key it offered.
+pub(super) fn offered_seat<'a>(shared: &'a Shared, next: &Roster) -> Option<(usize, &'a SigningKey)> {
+    let seat = next.seat_of(&shared.me)?;
+    let key = shared.keys.get(&next.epoch).filter(|key| key.durable)?;
+    let seated_with = next.validators.get(seat)?.vote_key;
+    (seated_with.0 == key.key.verifying_key().to_bytes()).then_some((seat, &key.key))
+}
+
+/// Checks everything about a next roster but whether this node is free to sign it.
+pub(super) fn next_roster(
+    shared: &Shared,
+    body: &RosterLock,
+    admissions: &[SignedAdmission],
+    wall: Timestamp,
+) -> Result<(), Defect> {
+    let (newest, next) = (shared.roster(), &body.roster);
+    check_succession(newest, next)?;
+    if next.close_set_root != [0; 32] || next.close_count != 0 {
+        return Err(Defect::CloseSet);
+    }
+    if next.valid_from < newest.valid_from {
+        return Err(Defect::Time);
+    }
+    let kept = newest.nodes().all(|node| next.seat_of(&node).is_some());
+    let newcomer = newcomer(newest, next).filter(|_| kept).ok_or(Defect::NotOneNewcomer)?;
+    if next.validators.len() > shared.config.automatic_validators {
+        return Err(Defect::TooLarge);
+    }
+    for validator in &next.validators {
+        let mut offers = body.keys.iter().filter(|offer| offer.body.seat == *validator);
+        if !offers.any(|offer| is_offer_for(shared, offer, newest)) {
+            return Err(Defect::Key(validator.node));
+        }
+    }
+    let may_sit = |admission: &SignedAdmission| {
+        admission.body.node == newcomer
+            && admission.body.roles.contains(Roles::VALIDATOR)
+            && records::verify_admission(admission, &shared.chain, wall).is_ok()
+    };
+    if !shared.admitted.get(&newcomer).into_iter().chain(admissions).any(may_sit) {
+        return Err(Defect::NotAdmitted(newcomer));
+    }
+    let seated = next.seat_of(&shared.me).is_some();
+    if seated && offered_seat(shared, next).is_none() { Err(Defect::NotOffered) } else { Ok(()) }
+}

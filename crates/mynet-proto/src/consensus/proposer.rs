@@ -1,0 +1,396 @@
+//! The proposer: asks the newest roster to certify a value, and collects.
+//!
+//! ```text
+//! Propose --> [roster too small] --> NotEnoughValidators --(roster grows)--+
+//!    |                                                                     v
+//!    +--> round: Persist(Proposal) --> Persisted --> Propose to every seat --> votes
+//!              ^                                       | resend 1, 2, 4, 8, 16, 16 .. s
+//!              |                                       v
+//!              +-- expired, or the epoch ended -- Pending --timeout--> Undecided
+//!                                                      \______________/
+//!                                                         |        |
+//!                                              accept quorum     reject quorum
+//!                                                         v        v
+//!                                                    Approved    Rejected        (absorbing)
+//! ```
+//!
+//! 1. A proposal is durable before it is first sent, and is sent byte for byte the same after a restart.
+//! 2. (C4) Only a reject quorum makes `Rejected`. The timeout ends the caller's wait, not the collection.
+//! 3. (C7) A vote that contradicts one of the same seat is reported, as long as the proposal lives, decided or not.
+//! 4. Votes count by their statement: what was cast for another node's proposal of the same value and claim counts too.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mynet_types::{
+    AbstainReason, Abstention, Claim, ConsensusMessage, ManifestHash, Mono, NodeId, Proposal, ProposalId,
+    QuorumCertificate, Signed, SignedManifest, SignedProposal, SlotKey, Verdict, Vote, VoteStatement,
+    certificate::CertificateFile, vote::attest_slot, wire::Receipts,
+};
+
+use super::{
+    io::{Event, OpenProposal, Outcome, Record, Tally, Timer},
+    shared::Shared,
+    step::{Step, Then},
+    tally::{Added, Book},
+};
+
+/// Resends double up to this many times the first interval. Larger makes a validator that returns wait longer, smaller
+/// costs messages to one that does not.
+const RESEND_DOUBLINGS: u32 = 4;
+
+/// What is asked for: one claim about one value.
+pub(super) type CaseKey = (ManifestHash, Claim);
+
+/// A value of this node that is not decided.
+pub(super) struct Case {
+    manifest: SignedManifest,
+    receipts: Receipts,
+    /// When the caller's wait is over, while it lasts.
+    waits_until: Option<Mono>,
+    /// `None` while the roster is too small.
+    round: Option<Round>,
+}
+
+/// One proposal of a case.
+struct Round {
+    proposal: SignedProposal,
+    announced: bool,
+    resends: u32,
+    /// Seats that said why they do not vote; news replaces the old.
+    abstained: BTreeMap<NodeId, AbstainReason>,
+}
+
+impl Round {
+    fn new(proposal: SignedProposal) -> Self {
+        Self { proposal, announced: false, resends: 0, abstained: BTreeMap::new() }
+    }
+
+    fn id(&self) -> ProposalId {
+        self.proposal.body.id()
+    }
+
+    fn accept(&self) -> VoteStatement {
+        self.proposal.body.statement(Verdict::Accept)
+    }
+}
+
+/// The values of this node on their way to a certificate.
+#[derive(Default)]
+pub(super) struct Proposer {
+    cases: BTreeMap<CaseKey, Case>,
+    /// Open proposals.
+    rounds: BTreeMap<ProposalId, CaseKey>,
+    /// Votes seen, by slot; kept until the last proposal for the slot expires.
+    books: BTreeMap<SlotKey, Book>,
+}
+
+impl Proposer {
+    /// Takes up proposals that were restored; nothing is sent before [`Self::start`].
+    pub(super) fn restore(&mut self, proposals: impl IntoIterator<Item = OpenProposal>) {
+        for OpenProposal { proposal, manifest, receipts } in proposals {
+            let key = (proposal.body.manifest_hash, proposal.body.claim);
+            let round = Round::new(proposal);
+            self.rounds.insert(round.id(), key);
+            self.cases.insert(key, Case { manifest, receipts, waits_until: None, round: Some(round) });
+        }
+    }
+
+    /// Sends restored proposals again, or new ones where the old ones have expired or their epoch has ended.
+    pub(super) fn start(&mut self, shared: &mut Shared, step: &mut Step<'_>) {
+        let keys: Vec<CaseKey> = self.cases.keys().copied().collect();
+        for key in keys {
+            let Some(case) = self.cases.get_mut(&key) else { continue };
+            case.waits_until = Some(step.now.mono.after(shared.config.timeout));
+            let epoch = shared.roster().epoch;
+            let alive =
+                |round: &Round| round.proposal.body.epoch == epoch && round.proposal.body.expires_at > step.now.wall;
+            match &case.round {
+                Some(round) if alive(round) => {
+                    let id = round.id();
+                    self.open(shared, step, key);
+                    self.announce(shared, step, id);
+                }
+                _ => self.begin_round(shared, step, key),
+            }
+            self.report(shared, step, &key);
+        }
+    }
+
+    /// Certify `manifest`. Repeating it brings receipts that are new and begins the caller's wait anew.
+    pub(super) fn propose(
+        &mut self,
+        shared: &mut Shared,
+        step: &mut Step<'_>,
+        key: CaseKey,
+        (manifest, receipts): (SignedManifest, &Receipts),
+    ) {
+        let known = self.cases.get(&key).map(|case| case.receipts.clone()).unwrap_or_default();
+        let counting = shared.counting_receipts(known.iter().chain(receipts), (&key.0, &manifest.body), step.now.wall);
+        let until = step.now.mono.after(shared.config.timeout);
+        let case = self.cases.entry(key).or_insert_with(|| Case {
+            manifest,
+            receipts: Receipts::new(),
+            waits_until: None,
+            round: None,
+        });
+        let news = case.receipts != counting;
+        case.receipts = counting;
+        case.waits_until = Some(until);
+        match &case.round {
+            None => self.begin_round(shared, step, key),
+            Some(round) => {
+                let id = round.id();
+                step.timer(Timer::Timeout(id), shared.config.timeout);
+                if news {
+                    self.write(step, &key);
+                }
+            }
+        }
+        self.report(shared, step, &key);
+    }
+
+    /// Makes a new proposal for a case under the newest roster, in place of an old one.
+    fn begin_round(&mut self, shared: &mut Shared, step: &mut Step<'_>, key: CaseKey) {
+        let nonce = shared.random();
+        let Some(case) = self.cases.get_mut(&key) else { return };
+        if let Some(old) = case.round.take() {
+            self.rounds.remove(&old.id());
+            step.persist(Record::Closed(old.id()));
+        }
+        if shared.quorum().is_none() {
+            return;
+        }
+        let (roster, manifest) = (shared.roster(), &case.manifest.body);
+        let body = Proposal {
+            epoch: roster.epoch,
+            roster: roster.hash(),
+            proposer: shared.me,
+            group_id: manifest.group_id,
+            version: manifest.version,
+            manifest_hash: key.0,
+            claim: key.1,
+            states: manifest.allowed(false),
+            expires_at: step.now.wall.after(shared.config.lifetime),
+            nonce,
+        };
+        let round = Round::new(Signed::new(&shared.network, body, &shared.node_key));
+        self.rounds.insert(round.id(), key);
+        case.round = Some(round);
+        self.open(shared, step, key);
+        self.write(step, &key);
+    }
+
+    /// Opens the book and sets the timers of a round.
+    fn open(&mut self, shared: &Shared, step: &mut Step<'_>, key: CaseKey) {
+        let Some(case) = self.cases.get_mut(&key) else { return };
+        let Some(round) = &case.round else { return };
+        let proposal = &round.proposal.body;
+        let life = proposal.expires_at.since(step.now.wall).min(shared.config.lifetime);
+        let until = step.now.mono.after(life);
+        let book = self.books.entry(attest_slot(&key.0)).or_insert_with(|| Book::new(proposal.epoch, until));
+        if book.epoch != proposal.epoch {
+            *book = Book::new(proposal.epoch, until);
+        }
+        book.until = book.until.max(until);
+        step.timer(Timer::Expire(round.id()), life);
+        if let Some(until) = case.waits_until {
+            step.timer(Timer::Timeout(round.id()), until.since(step.now.mono));
+        }
+    }
+
+    /// Writes a proposal; it is sent, again if need be, when it is durable.
+    fn write(&self, step: &mut Step<'_>, key: &CaseKey) {
+        let Some(case) = self.cases.get(key) else { return };
+        let Some(round) = &case.round else { return };
+        step.persist(Record::Proposal(OpenProposal {
+            proposal: round.proposal.clone(),
+            manifest: case.manifest.clone(),
+            receipts: case.receipts.clone(),
+        }));
+        step.then(Then::Announce(round.id()));
+    }
+
+    /// A proposal is durable: it is sent, and sent again until every seat has voted.
+    pub(super) fn announce(&mut self, shared: &mut Shared, step: &mut Step<'_>, id: ProposalId) {
+        let wait = shared.jittered(shared.config.resend);
+        let Some(key) = self.rounds.get(&id) else { return };
+        let Some(round) = self.cases.get_mut(key).and_then(|case| case.round.as_mut()) else { return };
+        if !std::mem::replace(&mut round.announced, true) {
+            step.timer(Timer::Resend(id), wait);
+        }
+        self.send(shared, step, &id, None);
+    }
+
+    /// Sends a proposal to the seats that have not voted, or to `only` one of them.
+    fn send(&self, shared: &Shared, step: &mut Step<'_>, id: &ProposalId, only: Option<&NodeId>) {
+        let Some(case) = self.rounds.get(id).and_then(|key| self.cases.get(key)) else { return };
+        let Some(round) = case.round.as_ref().filter(|round| round.announced) else { return };
+        let accept = round.accept();
+        let book = self.books.get(&accept.slot);
+        for (seat, node) in (0_u16..).zip(shared.roster().nodes()) {
+            let voted = book.is_some_and(|book| book.has_voted(seat, &accept));
+            if !voted && only.is_none_or(|only| *only == node) {
+                let (proposal, manifest) = (round.proposal.clone(), Box::new(case.manifest.clone()));
+                step.tell(node, ConsensusMessage::Propose { proposal, manifest, receipts: case.receipts.clone() });
+            }
+        }
+    }
+
+    /// A validator came back: it need not wait for the next resend.
+    pub(super) fn on_peer_up(&self, shared: &Shared, step: &mut Step<'_>, node: &NodeId) {
+        for id in self.rounds.keys() {
+            self.send(shared, step, id, Some(node));
+        }
+    }
+
+    /// Sends again to the silent, ever less often.
+    pub(super) fn on_resend(&mut self, shared: &mut Shared, step: &mut Step<'_>, id: ProposalId) {
+        let Some(key) = self.rounds.get(&id) else { return };
+        let Some(round) = self.cases.get_mut(key).and_then(|case| case.round.as_mut()) else { return };
+        round.resends = (round.resends + 1).min(RESEND_DOUBLINGS);
+        let wait = shared.config.resend * 2_u32.pow(round.resends);
+        step.timer(Timer::Resend(id), shared.jittered(wait));
+        self.send(shared, step, &id, None);
+    }
+
+    /// The caller's wait is over, unless it began anew meanwhile.
+    pub(super) fn on_timeout(&mut self, shared: &Shared, step: &mut Step<'_>, id: ProposalId) {
+        let Some(key) = self.rounds.get(&id).copied() else { return };
+        let Some(case) = self.cases.get_mut(&key) else { return };
+        if case.waits_until.is_some_and(|until| until <= step.now.mono) {
+            case.waits_until = None;
+            self.report(shared, step, &key);
+        }
+    }
+
+    /// A proposal has expired: if its value is undecided it is proposed again; votes nobody needs any more go.
+    pub(super) fn on_expire(&mut self, shared: &mut Shared, step: &mut Step<'_>, id: ProposalId) {
+        if let Some(key) = self.rounds.get(&id).copied() {
+            self.begin_round(shared, step, key);
+            self.report(shared, step, &key);
+        }
+        let now = step.now.mono;
+        self.books.retain(|_, book| book.until > now);
+    }
+
+    /// The roster changed: whatever is undecided is proposed to the new one.
+    pub(super) fn roster_changed(&mut self, shared: &mut Shared, step: &mut Step<'_>) {
+        let keys: Vec<CaseKey> = self.cases.keys().copied().collect();
+        for key in keys {
+            if let Some(case) = self.cases.get_mut(&key)
+                && case.round.is_none()
+            {
+                case.waits_until = Some(step.now.mono.after(shared.config.timeout));
+            }
+            self.begin_round(shared, step, key);
+            self.report(shared, step, &key);
+        }
+    }
+
+    /// A vote came. Answers with the certificate if it completes one.
+    pub(super) fn on_vote(
+        &mut self,
+        shared: &Shared,
+        step: &mut Step<'_>,
+        (from, vote): (NodeId, Vote),
+    ) -> Option<CertificateFile> {
+        let statement = vote.statement;
+        let book = self.books.get_mut(&statement.slot).filter(|book| book.epoch == statement.epoch)?;
+        let roster = shared.chain.roster(book.epoch)?;
+        let seat = roster.validators.get(usize::from(vote.seat))?;
+        if seat.node != from || statement.roster != roster.hash() || book.knows(&vote) {
+            return None;
+        }
+        if let Err(error) = vote.verify(&shared.network, roster) {
+            tracing::debug!(%from, %error, "vote ignored");
+            return None;
+        }
+        match book.add(vote.clone()) {
+            Added::Ignored => return None,
+            Added::Contradicts(first) => {
+                tracing::warn!(%from, "a validator contradicts itself");
+                step.event(Event::Equivocation { first, second: Box::new(vote) });
+                return None;
+            }
+            Added::Counted => {}
+        }
+        let key = (statement.value, statement.claim);
+        self.cases.get(&key)?;
+        self.report(shared, step, &key);
+        self.certify(shared, &key)
+    }
+
+    /// A validator says why it does not vote; that changes nothing but what is told to people.
+    pub(super) fn on_abstain(&mut self, shared: &Shared, from: NodeId, abstention: Abstention) {
+        let Some(key) = self.rounds.get(&abstention.proposal_id) else { return };
+        let Some(round) = self.cases.get_mut(key).and_then(|case| case.round.as_mut()) else { return };
+        if shared.roster().seat_of(&from).is_some() {
+            round.abstained.insert(from, abstention.reason);
+        }
+    }
+
+    /// The certificate of a case whose votes suffice.
+    fn certify(&self, shared: &Shared, key: &CaseKey) -> Option<CertificateFile> {
+        let case = self.cases.get(key)?;
+        let accept = case.round.as_ref()?.accept();
+        let verdict = match self.tally_of(shared, key)?.outcome {
+            Outcome::Approved => Verdict::Accept,
+            Outcome::Rejected => Verdict::Reject,
+            Outcome::Pending | Outcome::Undecided | Outcome::NotEnoughValidators => return None,
+        };
+        let statement = VoteStatement { verdict, ..accept };
+        let signers = self.books.get(&accept.slot)?.signers(&statement);
+        Some(CertificateFile {
+            manifest: case.manifest.clone(),
+            certificate: QuorumCertificate { statement, signers },
+            receipts: case.receipts.clone(),
+            chain: shared.chain.up_to(shared.roster().epoch),
+        })
+    }
+
+    /// Ends a case that is decided; its votes stay until the proposal expires.
+    pub(super) fn close(&mut self, step: &mut Step<'_>, key: &CaseKey) {
+        let Some(case) = self.cases.remove(key) else { return };
+        if let Some(round) = case.round {
+            self.rounds.remove(&round.id());
+            step.persist(Record::Closed(round.id()));
+        }
+    }
+
+    /// Whether `key` is open here.
+    pub(super) fn is_open(&self, key: &CaseKey) -> bool {
+        self.cases.contains_key(key)
+    }
+
+    /// Tells how far a case came.
+    fn report(&self, shared: &Shared, step: &mut Step<'_>, key: &CaseKey) {
+        let Some(case) = self.cases.get(key) else { return };
+        let Some(tally) = self.tally_of(shared, key) else { return };
+        let group_id = case.manifest.body.group_id;
+        step.event(Event::Progress { group_id, manifest_hash: key.0, tally });
+    }
+
+    /// How far an open case came.
+    pub(super) fn tally_of(&self, shared: &Shared, key: &CaseKey) -> Option<Tally> {
+        let case = self.cases.get(key)?;
+        let validators = shared.roster().validators.len();
+        let too_few = Tally { outcome: Outcome::NotEnoughValidators, accepts: 0, rejects: 0, quorum: 0, validators };
+        let (Some(round), Some(quorum)) = (&case.round, shared.quorum()) else { return Some(too_few) };
+        let accept = round.accept();
+        Some(self.books.get(&accept.slot)?.tally(&accept, quorum, case.waits_until.is_some()))
+    }
+
+    /// The open cases with the abstentions that came, in the order of their values.
+    pub(super) fn open_cases(&self) -> impl Iterator<Item = (&CaseKey, &SignedManifest, Vec<(NodeId, AbstainReason)>)> {
+        self.cases.iter().map(|(key, case)| {
+            let abstained = case.round.iter().flat_map(|round| &round.abstained).map(|(node, why)| (*node, *why));
+            (key, &case.manifest, abstained.collect())
+        })
+    }
+
+    /// Those who are told of a certificate: the holders it names and the newest roster, but not this node.
+    pub(super) fn audience(shared: &Shared, file: &CertificateFile) -> BTreeSet<NodeId> {
+        let holders = file.receipts.iter().map(|receipt| receipt.body.holder);
+        holders.chain(shared.roster().nodes()).filter(|node| *node != shared.me).collect()
+    }
+}

@@ -1,0 +1,90 @@
+//! One call of `handle`: the time, what goes out, and what must wait for the disk.
+//!
+//! All records of one call form one batch, which goes out last; whatever depends on it is a [`Then`] that runs when the
+//! batch is reported durable. Messages to this node itself take the same road as all others, without the network.
+
+use std::collections::VecDeque;
+
+use mynet_types::{Claim, ConsensusMessage, NodeId, Now, ProposalId, SlotKey, StatesMask};
+
+use super::io::{Event, Output, Record, Timer};
+
+/// Names one vote of this node.
+pub(super) type BallotKey = (SlotKey, Claim, StatesMask);
+
+/// What happens once a batch is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    /// The proposal may be sent.
+    Announce(ProposalId),
+    /// The vote may leave.
+    Vote(BallotKey),
+    /// The vote key of this epoch may be offered.
+    Offer(u64),
+    /// The lock on the next roster holds; its signatures may leave.
+    Locked,
+    /// The chain grew past this epoch.
+    Grown {
+        /// The newest epoch before.
+        past: u64,
+        /// Whether this node made the link, so that it tells the others.
+        made_here: bool,
+    },
+}
+
+/// The outputs of one call in the making.
+pub(super) struct Step<'a> {
+    /// When.
+    pub(super) now: Now,
+    me: NodeId,
+    out: &'a mut Vec<Output>,
+    local: VecDeque<ConsensusMessage>,
+    records: Vec<Record>,
+    then: Vec<Then>,
+}
+
+impl<'a> Step<'a> {
+    pub(super) fn new(now: Now, me: NodeId, out: &'a mut Vec<Output>) -> Self {
+        Self { now, me, out, local: VecDeque::new(), records: Vec::new(), then: Vec::new() }
+    }
+
+    /// Tells `to`, which may be this node.
+    pub(super) fn tell(&mut self, to: NodeId, message: ConsensusMessage) {
+        if to == self.me {
+            self.local.push_back(message);
+        } else {
+            self.out.push(Output::Send { to, message });
+        }
+    }
+
+    /// Asks for a timer.
+    pub(super) fn timer(&mut self, timer: Timer, after: std::time::Duration) {
+        self.out.push(Output::SetTimer { timer, at: self.now.mono.after(after) });
+    }
+
+    /// Reports an event.
+    pub(super) fn event(&mut self, event: Event) {
+        self.out.push(Output::Event(event));
+    }
+
+    /// Adds a record to the batch of this call.
+    pub(super) fn persist(&mut self, record: Record) {
+        self.records.push(record);
+    }
+
+    /// Holds `then` back until the batch of this call is durable; there must be a record in it.
+    pub(super) fn then(&mut self, then: Then) {
+        debug_assert!(!self.records.is_empty(), "only what was written can be waited for");
+        self.then.push(then);
+    }
+
+    /// The next message of this node to itself.
+    pub(super) fn next_local(&mut self) -> Option<ConsensusMessage> {
+        self.local.pop_front()
+    }
+
+    /// The batch of this call, if there is one.
+    pub(super) fn into_batch(self) -> Option<(Vec<Record>, Vec<Then>)> {
+        (!self.records.is_empty()).then_some((self.records, self.then))
+    }
+}

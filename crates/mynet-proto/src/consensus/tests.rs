@@ -1,0 +1,7 @@
+//! The core under a message pump in memory; see [`kit`] for what the pump checks at every step.
+
+mod evidence;
+mod growing;
+mod kit;
+mod proposing;
+mod voting;

@@ -1,0 +1,321 @@
+//! What a validator votes for, refuses, and remembers.
+
+use std::time::Duration;
+
+use mynet_types::{
+    AbstainReason, BoundedVec, Claim, ConsensusMessage, ManifestHash, Proposal, RejectReason, Roles, Signed,
+    SignedManifest, SignedProposal, Timestamp, Verdict, Vote, wire::Receipts,
+};
+
+use super::kit::{EPOCH_MS, Net, id, key};
+use crate::consensus::io::{Event, Input};
+
+/// The proposal that `proposer` would make, changed by `change` before it is signed.
+fn proposal(
+    net: &Net,
+    proposer: usize,
+    (manifest, claim): (&SignedManifest, Claim),
+    change: impl FnOnce(&mut Proposal),
+) -> SignedProposal {
+    let roster = net.nodes[0].core.roster();
+    let mut body = Proposal {
+        epoch: roster.epoch,
+        roster: roster.hash(),
+        proposer: id(proposer),
+        group_id: manifest.body.group_id,
+        version: manifest.body.version,
+        manifest_hash: manifest.body.hash(),
+        claim,
+        states: manifest.body.allowed(false),
+        expires_at: net.now.wall.after(Duration::from_secs(600)),
+        nonce: [u8::try_from(proposer).unwrap(); 16],
+    };
+    change(&mut body);
+    Signed::new(&net.genesis.network_id(), body, &key(proposer))
+}
+
+fn message(proposal: SignedProposal, manifest: &SignedManifest, receipts: Receipts) -> ConsensusMessage {
+    ConsensusMessage::Propose { proposal, manifest: Box::new(manifest.clone()), receipts }
+}
+
+/// What node 1 said to node 2 since the last [`Net::clear`].
+fn answers(net: &Net) -> Vec<Result<Vote, AbstainReason>> {
+    let answer = |message: &ConsensusMessage| match message {
+        ConsensusMessage::Vote(vote) => Some(Ok(vote.clone())),
+        ConsensusMessage::Abstain(abstention) => Some(Err(abstention.reason)),
+        _ => None,
+    };
+    let sent = net.sent.iter().filter(|(from, to, _)| (*from, *to) == (id(1), id(2)));
+    sent.filter_map(|(_, _, message)| answer(message)).collect()
+}
+
+/// Node 2 asks node 1 in a grown network; what is the answer?
+fn ask(
+    net: &mut Net,
+    (manifest, claim): (&SignedManifest, Claim),
+    receipts: Receipts,
+) -> Vec<Result<Verdict, AbstainReason>> {
+    net.clear();
+    let proposal = proposal(net, 2, (manifest, claim), |_| ());
+    net.inject(2, 1, message(proposal, manifest, receipts));
+    net.settle();
+    answers(net).into_iter().map(|answer| answer.map(|vote| vote.statement.verdict)).collect()
+}
+
+#[test]
+fn a_vote_leaves_only_after_it_is_durable() {
+    let mut net = Net::grown(4, 4);
+    let manifest = net.manifest(|_| ());
+    net.disks_stall = true;
+    let accept = proposal(&net, 2, (&manifest, Claim::Seen), |_| ());
+    for _ in 0..3 {
+        net.inject(2, 1, message(accept.clone(), &manifest, BoundedVec::new()));
+        net.settle();
+    }
+    assert!(answers(&net).is_empty());
+    assert!(net.nodes[1].events.is_empty());
+    net.disks_stall = false;
+    net.settle();
+    assert_eq!(answers(&net).len(), 1, "asked three times, answered once");
+    assert!(matches!(net.nodes[1].events[..], [Event::Voted(_)]));
+}
+
+#[test]
+fn a_crash_before_the_vote_is_durable_leaves_no_vote() {
+    let mut net = Net::grown(4, 4);
+    let manifest = net.manifest(|_| ());
+    net.disks_stall = true;
+    let accept = proposal(&net, 2, (&manifest, Claim::Seen), |_| ());
+    net.inject(2, 1, message(accept, &manifest, BoundedVec::new()));
+    net.crash(1);
+    net.disks_stall = false;
+    net.settle();
+    net.restart(1);
+    net.settle();
+    assert!(answers(&net).is_empty());
+    assert_eq!(ask(&mut net, (&manifest, Claim::Seen), BoundedVec::new()), [Ok(Verdict::Accept)]);
+}
+
+#[test]
+fn a_restarted_validator_gives_the_identical_vote() {
+    let mut net = Net::grown(4, 4);
+    let manifest = net.manifest(|_| ());
+    let accept = proposal(&net, 2, (&manifest, Claim::Seen), |_| ());
+    net.inject(2, 1, message(accept.clone(), &manifest, BoundedVec::new()));
+    net.settle();
+    let before = answers(&net);
+    net.crash(1);
+    net.restart(1);
+    net.settle();
+    net.clear();
+    net.inject(2, 1, message(accept, &manifest, BoundedVec::new()));
+    net.settle();
+    assert_eq!(before.len(), 1);
+    assert_eq!(answers(&net), before);
+    assert_eq!(net.nodes[1].disk.votes_ever.len(), 1);
+}
+
+#[test]
+fn the_slot_holds_one_verdict_per_value() {
+    let mut net = Net::grown(4, 4);
+    let manifest = net.manifest(|_| ());
+    let value = manifest.body.hash();
+    // The store says that this node once rejected what it would accept now: a bug, or another program version.
+    let seat = u16::try_from(net.seat_of(1)).unwrap();
+    let statement = proposal(&net, 2, (&manifest, Claim::Seen), |_| ()).body.statement(Verdict::Reject);
+    let signature = mynet_types::signing::sign_as(
+        mynet_types::Domain::Vote,
+        &net.genesis.network_id(),
+        &statement,
+        &net.vote_key(1),
+    );
+    let reason = Some(RejectReason::PolicyDenied);
+    let proposal_id = mynet_types::ProposalId([0; 32]);
+    let vote = Vote { statement, seat, signature, proposal_id, reason };
+    net.nodes[1].disk.restored.votes.push(vote.clone());
+    net.nodes[1].disk.votes_ever.push(vote);
+    net.crash(1);
+    net.restart(1);
+    net.settle();
+    let receipts = net.receipts(&[1, 2], &manifest);
+    assert_eq!(ask(&mut net, (&manifest, Claim::Durable), receipts), [Err(AbstainReason::Locked)]);
+    assert_eq!(ask(&mut net, (&manifest, Claim::Seen), BoundedVec::new()), [Ok(Verdict::Reject)], "as it said before");
+    assert_eq!(net.outcome(1, &value), None);
+}
+
+#[test]
+fn another_claim_about_the_same_value_is_voted_on_too() {
+    let mut net = Net::grown(4, 4);
+    let manifest = net.manifest(|_| ());
+    assert_eq!(ask(&mut net, (&manifest, Claim::Seen), BoundedVec::new()), [Ok(Verdict::Accept)]);
+    let receipts = net.receipts(&[0, 3], &manifest);
+    assert_eq!(ask(&mut net, (&manifest, Claim::Durable), receipts), [Ok(Verdict::Accept)]);
+}
+
+#[test]
+fn durable_needs_w_receipts_that_count() {
+    let mut net = Net::grown(6, 4);
+    let manifest = net.manifest(|_| ());
+    let other = net.manifest(|manifest| manifest.placement_seed = [1; 32]);
+    let good = net.receipt(3, &manifest);
+    let resigned = |holder: usize, change: &dyn Fn(&mut mynet_types::StorageReceipt)| {
+        let mut body = net.receipt(holder, &manifest).body;
+        change(&mut body);
+        Signed::new(&net.genesis.network_id(), body, &key(holder))
+    };
+    let mut forged = net.receipt(5, &manifest);
+    forged.body.holder = id(4);
+    let bad = [
+        ("one holder twice", good.clone()),
+        ("another manifest", net.receipt(5, &other)),
+        ("not admitted", net.receipt(9, &manifest)),
+        ("expired", resigned(5, &|body| body.until = Timestamp(EPOCH_MS))),
+        (
+            "a part of the states",
+            resigned(5, &|body| body.states = body.states.without(mynet_types::ContentState::Preview)),
+        ),
+        ("a forged signature", forged),
+    ];
+    for (why, receipt) in bad {
+        let receipts = BoundedVec::truncated([good.clone(), receipt]);
+        let answer = ask(&mut net, (&manifest, Claim::Durable), receipts);
+        assert_eq!(answer, [Err(AbstainReason::Unavailable)], "{why}");
+    }
+    let receipts = net.receipts(&[3, 5], &manifest);
+    assert_eq!(ask(&mut net, (&manifest, Claim::Durable), receipts), [Ok(Verdict::Accept)]);
+}
+
+#[test]
+fn the_copy_of_an_edge_never_counts() {
+    let mut net = Net::grown(4, 4);
+    let manifest = net.manifest(|_| ());
+    net.input(1, Input::Admitted(Box::new(net.admission(7, Roles::EDGE))));
+    let receipts = net.receipts(&[3, 7], &manifest);
+    assert_eq!(ask(&mut net, (&manifest, Claim::Durable), receipts), [Err(AbstainReason::Unavailable)]);
+    net.input(1, Input::Admitted(Box::new(net.admission(8, Roles::STORAGE))));
+    let receipts = net.receipts(&[3, 8], &manifest);
+    assert_eq!(ask(&mut net, (&manifest, Claim::Durable), receipts), [Ok(Verdict::Accept)]);
+}
+
+#[test]
+fn what_only_a_head_or_a_reader_could_certify_gets_an_abstention() {
+    let mut net = Net::grown(4, 4);
+    let second = net.manifest(|manifest| (manifest.version, manifest.prev) = (2, Some(ManifestHash([1; 32]))));
+    assert_eq!(ask(&mut net, (&second, Claim::Seen), BoundedVec::new()), [Err(AbstainReason::Unavailable)]);
+    let manifest = net.manifest(|_| ());
+    let receipts = net.receipts(&[0, 1, 2, 3], &manifest);
+    assert_eq!(ask(&mut net, (&manifest, Claim::Verified), receipts), [Err(AbstainReason::Unavailable)]);
+}
+
+#[test]
+fn a_wrong_manifest_is_rejected_with_its_reason() {
+    let mut net = Net::grown(4, 4);
+    let check = |net: &mut Net, manifest: &SignedManifest, want: RejectReason| {
+        assert_eq!(ask(net, (manifest, Claim::Seen), BoundedVec::new()), [Ok(Verdict::Reject)]);
+        assert_eq!(answers(net)[0].as_ref().unwrap().reason, Some(want));
+    };
+    let numbers = net.manifest(|manifest| manifest.quorum = 0);
+    check(&mut net, &numbers, RejectReason::ManifestInvalid);
+    let links = net.manifest(|manifest| manifest.links = BoundedVec::new());
+    check(&mut net, &links, RejectReason::LinksInvalid);
+}
+
+#[test]
+fn a_broken_owner_signature_does_not_condemn_the_value() {
+    let mut net = Net::grown(4, 4);
+    let good = net.manifest(|_| ());
+    let mut broken = good.clone();
+    broken.signature.0[5] ^= 1;
+    assert_eq!(ask(&mut net, (&broken, Claim::Seen), BoundedVec::new()), [Err(AbstainReason::Unavailable)]);
+    assert_eq!(ask(&mut net, (&good, Claim::Seen), BoundedVec::new()), [Ok(Verdict::Accept)]);
+}
+
+#[test]
+fn a_format_of_the_future_is_not_rejected() {
+    let mut net = Net::grown(4, 4);
+    let future = net.manifest(|manifest| manifest.format = 2);
+    assert_eq!(ask(&mut net, (&future, Claim::Seen), BoundedVec::new()), [Err(AbstainReason::Unavailable)]);
+}
+
+#[test]
+fn what_no_honest_proposer_sends_gets_silence() {
+    let mut net = Net::grown(4, 4);
+    let manifest = net.manifest(|_| ());
+    let other = net.manifest(|manifest| manifest.replicas = 5);
+    let right = proposal(&net, 2, (&manifest, Claim::Seen), |_| ());
+    let stranger = proposal(&net, 9, (&manifest, Claim::Seen), |_| ());
+    let fewer = proposal(&net, 2, (&manifest, Claim::Seen), |body| body.states = mynet_types::StatesMask::EMPTY);
+    let mut forged = right.clone();
+    forged.body.nonce = [77; 16];
+    let cases = [
+        ("not its proposer", 3, message(right.clone(), &manifest, BoundedVec::new())),
+        ("no member", 9, message(stranger, &manifest, BoundedVec::new())),
+        ("another manifest", 2, message(right, &other, BoundedVec::new())),
+        ("other states", 2, message(fewer, &manifest, BoundedVec::new())),
+        ("a forged signature", 2, message(forged, &manifest, BoundedVec::new())),
+    ];
+    for (why, from, message) in cases {
+        net.clear();
+        net.inject(from, 1, message);
+        assert!(net.sent.is_empty() && net.nodes[1].events.is_empty(), "{why}");
+        assert!(net.nodes[1].disk.votes_ever.is_empty(), "{why}");
+    }
+}
+
+#[test]
+fn expired_proposals_and_other_rosters_get_an_abstention() {
+    let mut net = Net::grown(4, 4);
+    let manifest = net.manifest(|_| ());
+    let expired = proposal(&net, 2, (&manifest, Claim::Seen), |body| body.expires_at = Timestamp(EPOCH_MS - 60_000));
+    net.inject(2, 1, message(expired, &manifest, BoundedVec::new()));
+    assert_eq!(answers(&net), [Err(AbstainReason::Expired)]);
+
+    net.clear();
+    let ahead = proposal(&net, 2, (&manifest, Claim::Seen), |body| body.epoch += 1);
+    net.inject(2, 1, message(ahead, &manifest, BoundedVec::new()));
+    assert_eq!(answers(&net), [Err(AbstainReason::OtherRoster)]);
+    let asks = |message: &ConsensusMessage| matches!(message, ConsensusMessage::RosterLinksAfter { epoch: 3 });
+    assert!(net.sent.iter().any(|(_, _, message)| asks(message)), "whoever is behind asks");
+
+    net.clear();
+    let behind = proposal(&net, 2, (&manifest, Claim::Seen), |body| body.epoch -= 1);
+    net.inject(2, 1, message(behind, &manifest, BoundedVec::new()));
+    let tells = |message: &ConsensusMessage| matches!(message, ConsensusMessage::RosterHead { epoch: 3 });
+    assert!(net.sent.iter().any(|(_, _, message)| tells(message)), "whoever is ahead says so");
+}
+
+#[test]
+fn one_proposer_cannot_fill_the_disk_queue() {
+    let mut net = Net::grown(4, 4);
+    net.disks_stall = true;
+    let budget = net.config.proposals_per_peer_max;
+    for index in 0..=budget {
+        let seed = u16::try_from(index).unwrap().to_be_bytes();
+        let manifest = net.manifest(|manifest| manifest.placement_seed[..2].copy_from_slice(&seed));
+        let proposal = proposal(&net, 2, (&manifest, Claim::Seen), |_| ());
+        net.inject(2, 1, message(proposal, &manifest, BoundedVec::new()));
+    }
+    assert_eq!(answers(&net), [Err(AbstainReason::Busy)]);
+    let manifest = net.manifest(|_| ());
+    let from_other = proposal(&net, 3, (&manifest, Claim::Seen), |_| ());
+    net.inject(3, 1, message(from_other, &manifest, BoundedVec::new()));
+    net.disks_stall = false;
+    net.settle();
+    assert_eq!(answers(&net).len(), budget + 1);
+    assert_eq!(net.nodes[1].disk.votes_ever.len(), budget + 1, "the other proposer was served");
+    assert_eq!(ask(&mut net, (&manifest, Claim::Seen), BoundedVec::new()), [Ok(Verdict::Accept)], "room again");
+}
+
+#[test]
+fn a_doubtful_vote_store_abstains_and_its_keys_are_erased() {
+    let mut net = Net::grown(4, 4);
+    let manifest = net.manifest(|_| ());
+    net.crash(1);
+    net.nodes[1].disk.restored.may_vote = false;
+    assert!(!net.keys(1).is_empty());
+    net.restart(1);
+    net.settle();
+    assert_eq!(ask(&mut net, (&manifest, Claim::Seen), BoundedVec::new()), [Err(AbstainReason::NotVoting)]);
+    assert!(net.keys(1).is_empty());
+    assert!(!net.nodes[1].core.may_vote());
+}

@@ -1,0 +1,263 @@
+//! The coordinating role: which groups are open here, and which of them an input is for.
+//!
+//! Memory: one [`Publication`] per open group (a few KiB, at most 200 KiB with a full set of wraps), one small record per
+//! target. A group leaves when every copy has its receipt, so what stays is the obligations to nodes that are missing.
+
+use std::collections::BTreeMap;
+
+use mynet_types::{
+    GroupId, NodeId, ReplicationMessage, SignedDecision, SignedReceipt, TxId,
+    wire::{DecisionOutcome, Receipts, TxStatus, Wraps},
+};
+use sha2::{Digest, Sha256};
+
+use super::{
+    group::Group,
+    io::{Decided, Publication, Record},
+    step::{Pending, Step},
+};
+
+/// The open groups of this node.
+#[derive(Debug)]
+pub(super) struct Coordinator {
+    boot: u64,
+    counter: u64,
+    groups: BTreeMap<GroupId, Group>,
+    transactions: BTreeMap<TxId, GroupId>,
+}
+
+impl Coordinator {
+    pub(super) fn new(boot: u64, publications: Vec<(Publication, Option<Decided>, Receipts)>) -> Self {
+        let mut coordinator = Self { boot, counter: 0, groups: BTreeMap::new(), transactions: BTreeMap::new() };
+        for (publication, decided, receipts) in publications {
+            let group_id = publication.manifest.body.group_id;
+            let group = Group::restored(publication, decided, &receipts);
+            if let Some(transaction) = &group.transaction {
+                coordinator.transactions.insert(transaction.id, group_id);
+            }
+            coordinator.groups.insert(group_id, group);
+        }
+        coordinator
+    }
+
+    /// An open group.
+    pub(super) fn group(&self, group_id: &GroupId) -> Option<&Group> {
+        self.groups.get(group_id)
+    }
+
+    /// All open groups.
+    pub(super) fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.groups.values()
+    }
+
+    /// Unfinished groups go on: with a logged commit forward, without one from the beginning.
+    pub(super) fn start(&mut self, step: &mut Step<'_>) {
+        for group_id in self.group_ids() {
+            if let Some(group) = self.groups.get_mut(&group_id) {
+                group.resume(step);
+                let has_receipts = group.receipts.count(step.now.wall) > 0;
+                if has_receipts && group.announce(step) {
+                    self.end(group_id, step);
+                    continue;
+                }
+            }
+            self.open(group_id, step);
+        }
+    }
+
+    fn group_ids(&self) -> Vec<GroupId> {
+        self.groups.keys().copied().collect()
+    }
+
+    /// Takes a group up. The same manifest again changes what is wanted of it; a newer version replaces an older one, which is
+    /// given up unless its commit is logged; an older one is ignored.
+    pub(super) fn publish(&mut self, publication: Publication, step: &mut Step<'_>) {
+        let group_id = publication.manifest.body.group_id;
+        let hash = publication.manifest.body.hash();
+        let mut records = vec![Record::Begin(Box::new(publication.clone()))];
+        match self.groups.get_mut(&group_id) {
+            Some(group) if group.manifest_hash == hash => {
+                let wraps = publication.wraps.clone();
+                group.publication = publication;
+                group.set_wraps(wraps, step);
+            }
+            Some(group) if group.publication.manifest.body.version >= publication.manifest.body.version => return,
+            Some(group) => {
+                if let Some(transaction) = group.transaction.take() {
+                    group.abandon(&transaction, step);
+                    self.transactions.remove(&transaction.id);
+                }
+                self.groups.insert(group_id, Group::new(publication));
+                // The commit of the older version must not be taken for one of this.
+                records.insert(0, Record::End(group_id));
+            }
+            None => {
+                self.groups.insert(group_id, Group::new(publication));
+            }
+        }
+        step.persist(records, Pending::Begun(group_id));
+    }
+
+    /// New wraps. Those of a group that is not open here are only kept; its holders get them when it is published again.
+    pub(super) fn wraps(&mut self, group_id: GroupId, wraps: Wraps, step: &mut Step<'_>) {
+        let mut records = vec![Record::Wraps { group_id, wraps: wraps.clone() }];
+        if let Some(group) = self.groups.get_mut(&group_id) {
+            group.set_wraps(wraps, step);
+            records.push(Record::Begin(Box::new(group.publication.clone())));
+        }
+        step.persist(records, Pending::Rewrapped(group_id));
+    }
+
+    /// A node is admitted: groups that wait for targets, or want more of them, look again.
+    pub(super) fn admitted(&mut self, node: NodeId, step: &mut Step<'_>) {
+        for group_id in self.group_ids() {
+            if let Some(group) = self.groups.get_mut(&group_id) {
+                group.on_readmitted(node, step);
+                group.replan(step);
+            }
+            self.open(group_id, step);
+        }
+    }
+
+    pub(super) fn peer_up(&mut self, node: NodeId, step: &mut Step<'_>) {
+        for group in self.groups.values_mut() {
+            group.on_peer_up(node, step);
+        }
+    }
+
+    /// Opens a transaction for a group that has none.
+    fn open(&mut self, group_id: GroupId, step: &mut Step<'_>) {
+        let Some(group) = self.groups.get_mut(&group_id) else { return };
+        if !step.shared.started || !group.begun || group.transaction.is_some() {
+            return;
+        }
+        self.counter += 1;
+        let manifest = &group.publication.manifest.body;
+        let mut hasher = Sha256::new();
+        hasher.update(b"mynet/tx/1\0");
+        hasher.update(step.shared.node.0);
+        hasher.update(self.boot.to_be_bytes());
+        hasher.update(self.counter.to_be_bytes());
+        hasher.update(manifest.group_id.0);
+        hasher.update(manifest.version.to_be_bytes());
+        let tx = TxId(hasher.finalize().into());
+        if group.open(tx, step) {
+            self.transactions.insert(tx, group_id);
+        }
+    }
+
+    fn end(&mut self, group_id: GroupId, step: &mut Step<'_>) {
+        if let Some(transaction) = self.groups.remove(&group_id).and_then(|group| group.transaction) {
+            self.transactions.remove(&transaction.id);
+        }
+        step.persist(vec![Record::End(group_id)], Pending::Nothing);
+    }
+
+    pub(super) fn begun(&mut self, group_id: GroupId, step: &mut Step<'_>) {
+        if let Some(group) = self.groups.get_mut(&group_id) {
+            group.begun = true;
+            group.on_rewrapped(step);
+            group.replan(step);
+        }
+        self.open(group_id, step);
+    }
+
+    pub(super) fn rewrapped(&mut self, group_id: GroupId, step: &mut Step<'_>) {
+        if let Some(group) = self.groups.get_mut(&group_id) {
+            group.on_rewrapped(step);
+        }
+    }
+
+    pub(super) fn decided(&mut self, group_id: GroupId, tx: TxId, step: &mut Step<'_>) {
+        if let Some(group) = self.groups.get_mut(&group_id) {
+            group.on_decided(tx, step);
+        }
+    }
+
+    pub(super) fn receipts(&mut self, group_id: GroupId, receipts: &[SignedReceipt], step: &mut Step<'_>) {
+        // A receipt may come back from the disk after a newer version replaced the manifest it is about.
+        let Some(group) = self.groups.get_mut(&group_id) else { return };
+        let current = receipts.iter().all(|receipt| receipt.body.manifest_hash == group.manifest_hash);
+        if current && group.on_receipts(receipts, step) {
+            self.end(group_id, step);
+        }
+    }
+
+    pub(super) fn retry(&mut self, group_id: GroupId, step: &mut Step<'_>) {
+        self.open(group_id, step);
+    }
+
+    pub(super) fn deadline(&mut self, tx: TxId, step: &mut Step<'_>) {
+        let Some(group) = self.transactions.get(&tx).and_then(|group_id| self.groups.get_mut(group_id)) else { return };
+        if group.on_deadline(tx, step) {
+            self.transactions.remove(&tx);
+        }
+    }
+
+    pub(super) fn target_timer(&mut self, tx: TxId, node: NodeId, generation: u32, step: &mut Step<'_>) {
+        if let Some(group) = self.of_mut(&tx) {
+            group.on_target_timer(node, generation, step);
+        }
+    }
+
+    fn of_mut(&mut self, tx: &TxId) -> Option<&mut Group> {
+        self.groups.get_mut(self.transactions.get(tx)?)
+    }
+
+    /// An answer of a target. One to a transaction that is not known here belongs to one that was given up.
+    pub(super) fn answer(&mut self, from: NodeId, message: ReplicationMessage, step: &mut Step<'_>) {
+        match message {
+            ReplicationMessage::PrepareOk { tx, attempt } => match self.of_mut(&tx) {
+                Some(group) => group.on_receiving(from, (attempt, 0), false, step),
+                None => disown(from, tx, step),
+            },
+            ReplicationMessage::Progress { tx, attempt, bytes } => match self.of_mut(&tx) {
+                Some(group) => group.on_receiving(from, (attempt, bytes), true, step),
+                None => disown(from, tx, step),
+            },
+            ReplicationMessage::Prepared { tx, attempt, manifest_hash, states } => match self.of_mut(&tx) {
+                Some(group) => group.on_prepared(from, (attempt, manifest_hash), states, step),
+                None => disown(from, tx, step),
+            },
+            ReplicationMessage::PrepareNo { tx, attempt, reason } => {
+                if let Some(group) = self.of_mut(&tx) {
+                    group.on_failed(from, attempt, Some(reason), step);
+                }
+            }
+            ReplicationMessage::DecisionAck { tx, attempt, outcome } => {
+                if let Some(group) = self.of_mut(&tx) {
+                    match outcome {
+                        DecisionOutcome::Committed(receipt) => group.on_receipt(from, receipt, step),
+                        DecisionOutcome::Gone => group.on_failed(from, attempt, None, step),
+                        DecisionOutcome::Aborted => {}
+                    }
+                }
+            }
+            ReplicationMessage::Prepare(_)
+            | ReplicationMessage::LeaseRenew { .. }
+            | ReplicationMessage::Decision(_)
+            | ReplicationMessage::StatusQuery { .. }
+            | ReplicationMessage::Status { .. }
+            | ReplicationMessage::Receipts { .. }
+            | ReplicationMessage::Wraps { .. } => {}
+        }
+    }
+
+    /// What became of a transaction that this node coordinates; `None` if it coordinates no such one.
+    pub(super) fn query(
+        &mut self,
+        from: NodeId,
+        tx: TxId,
+        step: &mut Step<'_>,
+    ) -> Option<(TxStatus, Option<SignedDecision>)> {
+        let group = self.of_mut(&tx)?;
+        let committed = group.is_committed();
+        let decision = group.on_query(from, step);
+        Some((if committed { TxStatus::Committed } else { TxStatus::Preparing }, decision))
+    }
+}
+
+/// Presumed abort: whoever answers to an unknown transaction need not keep its reservation.
+fn disown(to: NodeId, tx: TxId, step: &mut Step<'_>) {
+    step.send(to, ReplicationMessage::Status { tx, status: TxStatus::Unknown, decision: None });
+}

@@ -1,0 +1,490 @@
+//! The participating role: this node is asked to hold groups of others.
+//!
+//! ```text
+//!          Prepare           T1 on disk            staged             T3 on disk            Decision
+//! (none) ──────────► Reserving ────────► Receiving ────────► Securing ──────────► Prepared ──────────► Committing ─T4─► over
+//!                        └───────────────────┴──────────────────┴─────────────────────┘
+//!                                     lease end, abort, refusal: Aborting ─T5─► over
+//! ```
+//!
+//! **Invariant:** nothing is answered before the record that makes it true is on disk. The end of a lease is a safe
+//! unilateral abort in every state before `Committing`, because no commit depends on a particular target.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use mynet_types::{
+    GroupId, ManifestHash, Mono, NodeId, ReplicationMessage, SignedDecision, SignedReceipt, StatesMask, TxId,
+    wire::{DecisionOutcome, Prepare, RefuseReason, TxStatus},
+};
+
+use super::{
+    checks,
+    io::{Event, Intent, Output, Record, Timer},
+    lease,
+    outcomes::{Ending, Outcome, Outcomes},
+    step::{Parting, Pending, Step},
+};
+
+/// Where an open transaction stands.
+#[derive(Debug, Clone)]
+enum PartState {
+    /// T1 is being written; the prepare waits for it.
+    Reserving(Box<Prepare>),
+    /// Bytes come in.
+    Receiving,
+    /// T3 is being written.
+    Securing,
+    /// Everything is verified and fsynced; waits for the decision.
+    Prepared,
+    /// The manifest was committed here under another transaction: nothing to do but to give the receipt out again.
+    Held(SignedReceipt),
+    /// T4 is being written.
+    Committing { receipt: SignedReceipt, decision: SignedDecision },
+    /// T5 is being written.
+    Aborting { decision: Option<SignedDecision> },
+}
+
+/// An open transaction.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) coordinator: NodeId,
+    pub(super) attempt: u32,
+    pub(super) manifest_hash: ManifestHash,
+    group_id: GroupId,
+    states: StatesMask,
+    targets: Vec<NodeId>,
+    state: PartState,
+    lease_until: Mono,
+    generation: u32,
+    ask_at: Mono,
+    asked: u32,
+    told_at: Mono,
+    told_bytes: u64,
+}
+
+impl Part {
+    fn new(coordinator: NodeId, prepare: &Prepare, states: StatesMask, manifest_hash: ManifestHash) -> Self {
+        Self {
+            coordinator,
+            attempt: prepare.attempt,
+            manifest_hash,
+            group_id: prepare.manifest.body.group_id,
+            states,
+            targets: prepare.targets.to_vec(),
+            state: PartState::Receiving,
+            lease_until: Mono(0),
+            generation: 0,
+            ask_at: Mono(0),
+            asked: 0,
+            told_at: Mono(0),
+            told_bytes: 0,
+        }
+    }
+
+    /// What it is, as told to others.
+    pub(super) fn status(&self) -> TxStatus {
+        match self.state {
+            PartState::Reserving(_) | PartState::Receiving | PartState::Securing => TxStatus::Preparing,
+            PartState::Prepared | PartState::Held(_) | PartState::Committing { .. } => TxStatus::Prepared,
+            PartState::Aborting { .. } => TxStatus::Aborted,
+        }
+    }
+
+    fn is_staging(&self) -> bool {
+        matches!(self.state, PartState::Reserving(_) | PartState::Receiving | PartState::Securing)
+    }
+
+    /// Starts the lease anew; the timer that is out looks at it when it runs out.
+    fn renew(&mut self, tx: TxId, lease: Duration, step: &mut Step<'_>) {
+        self.lease_until = step.now.mono.after(lease);
+        self.generation = self.generation.wrapping_add(1);
+        step.set_timer(Timer::Lease { tx, generation: self.generation }, lease);
+    }
+
+    /// Sets when to ask the coordinator next.
+    fn ask_after(&mut self, tx: TxId, pause: Duration, step: &mut Step<'_>) {
+        self.ask_at = step.now.mono.after(pause);
+        step.set_timer(Timer::Status(tx), pause);
+    }
+
+    /// Everything is staged: the longer lease runs, and at half of it this node begins to ask.
+    fn wait_for_decision(&mut self, tx: TxId, lease: Duration, step: &mut Step<'_>) {
+        self.asked = 0;
+        self.renew(tx, lease, step);
+        self.ask_after(tx, lease / 2, step);
+    }
+
+    /// Repeats what the coordinator may have missed.
+    fn answer(&self, tx: TxId, step: &mut Step<'_>) {
+        let Self { attempt, manifest_hash, states, .. } = *self;
+        match self.state {
+            PartState::Receiving | PartState::Securing => {
+                step.send(self.coordinator, ReplicationMessage::PrepareOk { tx, attempt });
+            }
+            PartState::Prepared | PartState::Held(_) => {
+                step.send(self.coordinator, ReplicationMessage::PrepareOk { tx, attempt });
+                let prepared = ReplicationMessage::Prepared { tx, attempt, manifest_hash, states };
+                step.send(self.coordinator, prepared);
+            }
+            // What is being written is answered when it is on disk.
+            PartState::Reserving(_) | PartState::Committing { .. } | PartState::Aborting { .. } => {}
+        }
+    }
+}
+
+/// Transactions of others in which this node takes part.
+#[derive(Debug)]
+pub(super) struct Participant {
+    open: BTreeMap<TxId, Part>,
+    outcomes: Outcomes,
+    /// Intents of before a restart, until `Start`.
+    restored: Vec<(Intent, Option<StatesMask>)>,
+}
+
+impl Participant {
+    pub(super) fn new(
+        intents: Vec<(Intent, Option<StatesMask>)>,
+        committed: Vec<(TxId, u32, SignedReceipt)>,
+        aborted: Vec<(TxId, u32)>,
+    ) -> Self {
+        let mut outcomes = Outcomes::default();
+        for (tx, attempt, receipt) in committed {
+            outcomes.insert(tx, Outcome::new(attempt, Ending::Committed(receipt), None, Mono(0)));
+        }
+        for (tx, attempt) in aborted {
+            // An abort of an earlier attempt says nothing once the transaction goes on or was committed.
+            let goes_on = intents.iter().any(|(intent, _)| intent.prepare.tx == tx) || outcomes.get(&tx).is_some();
+            if !goes_on {
+                outcomes.insert(tx, Outcome::new(attempt, Ending::Aborted, None, Mono(0)));
+            }
+        }
+        Self { open: BTreeMap::new(), outcomes, restored: intents }
+    }
+
+    /// The open transactions.
+    pub(super) fn open(&self) -> impl Iterator<Item = (&TxId, &Part)> {
+        self.open.iter()
+    }
+
+    /// After a restart every lease starts in full; staging goes on, and who was prepared says so and asks.
+    pub(super) fn start(&mut self, step: &mut Step<'_>) {
+        step.set_timer(Timer::Sweep, step.shared.config.tombstone);
+        for (intent, staged) in std::mem::take(&mut self.restored) {
+            let Intent { coordinator, prepare, states } = intent;
+            let (tx, hash) = (prepare.tx, prepare.manifest.body.hash());
+            let mut part = Part::new(coordinator, &prepare, staged.unwrap_or(states), hash);
+            if staged.is_some() {
+                part.state = PartState::Prepared;
+                part.renew(tx, step.shared.config.prepared_lease, step);
+                part.ask_after(tx, Duration::ZERO, step);
+            } else {
+                part.renew(tx, step.shared.config.receiving_lease, step);
+                step.out.push(Output::Stage { tx, attempt: prepare.attempt, prepare: Box::new(prepare), states });
+            }
+            part.answer(tx, step);
+            self.open.insert(tx, part);
+        }
+    }
+
+    /// A coordinator asks this node to prepare.
+    pub(super) fn prepare(&mut self, from: NodeId, prepare: Box<Prepare>, step: &mut Step<'_>) {
+        let (tx, attempt) = (prepare.tx, prepare.attempt);
+        if let Some(part) = self.open.get_mut(&tx) {
+            let over = matches!(part.state, PartState::Committing { .. } | PartState::Aborting { .. });
+            if part.coordinator != from || over {
+                return;
+            }
+            if attempt <= part.attempt {
+                if attempt == part.attempt && part.is_staging() {
+                    let lease = lease::granted(prepare.lease_ms, step.shared.config.receiving_lease);
+                    part.renew(tx, lease, step);
+                }
+                part.answer(tx, step);
+                return;
+            }
+        } else if let Some(outcome) = self.outcomes.get(&tx) {
+            let answer = match &outcome.ending {
+                Ending::Committed(receipt) => Some((attempt, DecisionOutcome::Committed(receipt.clone()))),
+                Ending::Aborted if attempt <= outcome.attempt => Some((outcome.attempt, DecisionOutcome::Gone)),
+                Ending::Aborted => None,
+            };
+            if let Some((attempt, outcome)) = answer {
+                step.send(from, ReplicationMessage::DecisionAck { tx, attempt, outcome });
+                return;
+            }
+        }
+        self.admit(from, prepare, step);
+    }
+
+    /// Takes a new attempt in, or says why not.
+    fn admit(&mut self, from: NodeId, prepare: Box<Prepare>, step: &mut Step<'_>) {
+        let (tx, attempt) = (prepare.tx, prepare.attempt);
+        let superseded = self.open.contains_key(&tx);
+        let budget = step.shared.config.transactions_per_peer_max;
+        let busy = !superseded && self.open.values().filter(|part| part.coordinator == from).count() >= budget;
+        let checked = if busy {
+            Err(RefuseReason::Busy)
+        } else {
+            checks::check_prepare(&prepare, &step.shared.node, &step.shared.network)
+        };
+        let hash = match checked {
+            Ok(hash) if self.open.get(&tx).is_none_or(|part| part.manifest_hash == hash) => hash,
+            Ok(_) => return step.send(from, Parting::Refused(RefuseReason::ManifestInvalid).message(tx, attempt)),
+            Err(reason) => return step.send(from, Parting::Refused(reason).message(tx, attempt)),
+        };
+        let states = prepare.states;
+        let mut part = Part::new(from, &prepare, states, hash);
+        let held = self
+            .outcomes
+            .receipt_for(&hash)
+            .filter(|receipt| receipt.body.states.covers(states) && receipt.body.until > step.now.wall);
+        if let Some(receipt) = held {
+            part.state = PartState::Held(receipt.clone());
+            let group_id = prepare.manifest.body.group_id;
+            step.persist(vec![Record::Wraps { group_id, wraps: prepare.wraps }], Pending::Nothing);
+            part.wait_for_decision(tx, step.shared.config.prepared_lease, step);
+            part.answer(tx, step);
+        } else {
+            if superseded {
+                step.out.push(Output::CancelStage { tx });
+            }
+            let lease = lease::granted(prepare.lease_ms, step.shared.config.receiving_lease);
+            part.renew(tx, lease, step);
+            let intent = Intent { coordinator: from, prepare: (*prepare).clone(), states };
+            part.state = PartState::Reserving(prepare);
+            step.persist(vec![Record::Intent(intent)], Pending::Reserved(tx, attempt));
+        }
+        self.outcomes.reopen(&tx);
+        self.open.insert(tx, part);
+    }
+
+    /// T1 is on disk: the answer leaves, and staging begins.
+    pub(super) fn reserved(&mut self, tx: TxId, attempt: u32, step: &mut Step<'_>) {
+        let Some(part) = self.open.get_mut(&tx).filter(|part| part.attempt == attempt) else { return };
+        match std::mem::replace(&mut part.state, PartState::Receiving) {
+            PartState::Reserving(prepare) => {
+                part.answer(tx, step);
+                step.out.push(Output::Stage { tx, attempt, prepare, states: part.states });
+            }
+            other => part.state = other,
+        }
+    }
+
+    /// Staging came to an end.
+    pub(super) fn staged(
+        &mut self,
+        tx: TxId,
+        attempt: u32,
+        result: Result<StatesMask, RefuseReason>,
+        step: &mut Step<'_>,
+    ) {
+        let Some(part) = self.open.get_mut(&tx).filter(|part| part.attempt == attempt) else { return };
+        if !matches!(part.state, PartState::Receiving) {
+            return;
+        }
+        match result {
+            Ok(states) if states.covers(part.states) => {
+                part.state = PartState::Securing;
+                let states = part.states;
+                step.persist(vec![Record::Prepared { tx, attempt, states }], Pending::Prepared(tx, attempt));
+            }
+            // Fewer states than promised are not a group.
+            Ok(_) => self.abort(tx, Parting::Refused(RefuseReason::Unavailable), None, step),
+            Err(reason) => self.abort(tx, Parting::Refused(reason), None, step),
+        }
+    }
+
+    /// T3 is on disk: the coordinator hears of it.
+    pub(super) fn prepared(&mut self, tx: TxId, attempt: u32, step: &mut Step<'_>) {
+        let Some(part) = self.open.get_mut(&tx).filter(|part| part.attempt == attempt) else { return };
+        if matches!(part.state, PartState::Securing) {
+            part.state = PartState::Prepared;
+            part.wait_for_decision(tx, step.shared.config.prepared_lease, step);
+            let (manifest_hash, states) = (part.manifest_hash, part.states);
+            step.send(part.coordinator, ReplicationMessage::Prepared { tx, attempt, manifest_hash, states });
+        }
+    }
+
+    /// Bytes came in: told to the coordinator now and then, which renews the lease.
+    pub(super) fn progress(&mut self, tx: TxId, attempt: u32, bytes: u64, step: &mut Step<'_>) {
+        let Some(part) = self.open.get_mut(&tx).filter(|part| part.attempt == attempt) else { return };
+        let due = step.now.mono.since(part.told_at) >= step.shared.config.progress_interval;
+        if matches!(part.state, PartState::Receiving) && bytes > part.told_bytes && due {
+            (part.told_at, part.told_bytes) = (step.now.mono, bytes);
+            step.send(part.coordinator, ReplicationMessage::Progress { tx, attempt, bytes });
+        }
+    }
+
+    /// The coordinator says: keep your lease.
+    pub(super) fn renew(&mut self, from: NodeId, (tx, attempt): (TxId, u32), lease_ms: u32, step: &mut Step<'_>) {
+        let Some(part) = self.open.get_mut(&tx) else { return };
+        if part.coordinator != from || part.attempt != attempt {
+            return;
+        }
+        if part.is_staging() {
+            part.renew(tx, lease::granted(lease_ms, step.shared.config.receiving_lease), step);
+        } else if matches!(part.state, PartState::Prepared | PartState::Held(_)) {
+            let lease = lease::granted(lease_ms, step.shared.config.prepared_lease);
+            part.wait_for_decision(tx, lease, step);
+        }
+    }
+
+    /// A decision, from its coordinator or from anyone who relays it. Only the signature of the coordinator named in T1
+    /// counts, and only for the attempt that is open.
+    pub(super) fn decision(&mut self, from: NodeId, decision: SignedDecision, step: &mut Step<'_>) {
+        let (tx, attempt) = (decision.body.tx, decision.body.attempt);
+        let Some(part) = self.open.get_mut(&tx) else { return self.decided_already(from, &decision, step) };
+        let rightful = decision.body.coordinator == part.coordinator
+            && decision.body.manifest_hash == part.manifest_hash
+            && attempt == part.attempt
+            && decision.verify(&step.shared.network).is_ok();
+        if !rightful {
+            return;
+        }
+        match (&part.state, decision.body.commit) {
+            (PartState::Prepared, true) => {
+                let receipt = step.sign_receipt(part.manifest_hash, part.states);
+                let record = Record::Commit { tx, attempt, receipt: receipt.clone() };
+                part.state = PartState::Committing { receipt, decision };
+                step.persist(vec![record], Pending::Committed(tx));
+            }
+            (PartState::Held(receipt), true) => {
+                part.state = PartState::Committing { receipt: receipt.clone(), decision };
+                self.committed(tx, step);
+            }
+            (PartState::Committing { .. } | PartState::Aborting { .. }, _) => {}
+            (PartState::Reserving(_) | PartState::Receiving | PartState::Securing, true) => {
+                // Its coordinator decided without this copy being prepared: nothing to commit yet. The decision
+                // comes again when this node says that it is prepared.
+            }
+            (_, false) => self.abort(tx, Parting::Aborted, Some(decision), step),
+        }
+    }
+
+    /// A decision on a transaction that is over, or never was: the same answer as before.
+    fn decided_already(&self, from: NodeId, decision: &SignedDecision, step: &mut Step<'_>) {
+        let (tx, attempt) = (decision.body.tx, decision.body.attempt);
+        if from != decision.body.coordinator {
+            return;
+        }
+        let outcome = match self.outcomes.get(&tx).map(|outcome| &outcome.ending) {
+            Some(Ending::Committed(receipt)) => DecisionOutcome::Committed(receipt.clone()),
+            Some(Ending::Aborted) | None if decision.body.commit => DecisionOutcome::Gone,
+            Some(Ending::Aborted) | None => DecisionOutcome::Aborted,
+        };
+        step.send(from, ReplicationMessage::DecisionAck { tx, attempt, outcome });
+    }
+
+    /// T4 is on disk: the group is visible, and the receipt may leave.
+    pub(super) fn committed(&mut self, tx: TxId, step: &mut Step<'_>) {
+        let Some(part) = self.open.remove(&tx) else { return };
+        let PartState::Committing { receipt, decision } = part.state else { return };
+        let outcome = DecisionOutcome::Committed(receipt.clone());
+        step.send(part.coordinator, ReplicationMessage::DecisionAck { tx, attempt: part.attempt, outcome });
+        let outcome = Outcome::new(part.attempt, Ending::Committed(receipt), Some(decision), step.now.mono);
+        self.remember(tx, outcome, step);
+        step.event(Event::Committed { group_id: part.group_id });
+    }
+
+    fn remember(&mut self, tx: TxId, outcome: Outcome, step: &mut Step<'_>) {
+        self.outcomes.insert(tx, outcome);
+        if let Some(forgotten) = self.outcomes.overflow() {
+            step.persist(vec![Record::Forget(forgotten)], Pending::Nothing);
+        }
+    }
+
+    /// Gives a transaction up. Safe in every state before T4 is asked for.
+    fn abort(&mut self, tx: TxId, parting: Parting, decision: Option<SignedDecision>, step: &mut Step<'_>) {
+        let Some(part) = self.open.get_mut(&tx) else { return };
+        let was_held = matches!(part.state, PartState::Held(_));
+        let attempt = part.attempt;
+        part.state = PartState::Aborting { decision };
+        if was_held {
+            // Nothing was written for it, so there is nothing to undo.
+            return self.aborted(tx, parting, step);
+        }
+        step.out.push(Output::CancelStage { tx });
+        step.persist(vec![Record::Abort { tx, attempt }], Pending::Aborted(tx, parting));
+    }
+
+    /// T5 is on disk.
+    pub(super) fn aborted(&mut self, tx: TxId, parting: Parting, step: &mut Step<'_>) {
+        let Some(part) = self.open.remove(&tx) else { return };
+        let PartState::Aborting { decision } = part.state else { return };
+        step.send(part.coordinator, parting.message(tx, part.attempt));
+        self.remember(tx, Outcome::new(part.attempt, Ending::Aborted, decision, step.now.mono), step);
+        step.event(Event::Aborted { tx });
+    }
+
+    /// A lease may have ended.
+    pub(super) fn lease_timer(&mut self, tx: TxId, generation: u32, step: &mut Step<'_>) {
+        let Some(part) = self.open.get(&tx) else { return };
+        let over = matches!(part.state, PartState::Committing { .. } | PartState::Aborting { .. });
+        if part.generation == generation && !over && step.now.mono >= part.lease_until {
+            self.abort(tx, Parting::Gone, None, step);
+        }
+    }
+
+    /// In doubt: the coordinator is asked, from the second time on the other targets too.
+    pub(super) fn status_timer(&mut self, tx: TxId, step: &mut Step<'_>) {
+        let node = step.shared.node;
+        let Some(part) = self.open.get_mut(&tx) else { return };
+        if !matches!(part.state, PartState::Prepared | PartState::Held(_)) || step.now.mono < part.ask_at {
+            return;
+        }
+        step.send(part.coordinator, ReplicationMessage::StatusQuery { tx });
+        if part.asked > 0 {
+            let others = part.targets.iter().filter(|target| **target != node && **target != part.coordinator);
+            for target in others {
+                step.send(*target, ReplicationMessage::StatusQuery { tx });
+            }
+        }
+        part.asked += 1;
+        part.ask_after(tx, step.shared.config.status_interval, step);
+    }
+
+    /// An answer to a question about a transaction. A decision counts by its signature; that the transaction is unknown
+    /// counts only from its coordinator, and means that it was given up.
+    pub(super) fn status(
+        &mut self,
+        from: NodeId,
+        (tx, status): (TxId, TxStatus),
+        decision: Option<SignedDecision>,
+        step: &mut Step<'_>,
+    ) {
+        if let Some(decision) = decision {
+            return self.decision(from, decision, step);
+        }
+        let Some(part) = self.open.get(&tx) else { return };
+        let over = matches!(part.state, PartState::Committing { .. } | PartState::Aborting { .. });
+        let disowned = matches!(status, TxStatus::Unknown | TxStatus::Aborted);
+        if from == part.coordinator && disowned && !over {
+            self.abort(tx, Parting::Aborted, None, step);
+        }
+    }
+
+    /// What a transaction is here, and the decision about it if one is known.
+    pub(super) fn query(&self, tx: &TxId) -> (TxStatus, Option<SignedDecision>) {
+        if let Some(part) = self.open.get(tx) {
+            return (part.status(), None);
+        }
+        match self.outcomes.get(tx) {
+            Some(Outcome { ending: Ending::Committed(_), decision, .. }) => (TxStatus::Committed, decision.clone()),
+            Some(Outcome { ending: Ending::Aborted, decision, .. }) => (TxStatus::Aborted, decision.clone()),
+            None => (TxStatus::Unknown, None),
+        }
+    }
+
+    /// Forgets what is older than a tombstone is kept.
+    pub(super) fn sweep(&mut self, step: &mut Step<'_>) {
+        let tombstone = step.shared.config.tombstone;
+        let before = Mono(step.now.mono.0.saturating_sub(u64::try_from(tombstone.as_millis()).unwrap_or(u64::MAX)));
+        let forgotten: Vec<Record> =
+            std::iter::from_fn(|| self.outcomes.forget_oldest(before)).map(Record::Forget).collect();
+        if !forgotten.is_empty() {
+            step.persist(forgotten, Pending::Nothing);
+        }
+        // What is kept longer than promised is kept a quarter longer at most.
+        step.set_timer(Timer::Sweep, tombstone / 4);
+    }
+}

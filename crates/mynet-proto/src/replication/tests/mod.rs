@@ -1,0 +1,9 @@
+//! Tests of the core: `rules` and `participant` for single rules, `crashes` with one test per row of the crash table, `random`
+//! for lossy, repeating, reordering networks with crashes. `world` runs several cores and checks the invariants at
+//! every output.
+
+mod crashes;
+mod participant;
+mod random;
+mod rules;
+mod world;
