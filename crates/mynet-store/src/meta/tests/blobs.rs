@@ -1,0 +1,94 @@
+//! Blobs: pins, redundant files, quarantine, garbage.
+
+use super::{
+    MetaWrite, NOW, Store, StoredBlob, UNREAD, bytes_of, encrypted_hash, group_id, later, manifest, replicate, stored,
+    tx, upload,
+};
+
+#[tokio::test]
+async fn garbage_is_what_nothing_kept_for_long_enough() {
+    let store = Store::new().await;
+    store.meta.insert_uploaded_group(upload(1), NOW).await.unwrap();
+    let [intent, prepared, _] = replicate(1, 2, UNREAD).try_into().unwrap();
+    store.meta.batch(vec![intent, prepared], NOW).await.unwrap();
+    assert!(store.meta.garbage(later(1_000_000), 9).await.unwrap().is_empty(), "all is pinned");
+    store.meta.batch(vec![MetaWrite::Abort { tx: tx(1), attempt: 1 }], later(10)).await.unwrap();
+    assert!(store.meta.garbage(later(9), 9).await.unwrap().is_empty(), "not long enough");
+    let garbage = store.meta.garbage(later(10), 9).await.unwrap();
+    assert_eq!(garbage.len(), stored(2, 1).len());
+    let files = store.meta.collect(&garbage, later(10)).await.unwrap();
+    assert_eq!(files, garbage);
+    assert!(store.meta.blob(&encrypted_hash(2)).await.unwrap().is_none());
+    assert!(store.meta.blob(&encrypted_hash(1)).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn collecting_looks_again_before_it_deletes() {
+    let store = Store::new().await;
+    let blob = StoredBlob { blob: bytes_of("cached", 1), generation: 1 };
+    let cache = |blob| MetaWrite::Cache { blob, lease: [1; 32] };
+    store.write(cache(blob)).await;
+    store.write(MetaWrite::Uncache { sha256: blob.blob.sha256, lease: [1; 32] }).await;
+    let seen = store.meta.garbage(later(5), 9).await.unwrap();
+    assert_eq!(seen, [blob]);
+    // Pinned between the look and the deletion.
+    store.write(cache(blob)).await;
+    assert!(store.meta.collect(&seen, later(5)).await.unwrap().is_empty());
+    // Released again, but only just.
+    let uncache = MetaWrite::Uncache { sha256: blob.blob.sha256, lease: [1; 32] };
+    store.meta.batch(vec![uncache], later(6)).await.unwrap();
+    assert!(store.meta.collect(&seen, later(5)).await.unwrap().is_empty());
+    // Another file of the blob than the one seen.
+    let other = StoredBlob { generation: 2, ..blob };
+    assert!(store.meta.collect(&[other], later(6)).await.unwrap().is_empty());
+    assert_eq!(store.meta.collect(&seen, later(6)).await.unwrap(), [blob]);
+    assert!(store.meta.collect(&seen, later(6)).await.unwrap().is_empty(), "only once");
+}
+
+#[tokio::test]
+async fn of_two_files_of_one_blob_the_second_is_redundant() {
+    let store = Store::new().await;
+    store.meta.batch(replicate(1, 1, UNREAD), NOW).await.unwrap();
+    let mut writes = replicate(2, 1, UNREAD);
+    writes[1] = MetaWrite::Prepared { tx: tx(2), attempt: 1, states: UNREAD, blobs: stored(1, 2) };
+    let done = store.meta.batch(writes, NOW).await.unwrap();
+    assert_eq!(done.redundant, stored(1, 2));
+    assert_eq!(store.meta.blob(&encrypted_hash(1)).await.unwrap().unwrap().stored.generation, 1);
+}
+
+#[tokio::test]
+async fn a_quarantined_blob_is_not_present_until_a_good_copy_replaces_it() {
+    let store = Store::new().await;
+    store.meta.batch(replicate(1, 1, UNREAD), NOW).await.unwrap();
+    let bad = stored(1, 1)[0];
+    assert!(!store.meta.quarantine(&StoredBlob { generation: 5, ..bad }).await.unwrap(), "another file");
+    assert!(store.meta.quarantine(&bad).await.unwrap());
+    assert!(store.meta.blob(&bad.blob.sha256).await.unwrap().unwrap().quarantined);
+    let intent = MetaWrite::Intent { tx: tx(2), attempt: 1, group_id: group_id(1), reserved_bytes: 1, state: vec![] };
+    store.write(intent).await;
+    let here = store.meta.stage(tx(2), &manifest(1).body, NOW).await.unwrap();
+    assert_eq!(here, [stored(1, 1)[1]]);
+    let good = StoredBlob { generation: 2, ..bad };
+    let prepared = MetaWrite::Prepared { tx: tx(2), attempt: 1, states: UNREAD, blobs: vec![good] };
+    let done = store.meta.batch(vec![prepared], NOW).await.unwrap();
+    assert_eq!(done.redundant, [bad]);
+    let row = store.meta.blob(&bad.blob.sha256).await.unwrap().unwrap();
+    assert_eq!((row.stored, row.quarantined), (good, false));
+}
+
+#[tokio::test]
+async fn walking_all_blobs_sees_each_once_in_hash_order() {
+    let store = Store::new().await;
+    for seed in 1..=3 {
+        store.meta.insert_uploaded_group(upload(seed), NOW).await.unwrap();
+    }
+    let mut walked = Vec::new();
+    while let page = store.meta.blobs_after(walked.last(), 4).await.unwrap()
+        && !page.is_empty()
+    {
+        walked.extend(page.iter().map(|stored| stored.blob.sha256));
+    }
+    let mut expected: Vec<_> = (1..=3).flat_map(|seed| stored(seed, 1)).map(|stored| stored.blob.sha256).collect();
+    expected.sort();
+    assert_eq!(walked, expected);
+}

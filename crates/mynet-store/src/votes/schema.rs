@@ -1,0 +1,65 @@
+//! The vote store's tables. SQLite only, so plain SQL: the constraints are the point, and here they can be read.
+
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Statement};
+
+use super::VotesError;
+
+/// `user_version` of the file. A change raises it and adds the statements that lead to it.
+const VERSION: i64 = 1;
+
+/// Everything of version 1. `verdict` is 0 for accept and 1 for reject; `suspect` marks keys that may have signed what this
+/// store does not know.
+const VERSION_1: &str = "
+CREATE TABLE identity (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    store_uuid BLOB NOT NULL CHECK (length(store_uuid) = 16),
+    boots INTEGER NOT NULL CHECK (boots > 0)
+) STRICT;
+CREATE TABLE votes (
+    epoch INTEGER NOT NULL,
+    phase INTEGER NOT NULL CHECK (phase IN (0, 1)),
+    slot BLOB NOT NULL CHECK (length(slot) = 32),
+    value BLOB NOT NULL CHECK (length(value) = 32),
+    verdict INTEGER NOT NULL CHECK (verdict IN (0, 1)),
+    vote BLOB NOT NULL,
+    PRIMARY KEY (epoch, phase, slot, value)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX one_accept_per_slot ON votes (epoch, phase, slot) WHERE verdict = 0;
+CREATE TABLE keys (
+    epoch INTEGER PRIMARY KEY,
+    secret BLOB NOT NULL,
+    suspect INTEGER NOT NULL CHECK (suspect IN (0, 1))
+) STRICT;
+CREATE TABLE roster_locks (
+    epoch INTEGER PRIMARY KEY,
+    roster BLOB NOT NULL CHECK (length(roster) = 32),
+    lock BLOB NOT NULL
+) STRICT;
+CREATE TABLE links (
+    epoch INTEGER PRIMARY KEY,
+    link BLOB NOT NULL
+) STRICT;
+CREATE TABLE proposals (
+    id BLOB PRIMARY KEY CHECK (length(id) = 32),
+    proposal BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+PRAGMA user_version = 1;
+";
+
+/// Makes the tables of an empty file; refuses a file of a newer program.
+pub(super) async fn prepare(transaction: &DatabaseTransaction) -> Result<(), VotesError> {
+    match user_version(transaction).await? {
+        0 => {
+            transaction.execute_unprepared(VERSION_1).await?;
+            Ok(())
+        }
+        VERSION => Ok(()),
+        found => Err(VotesError::Newer { found }),
+    }
+}
+
+async fn user_version(transaction: &DatabaseTransaction) -> Result<i64, DbErr> {
+    let statement = Statement::from_string(transaction.get_database_backend(), "PRAGMA user_version");
+    let row = transaction.query_one_raw(statement).await?;
+    row.map_or(Ok(0), |row| row.try_get_by_index(0))
+}

@@ -1,0 +1,270 @@
+//! What the vote store promises, one test per rule.
+
+use std::path::{Path, PathBuf};
+
+use mynet_types::{
+    BoundedVec, Claim, ManifestHash, Phase, ProposalId, Roster, RosterHash, RosterLink, Signature, SignerSet,
+    StatesMask, Timestamp, Verdict, Vote, VoteStatement, vote::attest_slot,
+};
+use sea_orm::ConnectionTrait;
+
+use super::{DataDir, RestoredVotes, VoteSecret, VoteWrite, Votes, VotesError};
+
+fn vote(epoch: u64, value: u8, verdict: Verdict, claim: Claim) -> Vote {
+    let value = ManifestHash([value; 32]);
+    vote_in(
+        attest_slot(&value),
+        VoteStatement {
+            epoch,
+            roster: RosterHash([1; 32]),
+            phase: Phase::Vote,
+            slot: attest_slot(&value),
+            value,
+            verdict,
+            claim,
+            states: StatesMask::EMPTY,
+        },
+    )
+}
+
+fn vote_in(slot: mynet_types::SlotKey, statement: VoteStatement) -> Vote {
+    Vote {
+        statement: VoteStatement { slot, ..statement },
+        seat: 0,
+        signature: Signature([2; 64]),
+        proposal_id: ProposalId([3; 32]),
+        reason: None,
+    }
+}
+
+fn accept(epoch: u64, value: u8) -> Vote {
+    vote(epoch, value, Verdict::Accept, Claim::Durable)
+}
+
+fn link(epoch: u64) -> RosterLink {
+    let roster = Roster {
+        epoch,
+        prev: RosterHash([4; 32]),
+        validators: BoundedVec::new(),
+        valid_from: Timestamp(1),
+        close_set_root: [0; 32],
+        close_count: 0,
+    };
+    let none = SignerSet { seats: 0, signatures: BoundedVec::new() };
+    RosterLink { roster, old: none.clone(), new: none }
+}
+
+fn key(epoch: u64) -> VoteWrite {
+    VoteWrite::Key { epoch, secret: VoteSecret([u8::try_from(epoch).unwrap(); 32]) }
+}
+
+async fn open(directory: &Path, data_dir: DataDir) -> Votes {
+    Votes::open(directory, data_dir).await.unwrap()
+}
+
+async fn restart(votes: Votes, directory: &Path) -> Votes {
+    votes.close().await.unwrap();
+    open(directory, DataDir::Used).await
+}
+
+#[tokio::test]
+async fn a_second_open_of_the_same_directory_fails_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let votes = open(dir.path(), DataDir::New).await;
+    votes.batch(vec![key(0)]).await.unwrap();
+    let error = Votes::open(dir.path(), DataDir::Used).await.unwrap_err();
+    assert!(matches!(&error, VotesError::InUse(path) if *path == dir.path().join("votes.db")), "{error}");
+    assert!(error.to_string().contains("already running"));
+    // The refused open changed nothing: the next start votes.
+    let votes = restart(votes, dir.path()).await;
+    assert_eq!(votes.boots(), 2);
+    assert!(votes.restore().await.unwrap().may_vote);
+}
+
+#[tokio::test]
+async fn every_commit_is_synchronous_and_deleted_bytes_are_overwritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let votes = open(dir.path(), DataDir::New).await;
+    let pragma = async |name: &str| -> i64 {
+        votes.all(&format!("SELECT * FROM pragma_{name}"), []).await.unwrap()[0].try_get_by_index(0).unwrap()
+    };
+    assert_eq!(pragma("synchronous").await, 3);
+    assert_eq!(pragma("secure_delete").await, 1);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn only_the_owner_may_read_the_secrets() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let _votes = open(dir.path(), DataDir::New).await;
+    for file in std::fs::read_dir(dir.path()).unwrap() {
+        let file = file.unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.path());
+    }
+}
+
+#[tokio::test]
+async fn a_restart_gives_back_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let votes = open(dir.path(), DataDir::New).await;
+    let mut reject = vote(1, 8, Verdict::Reject, Claim::Seen);
+    reject.reason = Some(mynet_types::RejectReason::HashMismatch);
+    let proposal = |n: u8| VoteWrite::Proposal { id: ProposalId([n; 32]), proposal: vec![n] };
+    votes
+        .batch(vec![
+            key(0),
+            VoteWrite::Vote(accept(0, 1)),
+            VoteWrite::Link(link(1)),
+            VoteWrite::Link(link(1)),
+            key(1),
+            key(2),
+            VoteWrite::Vote(accept(1, 7)),
+            VoteWrite::Vote(reject.clone()),
+            VoteWrite::RosterLock { epoch: 1, roster: RosterHash([1; 32]), lock: vec![1] },
+            VoteWrite::RosterLock { epoch: 2, roster: RosterHash([2; 32]), lock: vec![2] },
+            VoteWrite::RosterLock { epoch: 2, roster: RosterHash([2; 32]), lock: vec![3] },
+            proposal(1),
+            proposal(2),
+            VoteWrite::Closed(ProposalId([1; 32])),
+        ])
+        .await
+        .unwrap();
+    let votes = restart(votes, dir.path()).await;
+    let mut expected_votes = vec![accept(1, 7), reject];
+    expected_votes.sort_by_key(|vote| vote.statement.slot);
+    let expected = RestoredVotes {
+        links: vec![link(1)],
+        keys: (0..3).map(|epoch| (u64::from(epoch), VoteSecret([epoch; 32]))).collect(),
+        votes: expected_votes,
+        lock: Some(vec![3]),
+        proposals: vec![vec![2]],
+        may_vote: true,
+    };
+    assert_eq!(votes.restore().await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn a_vote_that_contradicts_one_that_was_cast_is_refused_with_its_whole_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let votes = open(dir.path(), DataDir::New).await;
+    votes.batch(vec![key(0), VoteWrite::Vote(accept(0, 1))]).await.unwrap();
+    let check = async |contradiction: Vote| {
+        let other = VoteWrite::Vote(accept(0, 9));
+        let error = votes.batch(vec![other, VoteWrite::Vote(contradiction)]).await.unwrap_err();
+        assert!(matches!(error, VotesError::VoteConflict { epoch: 0, .. }), "{error}");
+        assert_eq!(votes.restore().await.unwrap().votes, [accept(0, 1)]);
+    };
+    check(vote(0, 1, Verdict::Reject, Claim::Durable)).await;
+    // Another value in the slot of the first.
+    check(vote_in(accept(0, 1).statement.slot, accept(0, 2).statement)).await;
+    // Neither a claim more about the same value nor another epoch contradicts, and refusals do not stop the store.
+    let verified = vote(0, 1, Verdict::Accept, Claim::Verified);
+    votes.batch(vec![VoteWrite::Vote(verified.clone()), VoteWrite::Vote(accept(1, 1))]).await.unwrap();
+    assert_eq!(votes.restore().await.unwrap().votes, [verified, accept(1, 1)]);
+}
+
+#[tokio::test]
+async fn one_next_roster_is_signed_per_epoch() {
+    let dir = tempfile::tempdir().unwrap();
+    let votes = open(dir.path(), DataDir::New).await;
+    let lock = |roster: u8| VoteWrite::RosterLock { epoch: 1, roster: RosterHash([roster; 32]), lock: vec![roster] };
+    votes.batch(vec![lock(1)]).await.unwrap();
+    assert!(matches!(votes.batch(vec![lock(2)]).await, Err(VotesError::RosterConflict { epoch: 1 })));
+    assert_eq!(votes.restore().await.unwrap().lock, Some(vec![1]));
+    votes.batch(vec![VoteWrite::Link(link(1))]).await.unwrap();
+    let mut other = link(1);
+    other.roster.close_count = 1;
+    let refused = votes.batch(vec![VoteWrite::Link(other)]).await;
+    assert!(matches!(refused, Err(VotesError::RosterConflict { epoch: 1 })));
+    assert_eq!(votes.restore().await.unwrap().lock, None, "the chain passed it");
+}
+
+#[tokio::test]
+async fn erased_keys_are_gone_from_the_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let votes = open(dir.path(), DataDir::New).await;
+    let secret = *b"a secret that must not survive!!";
+    votes.batch(vec![VoteWrite::Key { epoch: 0, secret: VoteSecret(secret) }, key(1)]).await.unwrap();
+    votes.batch(vec![VoteWrite::Vote(accept(0, 1)), VoteWrite::Vote(accept(1, 1))]).await.unwrap();
+    let holding = || {
+        let files = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().path());
+        let holds = |path: &PathBuf| std::fs::read(path).unwrap().windows(32).any(|window| window == secret);
+        files.filter(holds).count()
+    };
+    assert!(holding() > 0, "it was there");
+    votes.batch(vec![VoteWrite::EraseKeys { through: 0 }]).await.unwrap();
+    assert_eq!(holding(), 0);
+    let restored = votes.restore().await.unwrap();
+    assert_eq!(restored.keys.keys().copied().collect::<Vec<_>>(), [1]);
+    assert_eq!(restored.votes, [accept(1, 1)]);
+}
+
+#[tokio::test]
+async fn a_store_restored_from_a_backup_never_votes_with_its_old_keys_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (database, backup) = (dir.path().join("votes.db"), dir.path().join("backup"));
+    let votes = open(dir.path(), DataDir::New).await;
+    votes.batch(vec![key(0)]).await.unwrap();
+    votes.close().await.unwrap();
+    std::fs::copy(&database, &backup).unwrap();
+    let votes = open(dir.path(), DataDir::Used).await;
+    votes.batch(vec![VoteWrite::Vote(accept(0, 1))]).await.unwrap();
+    votes.close().await.unwrap();
+    std::fs::copy(&backup, &database).unwrap();
+
+    let mut votes = open(dir.path(), DataDir::Used).await;
+    for _restart in 0..2 {
+        let restored = votes.restore().await.unwrap();
+        assert!(!restored.may_vote && restored.keys.is_empty(), "{restored:?}");
+        votes = restart(votes, dir.path()).await;
+    }
+    // A fresh key in the next epoch may vote, the old one still may not.
+    votes.batch(vec![key(1), VoteWrite::Link(link(1))]).await.unwrap();
+    let votes = restart(votes, dir.path()).await;
+    let restored = votes.restore().await.unwrap();
+    assert_eq!((restored.may_vote, restored.keys.keys().copied().collect::<Vec<_>>()), (true, vec![1]));
+}
+
+#[tokio::test]
+async fn a_lost_store_in_a_used_directory_may_not_vote() {
+    let dir = tempfile::tempdir().unwrap();
+    let votes = open(dir.path(), DataDir::New).await;
+    votes.batch(vec![key(0)]).await.unwrap();
+    assert!(votes.restore().await.unwrap().may_vote);
+    votes.close().await.unwrap();
+    std::fs::remove_file(dir.path().join("votes.db")).unwrap();
+    let votes = open(dir.path(), DataDir::Used).await;
+    assert!(!votes.restore().await.unwrap().may_vote);
+    assert!(votes.boots() > 1, "never behind what the file said");
+    votes.close().await.unwrap();
+
+    let empty = tempfile::tempdir().unwrap();
+    assert!(!open(empty.path(), DataDir::Used).await.restore().await.unwrap().may_vote);
+}
+
+#[tokio::test]
+async fn after_a_failure_of_the_database_no_batch_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let votes = open(dir.path(), DataDir::New).await;
+    votes.db.execute_unprepared("DROP TABLE votes").await.unwrap();
+    let failed = votes.batch(vec![VoteWrite::Vote(accept(0, 1))]).await;
+    assert!(matches!(failed, Err(VotesError::Database(_))));
+    assert!(matches!(votes.batch(vec![key(0)]).await, Err(VotesError::Failed)));
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_program_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let votes = open(dir.path(), DataDir::New).await;
+    votes.db.execute_unprepared("PRAGMA user_version = 9").await.unwrap();
+    votes.close().await.unwrap();
+    let error = Votes::open(dir.path(), DataDir::Used).await.unwrap_err();
+    assert!(matches!(error, VotesError::Newer { found: 9 }));
+}
+
+#[test]
+fn secrets_are_not_printed() {
+    let text = format!("{:?}", key(0));
+    assert!(text.contains("VoteSecret(..)") && !text.contains("[0, 0"), "{text}");
+}
