@@ -1,3 +1,30 @@
-//! Placeholder until its content lands.
+//! The service: drives the cores against store and network.
+//!
+//! The counterpart of the specification's `MYNetworkService`. The core decides, the modules here act: [`driver`] feeds it,
+//! `persist` writes what it wants kept, `stage` pulls what it wants held, `peers` and `serve` speak to other nodes, `add`,
+//! `publish` and `read` serve users, `care` keeps the disk clean. Users of this crate start a node with [`service::start`]
+//! and speak to it through a [`handle::NodeHandle`].
 
+mod add;
+mod board;
+mod care;
+mod compose;
+pub mod config;
+mod driver;
+mod grant;
+pub mod handle;
+mod members;
+mod peers;
+mod persist;
 pub mod preview;
+mod publish;
+mod read;
+mod serve;
+pub mod service;
+pub mod setup;
+mod shell;
+mod stage;
+pub mod ticket;
+mod tokens;
+pub mod view;
+mod views;

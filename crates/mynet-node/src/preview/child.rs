@@ -4,7 +4,7 @@
 //! and no further file descriptors (so not even a hijacked decoder opens a file or a socket). Call it first thing in
 //! `main`, before any runtime starts: threads made earlier keep their memory, and the limits then bite too soon.
 //!
-//! stdin is the original (a regular file), stdout takes the report, the exit status says the same in short.
+//! stdin is the original (a regular file, encrypted if the environment has its key), stdout takes the report, the exit status says the same in short.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -15,6 +15,7 @@ use std::path::Path;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::report::encode;
+use super::sealed::{OriginalKey, SealedFile};
 use super::{PreviewError, PreviewInfo, PreviewLimits, WorkerFailure, make_audio_preview};
 
 pub use super::report::WorkerExit;
@@ -52,7 +53,13 @@ pub fn run_worker_from_stdin(output: &Path, limits: PreviewLimits) -> WorkerExit
 
 fn make(mut input: File, output: File, limits: &PreviewLimits) -> Result<PreviewInfo, PreviewError> {
     let mut output = BufWriter::new(output);
-    make_audio_preview(&mut input, &mut output, limits)
+    match OriginalKey::from_environment().map_err(PreviewError::Read)? {
+        None => make_audio_preview(&mut input, &mut output, limits),
+        Some(key) => {
+            let mut input = SealedFile::new(input, &key).map_err(PreviewError::Read)?;
+            make_audio_preview(&mut input, &mut output, limits)
+        }
+    }
 }
 
 /// Prints the report. A parent that no longer listens is not an error here: the exit status still tells.

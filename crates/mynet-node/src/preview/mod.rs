@@ -9,7 +9,8 @@
 //! 2. A preview is smaller than a third of the original in bytes.
 //! 3. The same original and limits give the same bytes (one build on one kind of CPU: the encoder picks SIMD paths).
 //! 4. Memory does not grow with the original: only one packet, the resampler's window and one Ogg page are held.
-//! 5. No plaintext is written to disk besides the preview itself: the child reads the descriptor it gets as stdin.
+//! 5. No plaintext is written to disk besides the preview itself: the child reads the descriptor it gets as stdin, and
+//!    decrypts it in memory if it is encrypted.
 //!
 //! Supported originals: WAV (integer 8 to 32 bit, float, A-law, mu-law) and FLAC, 8 to 192 kHz, any channel layout.
 //! Deliberately absent: lossy audio, images, video and documents; they are [`PreviewError::Unsupported`], never a guess.
@@ -22,6 +23,7 @@ mod ogg_opus;
 mod plan;
 mod report;
 mod resample;
+mod sealed;
 mod source;
 pub mod tone;
 mod worker;
@@ -35,6 +37,7 @@ use std::time::Duration;
 pub use audio::make_audio_preview;
 pub use child::{WorkerExit, run_worker, run_worker_from_stdin};
 pub use error::{PreviewError, WorkerFailure};
+pub use sealed::OriginalKey;
 pub use worker::PreviewWorker;
 
 /// Media type of every audio preview.
@@ -46,19 +49,6 @@ pub const AUDIO_SECONDS_MAX: u32 = 30;
 
 /// One stereo sample pair, left then right, nominally within -1.0 to 1.0.
 type Frame = [f32; 2];
-
-/// What the owner declared an original to be. It decides whether a preview is tried at all; the bytes decide the rest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ContentKind {
-    /// Music, speech, sound.
-    Audio,
-    /// Moving pictures.
-    Video,
-    /// A still picture.
-    Image,
-    /// Anything meant to be read.
-    Document,
-}
 
 /// Bounds of a preview. The share of a third is not configurable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

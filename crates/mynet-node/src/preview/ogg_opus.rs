@@ -131,7 +131,7 @@ impl<W: Write> OggOpusWriter<W> {
         let granule = if last { PRE_SKIP + self.shape.samples } else { self.packets_written * FRAME_SAMPLES };
         let end = if last {
             PacketWriteEndInfo::EndStream
-        } else if self.packets_written % PACKETS_PER_PAGE == 0 {
+        } else if self.packets_written.is_multiple_of(PACKETS_PER_PAGE) {
             PacketWriteEndInfo::EndPage
         } else {
             PacketWriteEndInfo::NormalPacket

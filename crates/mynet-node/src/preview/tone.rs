@@ -90,7 +90,7 @@ impl Song {
 
     /// Starts the notes of melody step `step`: on a bar its chord and bass, on most steps a melody note.
     fn begin_step(&mut self, step: u64) {
-        if step % STEPS_PER_BAR == 0 {
+        if step.is_multiple_of(STEPS_PER_BAR) {
             let chord = CHORDS[(step / STEPS_PER_BAR) as usize % CHORDS.len()];
             let bar = STEPS_PER_BAR * STEP_FRAMES;
             self.notes.push(Note::new(pitch(self.key_hz, chord[0]) / 2.0, 0.22, 0.0, bar));
@@ -98,7 +98,7 @@ impl Song {
                 self.notes.push(Note::new(pitch(self.key_hz, semitones), 0.09, pan, bar));
             }
         }
-        if step % 2 == 0 || self.next_random(3) > 0 {
+        if step.is_multiple_of(2) || self.next_random(3) > 0 {
             let leap = self.next_random(5) as usize;
             self.melody = (self.melody + leap).saturating_sub(2).min(PENTATONIC.len() - 1);
             let hz = pitch(self.key_hz * 2.0, PENTATONIC[self.melody]);

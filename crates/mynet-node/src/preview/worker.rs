@@ -1,7 +1,7 @@
 //! The parent side of a preview: starts the child, waits for it within bounds, believes only what it can check.
 //!
-//! `<exe> preview-worker --output <path> --seconds <n>`, environment cleared, the original as stdin. The original is
-//! handed over as an open descriptor, so no plaintext copy is written and the child needs no path to it.
+//! `<exe> preview-worker --output <path> --seconds <n>`, environment cleared but for the key of an encrypted original, which
+//! is stdin. The original is handed over as an open descriptor, so no plaintext copy is written and the child needs no path to it.
 //!
 //! Bounds: [`CONCURRENT_MAX`] children at once, the rest wait in order; a child has [`TIMEOUT`]; of its output only the
 //! first [`OUTPUT_BYTES_MAX`] are read. Dropping the future kills the child and removes its file.
@@ -18,8 +18,11 @@ use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
 use tracing::debug;
 
+use mynet_types::ContentType;
+
 use super::report::{decode, one_line};
-use super::{AUDIO_MIME, ContentKind, Preview, PreviewError, PreviewInfo, PreviewLimits, WorkerFailure};
+use super::sealed::KEY_VARIABLE;
+use super::{AUDIO_MIME, OriginalKey, Preview, PreviewError, PreviewInfo, PreviewLimits, WorkerFailure};
 
 /// Children at once. More would take cores from serving; one would let a single slow original hold up every upload.
 const CONCURRENT_MAX: usize = 2;
@@ -63,31 +66,31 @@ impl PreviewWorker {
 
     /// Makes the preview of `original` as a new file at `output`.
     ///
-    /// `original` must be a regular file opened for this call: the child moves its read position. `output` must not
-    /// exist. On any error, and when the future is dropped, no file remains at `output`. The file is not synced.
+    /// `original` must be a regular file opened for this call: the child moves its read position. It is ciphertext if
+    /// `key` is given. `output` must not exist. On any error, and when the future is dropped, no file remains at `output`. The file is not synced.
     ///
     /// # Errors
     /// [`PreviewError::Unsupported`] without starting a child when `kind` has no preview here; else what the child
     /// reports, or [`PreviewError::Worker`] when the child itself failed.
     pub async fn make(
         &self,
-        original: File,
-        kind: ContentKind,
+        (original, key): (File, Option<OriginalKey>),
+        kind: ContentType,
         output: &Path,
         limits: PreviewLimits,
     ) -> Result<Preview, PreviewError> {
         match kind {
-            ContentKind::Audio => {}
-            ContentKind::Video => return Err(PreviewError::unsupported("video")),
-            ContentKind::Image => return Err(PreviewError::unsupported("an image")),
-            ContentKind::Document => return Err(PreviewError::unsupported("a document")),
+            ContentType::Audio => {}
+            ContentType::Video => return Err(PreviewError::unsupported("video")),
+            ContentType::Image => return Err(PreviewError::unsupported("an image")),
+            ContentType::Document => return Err(PreviewError::unsupported("a document")),
         }
         let _slot = self.slots.acquire().await.expect("the semaphore is never closed");
         if output.exists() {
             return Err(PreviewError::Write(io::ErrorKind::AlreadyExists.into()));
         }
         let staged = StagedFile { path: output, keep: false };
-        let child = self.spawn(original, output, limits).map_err(WorkerFailure::Start)?;
+        let child = self.spawn(original, key.as_ref(), output, limits).map_err(WorkerFailure::Start)?;
         let info = self.wait(child).await?;
         let found = tokio::fs::symlink_metadata(output).await.ok();
         if found.is_none_or(|found| !found.is_file() || found.len() != info.size_bytes) {
@@ -98,7 +101,13 @@ impl PreviewWorker {
         Ok(Preview { path: output.to_owned(), mime: AUDIO_MIME, info })
     }
 
-    fn spawn(&self, original: File, output: &Path, limits: PreviewLimits) -> io::Result<Child> {
+    fn spawn(
+        &self,
+        original: File,
+        key: Option<&OriginalKey>,
+        output: &Path,
+        limits: PreviewLimits,
+    ) -> io::Result<Child> {
         Command::new(&self.exe)
             .args(&self.args)
             .arg("--output")
@@ -106,6 +115,7 @@ impl PreviewWorker {
             .arg("--seconds")
             .arg(limits.audio_seconds().to_string())
             .env_clear()
+            .envs(key.map(|key| (KEY_VARIABLE, key.to_variable())))
             .stdin(Stdio::from(original))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

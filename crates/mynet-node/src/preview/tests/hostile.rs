@@ -115,9 +115,9 @@ fn header_that_lies_about_its_length_gets_a_third_of_the_truth() {
 #[test]
 fn mutated_headers_never_panic() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let pcm = tone(8_000, 2, 1.5);
+    let pcm = tone(48_000, 1, 1.0);
     let originals = [wav(&pcm, kit::S16), wav(&pcm, kit::F32), flac(&pcm, 16, true), flac(&pcm, 24, true)];
-    for _ in 0..300 {
+    for _ in 0..100 {
         for original in &originals {
             let mut mutated = original.clone();
             for _ in 0..=random.below(4) {

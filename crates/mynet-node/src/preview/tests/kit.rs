@@ -92,14 +92,18 @@ pub(crate) fn flac(pcm: &Pcm, bits: u32, with_length: bool) -> Vec<u8> {
     file
 }
 
+/// CRC of 8 or 16 bits, most significant bit first.
 fn crc(bytes: &[u8], width: u32, polynomial: u16) -> u16 {
-    let top = 1_u16 << (width - 1);
-    let mask = top | (top - 1);
-    bytes.iter().fold(0, |crc, byte| {
-        (0..8).fold(crc ^ u16::from(*byte) << (width - 8), |crc, _| {
-            (if crc & top == 0 { crc << 1 } else { crc << 1 ^ polynomial }) & mask
-        })
-    })
+    let mut table = [0_u16; 256];
+    for (byte, entry) in (0_u16..).zip(&mut table) {
+        let shift = |crc: u16| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ polynomial << (16 - width) };
+        *entry = (0..8).fold(byte << 8, |crc, _| shift(crc));
+    }
+    let mut crc = 0_u16;
+    for byte in bytes {
+        crc = crc << 8 ^ table[usize::from((crc >> 8) as u8 ^ byte)];
+    }
+    crc >> (16 - width)
 }
 
 /// A preview as a player sees it.

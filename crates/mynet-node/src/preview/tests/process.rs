@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::{decode_preview, kit, preview, song, tone, wav};
 use crate::preview::child::limit_process;
-use crate::preview::{
-    AUDIO_MIME, ContentKind, PreviewError, PreviewLimits, PreviewWorker, WorkerFailure, run_worker_from_stdin,
-};
+use mynet_types::ContentType;
+
+use crate::preview::{AUDIO_MIME, PreviewError, PreviewLimits, PreviewWorker, WorkerFailure, run_worker_from_stdin};
 
 /// A directory of one test, removed at its end.
 struct Staging(PathBuf);
@@ -73,7 +73,7 @@ async fn make(
     bytes: &[u8],
 ) -> Result<crate::preview::Preview, PreviewError> {
     let original = staging.original(bytes);
-    worker.make(original, ContentKind::Audio, &staging.output(), PreviewLimits::with_audio_seconds(2)).await
+    worker.make((original, None), ContentType::Audio, &staging.output(), PreviewLimits::with_audio_seconds(2)).await
 }
 
 #[tokio::test]
@@ -121,8 +121,9 @@ async fn limits_are_in_force_and_the_environment_is_empty() {
 async fn kinds_without_a_preview_start_no_child() {
     let staging = Staging::new("kinds");
     let worker = shell("exit 1");
-    for kind in [ContentKind::Video, ContentKind::Image, ContentKind::Document] {
-        let result = worker.make(staging.original(b""), kind, &staging.output(), PreviewLimits::default()).await;
+    for kind in [ContentType::Video, ContentType::Image, ContentType::Document] {
+        let result =
+            worker.make((staging.original(b""), None), kind, &staging.output(), PreviewLimits::default()).await;
         assert!(matches!(result, Err(PreviewError::Unsupported { .. })), "{result:?}");
     }
 }
@@ -188,7 +189,7 @@ async fn dropping_the_future_kills_the_child_and_removes_its_file() {
     let (original, output) = (staging.original(b""), staging.output());
     let task = tokio::spawn({
         let (worker, output) = (worker.clone(), output.clone());
-        async move { worker.make(original, ContentKind::Audio, &output, PreviewLimits::default()).await }
+        async move { worker.make((original, None), ContentType::Audio, &output, PreviewLimits::default()).await }
     });
     wait_until(|| fs::read_to_string(&output).is_ok_and(|pid| pid.ends_with('\n'))).await;
     let pid = fs::read_to_string(&output).unwrap();
@@ -209,9 +210,9 @@ async fn at_most_two_children_run_at_once() {
     let tasks: Vec<_> = (0..4)
         .map(|n| {
             let (worker, original, output) = (worker.clone(), staging.original(b""), staging.0.join(n.to_string()));
-            tokio::spawn(
-                async move { worker.make(original, ContentKind::Audio, &output, PreviewLimits::default()).await },
-            )
+            tokio::spawn(async move {
+                worker.make((original, None), ContentType::Audio, &output, PreviewLimits::default()).await
+            })
         })
         .collect();
     let count = || fs::read_to_string(&started).map_or(0, |text| text.lines().count());

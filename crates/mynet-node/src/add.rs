@@ -1,0 +1,332 @@
+//! Uploads: one pass over the body, a preview, a manifest, and one transaction that makes the group visible here.
+//!
+//! **Invariant:** until that transaction nothing of an upload can be found; if anything fails before it, the staging
+//! directory goes and nothing is kept.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use mynet_proto::placement::PlacementSlot;
+use mynet_store::{
+    blobs::{
+        BlobKey, CommitError, DiskError, Ingest, IngestError, Ingested, StageName, StagedBlob, StagingDir, free_space,
+    },
+    keys::{WrapTarget, wrap_key},
+    meta::{GroupRows, NewGroup, StoredBlob, WriteError},
+};
+use mynet_types::{ContentType, DecryptedClass, GroupId, SignedAdmission, SignedWrap};
+
+use crate::{
+    compose::{Composed, Copies, Description, Draft, PreviewMember},
+    driver::wall_clock,
+    grant,
+    handle::{AddOptions, Grant, NodeError, PreviewChoice},
+    preview::{OriginalKey, PreviewError, PreviewLimits},
+    shell::Shell,
+};
+
+/// Largest preview that may be supplied.
+const PREVIEW_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes looked at to tell what a file is.
+const SNIFF_BYTES: usize = 8192;
+/// Free bytes that uploads leave: databases and logs must go on.
+const DISK_RESERVE: u64 = 64 * 1024 * 1024;
+/// Starts the names of staging directories of uploads; those found at a start are leftovers.
+pub(crate) const STAGING_PREFIX: &str = "upload-";
+
+/// A blob of an upload, ready to be put in place.
+struct Piece {
+    staged: StagedBlob,
+}
+
+impl Shell {
+    /// Stores one file as a group that is visible on this node.
+    pub(crate) async fn store_upload(
+        self: &Arc<Self>,
+        body: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
+        options: &AddOptions,
+    ) -> Result<GroupId, NodeError> {
+        let copies = self.check_options(options)?;
+        let name = format!("{STAGING_PREFIX}{}", uuid::Uuid::new_v4().simple());
+        let name: StageName = name.parse().expect("hex digits and a dash make a staging name");
+        let staging = self.blobs.stage(name).await.map_err(disk)?;
+        let stored = self.store_in(&staging, body, (options, copies)).await;
+        if let Err(error) = staging.remove().await {
+            tracing::warn!(%error, "staging of an upload was not removed, the next start does");
+        }
+        stored
+    }
+
+    /// Checks what can be known before the first byte.
+    fn check_options(&self, options: &AddOptions) -> Result<Copies, NodeError> {
+        if self.cancel.is_cancelled() {
+            return Err(NodeError::Stopping);
+        }
+        let replicas = options.replicas.unwrap_or(self.config.replication.replicas);
+        let quorum = self.config.replication.quorum;
+        if replicas < quorum {
+            let why = format!("{replicas} copies cannot give {quorum} receipts; ask for at least {quorum}");
+            return Err(NodeError::Invalid { field: "replicas", why });
+        }
+        if usize::from(replicas) > mynet_types::wire::TARGETS_MAX {
+            let why = format!("at most {} copies are made", mynet_types::wire::TARGETS_MAX);
+            return Err(NodeError::Invalid { field: "replicas", why });
+        }
+        if let PreviewChoice::Supplied { bytes, .. } = &options.preview
+            && bytes.len() > PREVIEW_BYTES_MAX
+        {
+            let why = format!("{} bytes, at most {PREVIEW_BYTES_MAX} are allowed", bytes.len());
+            return Err(NodeError::Invalid { field: "preview", why });
+        }
+        Ok(Copies { replicas, quorum })
+    }
+
+    /// Everything between making and removing the staging directory.
+    async fn store_in(
+        self: &Arc<Self>,
+        staging: &StagingDir,
+        body: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
+        (options, copies): (&AddOptions, Copies),
+    ) -> Result<GroupId, NodeError> {
+        let draft = Draft::new();
+        let (ingested, head) = self.ingest(staging, body, (!options.public).then_some(&draft)).await?;
+        let description = describe(options, &head);
+        let preview = if options.public {
+            None
+        } else {
+            self.preview(staging, &draft, (&ingested, &description), options).await?
+        };
+        let signer = (&self.network, self.keys.owner(), wall_clock());
+        let (member, piece) = preview.unzip();
+        let composed = if options.public {
+            draft.open(ingested.plain, (&description, copies), signer)
+        } else {
+            draft.seal((ingested.plain, ingested.staged.blob), member, (&description, copies), signer)
+        };
+        let composed = composed.map_err(|error| NodeError::Invalid { field: "description", why: error.to_string() })?;
+        let group_id = composed.manifest.body.group_id;
+        let wraps = self.first_wraps(&draft, &composed, &options.grant)?;
+        self.remember_grant(group_id, &options.grant).await?;
+        let pieces = [Some(Piece { staged: ingested.staged }), piece];
+        let blobs = self.put_in_place(pieces.into_iter().flatten()).await?;
+        let granted = (!options.public)
+            .then(|| grant::granted(&self.keys, &draft.key, &composed.manifest.body, &composed.sealed));
+        let granted = granted.transpose().map_err(NodeError::storage)?;
+        let rows = GroupRows {
+            placement_slot: PlacementSlot::of(&composed.manifest.body.placement_seed).number(),
+            held: composed.manifest.body.states(),
+            manifest: composed.manifest,
+            sealed: composed.sealed,
+            wraps,
+            granted,
+        };
+        let group = NewGroup { rows, blobs: blobs.clone(), user: None };
+        match self.meta.insert_uploaded_group(group, wall_clock()).await {
+            Ok(done) => self.unlink(done.redundant).await,
+            Err(error) => {
+                self.unlink(blobs).await;
+                return Err(write_error(error));
+            }
+        }
+        tracing::info!(group = %group_id.short(), bytes = ingested.plain.size, "group stored");
+        Ok(group_id)
+    }
+
+    /// The one pass over the body. Returns its first bytes too.
+    async fn ingest(
+        &self,
+        staging: &StagingDir,
+        mut body: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
+        draft: Option<&Draft>,
+    ) -> Result<(Ingested, Vec<u8>), NodeError> {
+        let label = label("content");
+        let ingest = match draft {
+            Some(draft) => Ingest::sealed(staging, &label, draft.cipher(), None).await,
+            None => Ingest::plain(staging, &label, None).await,
+        };
+        let mut ingest = ingest.map_err(ingest_error)?;
+        let room = self.room().await?;
+        let (mut size, mut head) = (0, Vec::new());
+        while let Some(bytes) = body.next().await {
+            let bytes = bytes.map_err(NodeError::Upload)?;
+            size += bytes.len() as u64;
+            if size > room {
+                return Err(NodeError::NoSpace { needed: size, free: room });
+            }
+            if size > self.config.limits.upload.as_u64() {
+                let why = format!("more than {}, the largest upload allowed", self.config.limits.upload);
+                return Err(NodeError::Invalid { field: "body", why });
+            }
+            let more = SNIFF_BYTES.saturating_sub(head.len()).min(bytes.len());
+            head.extend_from_slice(bytes.get(..more).unwrap_or_default());
+            ingest.write(&bytes).await.map_err(ingest_error)?;
+        }
+        Ok((ingest.finish().await.map_err(ingest_error)?, head))
+    }
+
+    /// Bytes that content may still take: of the capacity, what is neither used nor promised; and of the disk.
+    pub(crate) async fn room(&self) -> Result<u64, NodeError> {
+        let used = self.meta.counts(0).await.map_err(NodeError::storage)?.bytes;
+        let reserved = self.meta.reserved_bytes().await.map_err(NodeError::storage)?;
+        let disk = free_space(self.blobs.dir()).map_err(disk)?.saturating_sub(DISK_RESERVE);
+        Ok(self.config.storage.capacity.as_u64().saturating_sub(used).saturating_sub(reserved).min(disk))
+    }
+
+    /// The preview asked for, or the one that the type has.
+    async fn preview(
+        &self,
+        staging: &StagingDir,
+        draft: &Draft,
+        (ingested, description): (&Ingested, &Description),
+        options: &AddOptions,
+    ) -> Result<Option<(PreviewMember, Piece)>, NodeError> {
+        let (bytes, mime) = match &options.preview {
+            PreviewChoice::None => return Ok(None),
+            PreviewChoice::Supplied { bytes, mime } => (bytes.clone(), mime.clone()),
+            PreviewChoice::Auto => match self.make_preview(staging, draft, ingested, description.content_type).await? {
+                Some(made) => made,
+                None => return Ok(None),
+            },
+        };
+        let mut ingest =
+            Ingest::plain(staging, &label("preview"), Some(bytes.len() as u64)).await.map_err(ingest_error)?;
+        ingest.write(&bytes).await.map_err(ingest_error)?;
+        let staged = ingest.finish().await.map_err(ingest_error)?.staged;
+        Ok(Some((PreviewMember { blob: staged.blob, mime }, Piece { staged })))
+    }
+
+    /// Makes a preview in a child process; `None` if the content has none, which is said in the log.
+    async fn make_preview(
+        &self,
+        staging: &StagingDir,
+        draft: &Draft,
+        ingested: &Ingested,
+        content_type: ContentType,
+    ) -> Result<Option<(Bytes, String)>, NodeError> {
+        let original =
+            tokio::fs::File::open(ingested.staged.path()).await.map_err(NodeError::storage)?.into_std().await;
+        let key = OriginalKey::new(&draft.key, draft.params());
+        let output = staging.path().join("preview.ogg");
+        let limits = PreviewLimits::with_audio_seconds(self.config.preview.audio_seconds);
+        match self.previews.make((original, Some(key)), content_type, &output, limits).await {
+            Ok(preview) => {
+                let bytes = tokio::fs::read(&preview.path).await.map_err(NodeError::storage)?;
+                tokio::fs::remove_file(&preview.path).await.map_err(NodeError::storage)?;
+                Ok(Some((bytes.into(), preview.mime.to_owned())))
+            }
+            Err(error @ (PreviewError::Unsupported { .. } | PreviewError::TooShort | PreviewError::Corrupt { .. })) => {
+                tracing::info!(%error, "the upload gets no preview");
+                Ok(None)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the preview failed, the upload goes on without one");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Wraps the content key to whom the uploader grants.
+    fn first_wraps(&self, draft: &Draft, composed: &Composed, grant: &Grant) -> Result<Vec<SignedWrap>, NodeError> {
+        let manifest = &composed.manifest.body;
+        if manifest.class != DecryptedClass::Granted {
+            return Ok(Vec::new());
+        }
+        let readers: Vec<SignedAdmission> = match grant {
+            Grant::None => Vec::new(),
+            Grant::Trusted => self.trusted_members(),
+            Grant::Nodes(nodes) => {
+                let unknown = |node| NodeError::Invalid { field: "grant", why: format!("node {node} is not admitted") };
+                let found = nodes.iter().map(|node| self.members.admission(node).ok_or_else(|| unknown(*node)));
+                found.collect::<Result<_, _>>()?
+            }
+        };
+        let me = self.me();
+        let others = readers.into_iter().filter(|reader| reader.body.node != me);
+        // The origin reads by the key at rest, but as a holder it needs a wrap like everybody else.
+        let own = self.members.admission(&me);
+        let wraps =
+            others.chain(own).map(|reader| self.wrap_for(&draft.key, (manifest.group_id, manifest.version), &reader));
+        wraps.collect()
+    }
+
+    /// Wraps one key to one reader.
+    pub(crate) fn wrap_for(
+        &self,
+        key: &mynet_store::cipher::ContentKey,
+        (group_id, version): (GroupId, u64),
+        reader: &SignedAdmission,
+    ) -> Result<SignedWrap, NodeError> {
+        let target = WrapTarget {
+            network: self.network,
+            group_id,
+            version,
+            recipient: reader.body.node,
+            recipient_key: reader.body.wrap_key,
+        };
+        wrap_key(key, &target, self.keys.owner()).map_err(NodeError::storage)
+    }
+
+    /// Moves files in place, fsynced; their rows come next.
+    async fn put_in_place(&self, pieces: impl Iterator<Item = Piece>) -> Result<Vec<StoredBlob>, NodeError> {
+        let mut placed: Vec<StoredBlob> = Vec::new();
+        for Piece { staged } in pieces {
+            let generation = self.generation();
+            match self.blobs.commit(&staged, generation).await {
+                Ok(BlobKey { .. }) => placed.push(StoredBlob { blob: staged.blob, generation }),
+                Err(error) => {
+                    self.unlink(placed).await;
+                    return Err(commit_error(error));
+                }
+            }
+        }
+        Ok(placed)
+    }
+}
+
+/// A name within a staging directory.
+fn label(name: &'static str) -> StageName {
+    name.parse().expect("lower-case letters make a staging name")
+}
+
+/// What the uploader said, completed by what name and first bytes tell.
+fn describe(options: &AddOptions, head: &[u8]) -> Description {
+    let by_bytes = infer::get(head).map(|kind| kind.mime_type());
+    let by_name = mime_guess::from_path(&options.filename).first_raw();
+    let mime = by_bytes.or(by_name).unwrap_or("application/octet-stream").to_owned();
+    let guessed = match mime.split('/').next() {
+        Some("audio") => ContentType::Audio,
+        Some("video") => ContentType::Video,
+        Some("image") => ContentType::Image,
+        _ => ContentType::Document,
+    };
+    Description {
+        content_type: options.content_type.unwrap_or(guessed),
+        mime,
+        filename: options.filename.clone(),
+        tags: options.tags.clone(),
+    }
+}
+
+fn disk(error: DiskError) -> NodeError {
+    if error.is_no_space() { NodeError::NoSpace { needed: 0, free: 0 } } else { NodeError::storage(error) }
+}
+
+fn ingest_error(error: IngestError) -> NodeError {
+    match error {
+        IngestError::NoSpace { needed, free } => NodeError::NoSpace { needed: needed.unwrap_or(free), free },
+        IngestError::TooLong => NodeError::Invalid { field: "body", why: error.to_string() },
+        error => NodeError::storage(error),
+    }
+}
+
+fn commit_error(error: CommitError) -> NodeError {
+    match error {
+        CommitError::Disk(error) => disk(error),
+        error @ CommitError::NotStaged { .. } => NodeError::storage(error),
+    }
+}
+
+fn write_error(error: WriteError) -> NodeError {
+    NodeError::storage(error)
+}

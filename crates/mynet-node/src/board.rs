@@ -1,0 +1,145 @@
+//! What is known of groups in flight: where waiting uploads look, and what `show` adds to the rows.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+use mynet_proto::{
+    consensus::io::{Outcome, Tally},
+    replication::io::ReplicationStatus,
+};
+use mynet_types::GroupId;
+use tokio::sync::watch;
+
+use crate::view::{Wait, WaitResult};
+
+/// Groups remembered at most; the oldest are forgotten first. The rows on disk stay.
+const GROUPS_MAX: usize = 4096;
+
+/// How far one group came since this node started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// W receipts are on disk.
+    pub(crate) durable: bool,
+    /// The last try found too few nodes.
+    pub(crate) not_enough_targets: bool,
+    /// How far replication came.
+    pub(crate) status: Option<ReplicationStatus>,
+    /// How far the votes came.
+    pub(crate) tally: Option<Tally>,
+    /// A certificate is on disk.
+    pub(crate) certified: bool,
+    /// Order of first mention.
+    age: u64,
+}
+
+impl Progress {
+    /// What a wait for `wait` has reached; `None` if it must go on.
+    fn reached(&self, wait: Wait) -> Option<WaitResult> {
+        let rejected = self.tally.is_some_and(|tally| tally.outcome == Outcome::Rejected);
+        match wait {
+            Wait::Stored => Some(WaitResult::Stored),
+            Wait::Durable if self.durable => Some(WaitResult::Durable),
+            Wait::Certified if self.durable && self.certified => Some(WaitResult::Certified),
+            Wait::Certified if rejected => Some(WaitResult::Rejected),
+            Wait::Durable | Wait::Certified if self.not_enough_targets => Some(WaitResult::NotEnoughTargets),
+            Wait::Durable | Wait::Certified => None,
+        }
+    }
+}
+
+/// Progress of all groups in flight, and a bell that rings at every change.
+#[derive(Debug)]
+pub(crate) struct Board {
+    groups: Mutex<Groups>,
+    bell: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Groups {
+    progress: BTreeMap<GroupId, Progress>,
+    by_age: BTreeMap<u64, GroupId>,
+    next_age: u64,
+}
+
+impl Board {
+    /// An empty board.
+    pub(crate) fn new() -> Self {
+        Self { groups: Mutex::new(Groups::default()), bell: watch::Sender::new(0) }
+    }
+
+    /// Changes what is known of a group and wakes who waits.
+    pub(crate) fn update(&self, group: GroupId, change: impl FnOnce(&mut Progress)) {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let next_age = groups.next_age;
+        let entry = groups.progress.entry(group).or_insert_with(|| Progress { age: next_age, ..Progress::default() });
+        change(entry);
+        if entry.age == next_age {
+            groups.by_age.insert(next_age, group);
+            groups.next_age += 1;
+        }
+        if groups.progress.len() > GROUPS_MAX
+            && let Some((_, oldest)) = groups.by_age.pop_first()
+        {
+            groups.progress.remove(&oldest);
+        }
+        drop(groups);
+        self.bell.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// What is known of a group since this node started.
+    pub(crate) fn get(&self, group: &GroupId) -> Progress {
+        let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        groups.progress.get(group).copied().unwrap_or_default()
+    }
+
+    /// Waits until a group has come as far as `wait`, or cannot now. Never ends by itself otherwise.
+    pub(crate) async fn wait(&self, group: &GroupId, wait: Wait) -> WaitResult {
+        let mut bell = self.bell.subscribe();
+        loop {
+            bell.mark_unchanged();
+            if let Some(result) = self.get(group).reached(wait) {
+                return result;
+            }
+            if bell.changed().await.is_err() {
+                return WaitResult::TimedOut;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mynet_types::GroupId;
+
+    use super::{Board, GROUPS_MAX};
+    use crate::view::{Wait, WaitResult};
+
+    #[tokio::test]
+    async fn a_wait_ends_when_its_goal_is_reached_and_not_before() {
+        let board = std::sync::Arc::new(Board::new());
+        let group = GroupId([1; 32]);
+        let waiting = tokio::spawn({
+            let board = board.clone();
+            async move { board.wait(&group, Wait::Certified).await }
+        });
+        board.update(group, |progress| progress.durable = true);
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        board.update(group, |progress| progress.certified = true);
+        assert_eq!(waiting.await.unwrap(), WaitResult::Certified);
+    }
+
+    #[test]
+    fn the_board_forgets_the_oldest_groups_first() {
+        let board = Board::new();
+        for n in 0..=GROUPS_MAX {
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&(n as u64).to_be_bytes());
+            board.update(GroupId(id), |progress| progress.durable = true);
+        }
+        assert!(!board.get(&GroupId([0; 32])).durable);
+        assert_eq!(board.groups.lock().unwrap().progress.len(), GROUPS_MAX);
+    }
+}

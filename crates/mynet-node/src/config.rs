@@ -1,0 +1,315 @@
+//! Settings: defaults, then `config.toml`, then `MYNET_SECTION__KEY`, then flags.
+//!
+//! Every key has a default, and every unknown key is an error that names the nearest known one. The default
+//! configuration itself is the list of known keys, so the two cannot drift apart.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use bytesize::ByteSize;
+use figment::{
+    Figment,
+    providers::{Env, Format, Serialized, Toml},
+};
+use serde::{Deserialize, Serialize};
+
+/// All settings of a node.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// What the node is.
+    pub node: NodeSection,
+    /// The network.
+    pub network: NetworkSection,
+    /// Peer-to-peer.
+    pub p2p: P2pSection,
+    /// HTTP.
+    pub api: ApiSection,
+    /// Where bytes go.
+    pub storage: StorageSection,
+    /// Group replication.
+    pub replication: ReplicationSection,
+    /// Votes.
+    pub consensus: ConsensusSection,
+    /// Previews.
+    pub preview: PreviewSection,
+    /// Bounds.
+    pub limits: LimitsSection,
+}
+
+/// `[node]`: what a newcomer tells when it is admitted; later changes need a new admission.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeSection {
+    /// Where it stands, widest first. At most 32 bytes.
+    pub region: String,
+    /// What it shares its fate with: a machine, a rack, a house. At most 64 bytes; empty means the node itself.
+    pub zone: String,
+    /// Among `storage`, `index`, `validator`; or `edge` alone.
+    pub roles: Vec<String>,
+}
+
+/// `[network]`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworkSection {
+    /// Nodes to show the own admission to at the start, beside all that are known: `node_id@ip:port`.
+    pub bootstrap: Vec<String>,
+}
+
+/// `[p2p]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct P2pSection {
+    /// UDP address for peers.
+    pub listen: SocketAddr,
+    /// Addresses to tell peers instead of the listening one, such as `203.0.113.7:4520`.
+    pub advertise: Vec<SocketAddr>,
+}
+
+/// `[api]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ApiSection {
+    /// Address of the HTTP API.
+    pub listen: SocketAddr,
+}
+
+/// `[storage]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StorageSection {
+    /// Bytes that content may take in all.
+    pub capacity: ByteSize,
+}
+
+/// `[replication]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReplicationSection {
+    /// R: copies of a group.
+    pub replicas: u8,
+    /// W: receipts that make a group durable.
+    pub quorum: u8,
+    /// A group with fewer receipts is at risk.
+    pub min_replicas: u8,
+    /// How long a target may take to answer a prepare.
+    #[serde(with = "humantime_serde")]
+    pub prepare_timeout: Duration,
+    /// How long a prepared target keeps its reservation without a decision.
+    #[serde(with = "humantime_serde")]
+    pub lease: Duration,
+    /// How long a receiving target keeps its reservation without news.
+    #[serde(with = "humantime_serde")]
+    pub receiving_lease: Duration,
+}
+
+/// `[consensus]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ConsensusSection {
+    /// How long a proposer waits before it says undecided; votes are collected longer.
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+}
+
+/// `[preview]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PreviewSection {
+    /// Longest audio preview, in seconds; it is also at most a third of the original.
+    pub audio_seconds: u32,
+}
+
+/// `[limits]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LimitsSection {
+    /// Connections to peers at most.
+    pub connections: usize,
+    /// Largest upload.
+    pub upload: ByteSize,
+}
+
+impl Default for NodeSection {
+    fn default() -> Self {
+        Self {
+            region: "default".to_owned(),
+            zone: String::new(),
+            roles: ["storage", "index", "validator"].map(str::to_owned).to_vec(),
+        }
+    }
+}
+
+impl Default for P2pSection {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([0, 0, 0, 0], 4520)), advertise: Vec::new() }
+    }
+}
+
+impl Default for ApiSection {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8420)) }
+    }
+}
+
+impl Default for StorageSection {
+    fn default() -> Self {
+        Self { capacity: ByteSize::gib(100) }
+    }
+}
+
+impl Default for ReplicationSection {
+    fn default() -> Self {
+        Self {
+            replicas: 3,
+            quorum: 2,
+            min_replicas: 2,
+            prepare_timeout: Duration::from_secs(5),
+            lease: Duration::from_secs(600),
+            receiving_lease: Duration::from_secs(120),
+        }
+    }
+}
+
+impl Default for ConsensusSection {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(30) }
+    }
+}
+
+impl Default for PreviewSection {
+    fn default() -> Self {
+        Self { audio_seconds: 30 }
+    }
+}
+
+impl Default for LimitsSection {
+    fn default() -> Self {
+        Self { connections: 4096, upload: ByteSize::gib(64) }
+    }
+}
+
+/// Why settings cannot be used. Nothing was started.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A key does not exist.
+    #[error("unknown setting '{key}'; did you mean '{nearest}'?")]
+    UnknownKey {
+        /// The key given, with its section.
+        key: String,
+        /// The known key that is most like it.
+        nearest: String,
+    },
+    /// A value has the wrong form.
+    #[error("{0}")]
+    Value(#[from] Box<figment::Error>),
+    /// Values contradict each other.
+    #[error("settings contradict each other: {0}")]
+    Contradiction(String),
+}
+
+impl Config {
+    /// Reads the settings that apply to `data_dir`, with `flags` (an object of sections) over all others.
+    ///
+    /// # Errors
+    /// [`ConfigError`]; the message names the key, the reason and the nearest known key.
+    pub fn load(data_dir: &Path, flags: &toml::Table) -> Result<Self, ConfigError> {
+        let figment = Figment::from(Serialized::defaults(Self::default()))
+            .merge(Toml::file(data_dir.join("config.toml")))
+            .merge(Env::prefixed("MYNET_").filter(|name| name.as_str().contains("__")).split("__"))
+            .merge(Serialized::defaults(flags));
+        let given: toml::Table = figment.extract().map_err(Box::new)?;
+        refuse_unknown(&given)?;
+        let config: Self = figment.extract().map_err(Box::new)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Checks what no single value shows.
+    fn check(&self) -> Result<(), ConfigError> {
+        let replication = &self.replication;
+        if replication.quorum == 0 || replication.quorum > replication.replicas {
+            return Err(ConfigError::Contradiction(format!(
+                "replication.quorum is {} but must lie between 1 and replication.replicas, {}",
+                replication.quorum, replication.replicas
+            )));
+        }
+        if replication.min_replicas > replication.replicas {
+            return Err(ConfigError::Contradiction(format!(
+                "replication.min_replicas is {} but at most replication.replicas, {}, copies are made",
+                replication.min_replicas, replication.replicas
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Every `section.key` of `table`.
+fn keys(table: &toml::Table) -> Vec<String> {
+    let mut keys = Vec::new();
+    for (section, value) in table {
+        match value {
+            toml::Value::Table(inner) => keys.extend(inner.keys().map(|key| format!("{section}.{key}"))),
+            toml::Value::String(_)
+            | toml::Value::Integer(_)
+            | toml::Value::Float(_)
+            | toml::Value::Boolean(_)
+            | toml::Value::Datetime(_)
+            | toml::Value::Array(_) => keys.push(section.clone()),
+        }
+    }
+    keys
+}
+
+/// Compares every key given with those of the default configuration.
+fn refuse_unknown(given: &toml::Table) -> Result<(), ConfigError> {
+    let defaults = toml::Table::try_from(Config::default()).expect("the default configuration is plain data");
+    let known = keys(&defaults);
+    for key in keys(given) {
+        if !known.contains(&key) {
+            let nearest =
+                known.iter().max_by(|a, b| strsim::jaro_winkler(a, &key).total_cmp(&strsim::jaro_winkler(b, &key)));
+            return Err(ConfigError::UnknownKey { key, nearest: nearest.cloned().unwrap_or_default() });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Config, ConfigError};
+
+    fn load(text: &str) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("config.toml"), text).unwrap();
+        Config::load(dir.path(), &toml::Table::new())
+    }
+
+    #[test]
+    fn an_empty_file_gives_the_defaults() {
+        assert_eq!(load("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn values_of_the_file_replace_defaults_one_by_one() {
+        let config = load("[replication]\nlease = \"3s\"\n[storage]\ncapacity = \"10GiB\"").unwrap();
+        assert_eq!(config.replication.lease, std::time::Duration::from_secs(3));
+        assert_eq!(config.replication.replicas, 3);
+        assert_eq!(config.storage.capacity, bytesize::ByteSize::gib(10));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_and_the_nearest_one_named() {
+        match load("[replication]\nreplcas = 3") {
+            Err(ConfigError::UnknownKey { key, nearest }) => {
+                assert_eq!((key.as_str(), nearest.as_str()), ("replication.replcas", "replication.replicas"));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_quorum_above_the_replicas_is_refused() {
+        assert!(matches!(load("[replication]\nquorum = 4"), Err(ConfigError::Contradiction(_))));
+    }
+}

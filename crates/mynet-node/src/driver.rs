@@ -1,0 +1,174 @@
+//! Runs the composed core: one task that owns it, feeds it inputs and carries out its outputs.
+//!
+//! The loop decides nothing. Writes go to one task per database, in order, and come back as `Persisted`; staging runs as
+//! tasks of its own; sends are queued by the network. The simulator stands in for exactly this module.
+//!
+//! **Invariant:** outputs are carried out in the order in which the core gave them.
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use mynet_proto::{
+    consensus,
+    node::{
+        NodeCore,
+        io::{Event, Input, Output, Timer},
+    },
+    replication::{io::Publication, plan::Plan},
+};
+use mynet_types::{Mono, Now, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::{persist::Batch, shell::Shell, stage::StageJob};
+
+/// Inputs that wait for the core at most. Peers wait beyond this: each request holds its stream until it is taken.
+const INPUTS_MAX: usize = 1024;
+
+/// Both clocks of this process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    started: Instant,
+}
+
+impl Clock {
+    /// Starts the monotonic clock at zero.
+    pub(crate) fn start() -> Self {
+        Self { started: Instant::now() }
+    }
+
+    /// The time.
+    pub(crate) fn now(&self) -> Now {
+        Now { mono: Mono(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)), wall: wall_clock() }
+    }
+}
+
+/// The wall clock; a clock before 1970 reads as 1970.
+pub(crate) fn wall_clock() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// What waits for the core.
+#[derive(Debug)]
+pub(crate) enum Mail {
+    /// An occurrence.
+    Input(Input),
+    /// A question, answered without changing anything.
+    Plan {
+        /// What would be published.
+        publication: Box<Publication>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Plan>,
+    },
+}
+
+/// Hands inputs to the core. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Inbox(mpsc::Sender<Mail>);
+
+impl Inbox {
+    /// Waits for a place in the queue; `false` if the node is stopping.
+    pub(crate) async fn put(&self, input: Input) -> bool {
+        self.0.send(Mail::Input(input)).await.is_ok()
+    }
+}
+
+impl Inbox {
+    /// What publishing would do; `None` if the node is stopping.
+    pub(crate) async fn plan(&self, publication: Publication) -> Option<Plan> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Mail::Plan { publication: Box::new(publication), reply }).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+/// Makes the queue before the shell exists, because the shell's tasks answer into it.
+pub(crate) fn inbox() -> (Inbox, mpsc::Receiver<Mail>) {
+    let (sender, receiver) = mpsc::channel(INPUTS_MAX);
+    (Inbox(sender), receiver)
+}
+
+/// Starts the loop with the inputs that must come before all others; it ends when the node stops.
+pub(crate) fn spawn(core: NodeCore, shell: &Arc<Shell>, first: Vec<Input>, inputs: mpsc::Receiver<Mail>) {
+    let (timers, outputs) = (BTreeSet::new(), Vec::new());
+    let mut driver = Driver { core, clock: Clock::start(), shell: Arc::clone(shell), timers, outputs };
+    let cancel = shell.cancel.clone();
+    shell.tasks.spawn(async move { driver.run(first, inputs, cancel).await });
+}
+
+/// The task's state.
+struct Driver {
+    core: NodeCore,
+    clock: Clock,
+    shell: Arc<Shell>,
+    timers: BTreeSet<(Mono, Timer)>,
+    outputs: Vec<Output>,
+}
+
+impl Driver {
+    async fn run(&mut self, first: Vec<Input>, mut inputs: mpsc::Receiver<Mail>, cancel: CancellationToken) {
+        for input in first {
+            self.feed(input);
+        }
+        loop {
+            let next = self.timers.first().copied();
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                input = inputs.recv() => match input {
+                    Some(Mail::Input(input)) => self.feed(input),
+                    Some(Mail::Plan { publication, reply }) => {
+                        let plan = self.core.replication_core().plan(&publication, wall_clock());
+                        // Whoever asked may have gone.
+                        drop(reply.send(plan));
+                    }
+                    None => return,
+                },
+                () = sleep_until(self.clock, next.map(|(at, _)| at)) => {
+                    if let Some(key) = next {
+                        self.timers.remove(&key);
+                        self.feed(Input::Timer(key.1));
+                    }
+                }
+            }
+        }
+    }
+
+    /// One step of the core, and what follows from it.
+    fn feed(&mut self, input: Input) {
+        tracing::trace!(?input, "core in");
+        self.core.handle(self.clock.now(), input, &mut self.outputs);
+        for output in self.outputs.drain(..) {
+            tracing::trace!(?output, "core out");
+            match output {
+                Output::Send { to, message } => self.shell.send(to, message),
+                Output::PersistVotes { id, records } => self.shell.persist(Batch::Votes { id, records }),
+                Output::PersistGroups { id, records } => self.shell.persist(Batch::Groups { id, records }),
+                Output::SetTimer { timer, at } => {
+                    self.timers.insert((at, timer));
+                }
+                Output::Stage { tx, attempt, prepare, states } => {
+                    self.shell.stage(StageJob { tx, attempt, prepare, states });
+                }
+                Output::CancelStage { tx } => self.shell.cancel_stage(tx),
+                Output::Event(event) => {
+                    if matches!(event, Event::Consensus(consensus::io::Event::RosterChanged { .. })) {
+                        self.shell.roster_changed(self.core.consensus_core().chain().clone());
+                    }
+                    self.shell.event(event);
+                }
+            }
+        }
+    }
+}
+
+/// Sleeps until `at`; for ever without one.
+async fn sleep_until(clock: Clock, at: Option<Mono>) {
+    match at {
+        Some(at) => tokio::time::sleep(at.since(clock.now().mono)).await,
+        None => std::future::pending::<()>().await,
+    }
+}

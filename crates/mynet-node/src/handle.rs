@@ -1,0 +1,406 @@
+//! What the rest of the program may ask of a running node.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::Stream;
+use mynet_types::{ContentHash, ContentState, ContentType, GenesisFile, NodeId, Roles, Timestamp, rpc::GroupKey};
+
+use crate::{
+    read::Opened,
+    shell::Shell,
+    view::{FindView, GroupView, InviteView, Page, PeerView, PlanView, Scope, StatusView, TokenView, Wait},
+};
+
+/// Bytes of content, verified as they come.
+pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, NodeError>> + Send>>;
+
+/// Why a node does not do what was asked. Every variant says what, why and what to try.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// There is no such thing, or the asker may not know it.
+    #[error("{0} is not known here")]
+    NotFound(String),
+    /// The asker is known and may not.
+    #[error("not allowed: {0}")]
+    Forbidden(String),
+    /// The request makes no sense; nothing was done.
+    #[error("{field}: {why}")]
+    Invalid {
+        /// Which part of it.
+        field: &'static str,
+        /// Why.
+        why: String,
+    },
+    /// The disk or the capacity is full; nothing was kept.
+    #[error("no space: {needed} bytes are needed, {free} are free")]
+    NoSpace {
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes free.
+        free: u64,
+    },
+    /// Bytes on disk are damaged; they were quarantined and are not served.
+    #[error("{0} is damaged on this node's disk and was quarantined")]
+    Corrupt(ContentHash),
+    /// Nobody who holds it can be reached now.
+    #[error("no holder of {0} can be reached now")]
+    Unavailable(String),
+    /// The node is stopping.
+    #[error("the node is stopping")]
+    Stopping,
+    /// The uploader went away or sent something unreadable; nothing was kept.
+    #[error("the upload broke off: {0}")]
+    Upload(std::io::Error),
+    /// The node's own disk or database failed; a human must look.
+    #[error("the node's storage failed: {0}")]
+    Storage(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Where the preview of an upload comes from.
+#[derive(Debug, Clone, Default)]
+pub enum PreviewChoice {
+    /// Made here if the type has one.
+    #[default]
+    Auto,
+    /// None.
+    None,
+    /// These bytes; at most 64 MiB.
+    Supplied {
+        /// The preview.
+        bytes: Bytes,
+        /// Its media type.
+        mime: String,
+    },
+}
+
+/// Who may read the decrypted state of an upload.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Grant {
+    /// Every node that this node trusts, now and later.
+    #[default]
+    Trusted,
+    /// Nobody else.
+    None,
+    /// These nodes.
+    Nodes(Vec<NodeId>),
+}
+
+/// How to add a file.
+#[derive(Debug, Clone)]
+pub struct AddOptions {
+    /// Its name, without directories.
+    pub filename: String,
+    /// Its type; guessed from name and first bytes if absent.
+    pub content_type: Option<ContentType>,
+    /// Not encrypted, readable by everybody.
+    pub public: bool,
+    /// Where the preview comes from.
+    pub preview: PreviewChoice,
+    /// The uploader's tags.
+    pub tags: Vec<String>,
+    /// Copies wanted; the node's setting if absent.
+    pub replicas: Option<u8>,
+    /// Who may read it.
+    pub grant: Grant,
+    /// Whether to replicate it now.
+    pub publish: bool,
+    /// How far to wait.
+    pub wait: Wait,
+    /// How long to wait; never bounds the work.
+    pub timeout: Duration,
+}
+
+/// How to publish a group.
+#[derive(Debug, Clone, Default)]
+pub struct PublishOptions {
+    /// Copies wanted; the manifest's if absent.
+    pub replicas: Option<u8>,
+    /// Whether every holder must have it before success is reported.
+    pub all: bool,
+}
+
+/// How to invite.
+#[derive(Debug, Clone)]
+pub struct InviteOptions {
+    /// Roles that the newcomer may take.
+    pub roles: Roles,
+    /// Whether owners grant it decrypted states.
+    pub trusted: bool,
+    /// How long it may be redeemed.
+    pub expires: Duration,
+    /// How often.
+    pub uses: u32,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// Nobody known: public states and public previews only.
+    Anonymous,
+    /// The bearer of an API key.
+    Key(Scope),
+}
+
+/// Content opened for reading.
+#[derive(Debug, Clone)]
+pub struct ContentInfo {
+    /// SHA-256 of the whole.
+    pub hash: ContentHash,
+    /// Which state it is.
+    pub state: ContentState,
+    /// Size of the whole.
+    pub size: u64,
+    /// Media type; `application/octet-stream` where it is secret or unknown.
+    pub mime: String,
+    /// Name of the uploaded file, if the asker may know it.
+    pub filename: Option<String>,
+    /// Whether caches may keep it.
+    pub public: bool,
+    /// Whether the bytes are here or come from a peer.
+    pub source: Source,
+    pub(crate) opened: Opened,
+}
+
+/// Where bytes come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// This node's disk.
+    Local,
+    /// Another node, verified on the way.
+    Peer,
+}
+
+/// An API key was shown and is good.
+#[derive(Debug, Clone)]
+pub struct Principal {
+    /// Its public part.
+    pub token_id: String,
+    /// What it may do.
+    pub scope: Scope,
+}
+
+/// Options of a new API key.
+#[derive(Debug, Clone)]
+pub struct TokenOptions {
+    /// What it is called.
+    pub name: String,
+    /// What it may do.
+    pub scope: Scope,
+    /// When it ends.
+    pub expires: Option<Timestamp>,
+}
+
+impl NodeError {
+    /// A failure of disk or database.
+    pub(crate) fn storage(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Storage(Box::new(error))
+    }
+}
+
+/// A running node. Cheap to clone; every clone speaks to the same node.
+#[derive(Debug, Clone)]
+pub struct NodeHandle {
+    pub(crate) shell: Arc<Shell>,
+}
+
+impl NodeHandle {
+    /// Stores, and unless told otherwise replicates and certifies, one file as a group.
+    ///
+    /// Nothing is kept unless the whole body arrived, was hashed, encrypted and fsynced.
+    ///
+    /// # Errors
+    /// [`NodeError::Invalid`], [`NodeError::NoSpace`], [`NodeError::Upload`], [`NodeError::Stopping`],
+    /// [`NodeError::Storage`]. A wait that ran out is no error: see [`GroupView::wait_result`].
+    pub async fn add(
+        &self,
+        body: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin + 'static,
+        options: AddOptions,
+    ) -> Result<GroupView, NodeError> {
+        let (wait, timeout) = (if options.publish { options.wait } else { Wait::Stored }, options.timeout);
+        let shell = Arc::clone(&self.shell);
+        // A task of its own: whoever waits may go away, and what was begun is then finished or cleaned up all the same.
+        let stored = self.shell.tasks.spawn(async move {
+            let group_id = shell.store_upload(body, &options).await?;
+            if options.publish {
+                shell.publish(group_id, &PublishOptions::default()).await?;
+            }
+            Ok::<_, NodeError>(group_id)
+        });
+        let group_id = stored.await.map_err(NodeError::storage)??;
+        self.shell.wait_for(group_id, wait, timeout).await
+    }
+
+    /// Groups visible on this node, newest first; at most 500 at a time.
+    ///
+    /// # Errors
+    /// [`NodeError::Invalid`] for a cursor that is none, [`NodeError::Storage`].
+    pub async fn list(&self, limit: u32, cursor: Option<String>) -> Result<Page<GroupView>, NodeError> {
+        self.shell.list(limit, cursor).await
+    }
+
+    /// One group; asked of peers if this node does not hold it.
+    ///
+    /// # Errors
+    /// [`NodeError::NotFound`], [`NodeError::Storage`].
+    pub async fn show(&self, key: GroupKey) -> Result<GroupView, NodeError> {
+        let found = self.shell.find_group(key).await?;
+        self.shell.group_view(&found).await
+    }
+
+    /// Opens the wanted `state` of the group that `key` names; by default the state that a hash or content id names, or
+    /// the decrypted one.
+    ///
+    /// # Errors
+    /// [`NodeError::NotFound`] also if the asker may not know, [`NodeError::Forbidden`] if this node may not read it,
+    /// [`NodeError::Unavailable`], [`NodeError::Storage`].
+    pub async fn open(
+        &self,
+        key: GroupKey,
+        state: Option<ContentState>,
+        asker: Asker,
+    ) -> Result<ContentInfo, NodeError> {
+        self.shell.open_content(key, state, asker).await
+    }
+
+    /// Bytes `offset..offset+len` of opened content; the first error ends the stream.
+    ///
+    /// # Errors
+    /// [`NodeError::Invalid`] for a range outside of the content, [`NodeError::Corrupt`], [`NodeError::Storage`].
+    pub async fn read(&self, info: &ContentInfo, offset: u64, len: u64) -> Result<ByteStream, NodeError> {
+        let end = offset.checked_add(len).filter(|end| *end <= info.size);
+        let end =
+            end.ok_or_else(|| NodeError::Invalid { field: "range", why: "it ends behind the content".to_owned() })?;
+        self.shell.read_content(&info.opened, offset..end).await
+    }
+
+    /// Replicates a group that was uploaded here, and waits as an upload does.
+    ///
+    /// # Errors
+    /// [`NodeError::NotFound`], [`NodeError::Forbidden`] if it was uploaded elsewhere, [`NodeError::Invalid`],
+    /// [`NodeError::Storage`].
+    pub async fn publish(
+        &self,
+        key: GroupKey,
+        options: PublishOptions,
+        wait: Wait,
+        timeout: Duration,
+    ) -> Result<GroupView, NodeError> {
+        let group_id = self.shell.find_group(key).await?.manifest.group_id;
+        self.shell.publish(group_id, &options).await?;
+        self.shell.wait_for(group_id, wait, timeout).await
+    }
+
+    /// What [`Self::publish`] would do.
+    ///
+    /// # Errors
+    /// As [`Self::publish`].
+    pub async fn plan(&self, key: GroupKey, options: PublishOptions) -> Result<PlanView, NodeError> {
+        let group_id = self.shell.find_group(key).await?.manifest.group_id;
+        self.shell.plan(group_id, &options).await
+    }
+
+    /// Who holds a hash. Says `not_found` only if every admitted peer answered.
+    ///
+    /// # Errors
+    /// [`NodeError::Storage`].
+    pub async fn find(&self, hash: ContentHash) -> Result<FindView, NodeError> {
+        self.shell.find(hash).await
+    }
+
+    /// The certificate file of a group, with the newest roster chain.
+    ///
+    /// # Errors
+    /// [`NodeError::NotFound`], [`NodeError::Storage`].
+    pub async fn certificate(&self, key: GroupKey) -> Result<Vec<u8>, NodeError> {
+        self.shell.certificate(key).await
+    }
+
+    /// The genesis file.
+    #[must_use]
+    pub fn genesis(&self) -> Vec<u8> {
+        GenesisFile::of(&self.shell.members.chain()).encode()
+    }
+
+    /// The node and its network at a glance.
+    ///
+    /// # Errors
+    /// [`NodeError::Storage`].
+    pub async fn status(&self) -> Result<StatusView, NodeError> {
+        self.shell.status().await
+    }
+
+    /// Every other admitted node.
+    ///
+    /// # Errors
+    /// [`NodeError::Storage`].
+    pub async fn peers(&self) -> Result<Vec<PeerView>, NodeError> {
+        self.shell.peers().await
+    }
+
+    /// Trusts, or no longer trusts, a node with decrypted states of this node's groups, old and new.
+    ///
+    /// # Errors
+    /// [`NodeError::NotFound`] if the node is not admitted, [`NodeError::Storage`].
+    pub async fn set_trust(&self, node: NodeId, trusted: bool) -> Result<PeerView, NodeError> {
+        self.shell.set_trust(node, trusted).await
+    }
+
+    /// Makes an invitation.
+    ///
+    /// # Errors
+    /// [`NodeError::Forbidden`] if this node is no validator, or grants trust that it does not have;
+    /// [`NodeError::Storage`].
+    pub async fn invite(&self, options: InviteOptions) -> Result<InviteView, NodeError> {
+        self.shell.invite(options).await
+    }
+
+    /// Makes an API key; the answer alone carries its secret.
+    ///
+    /// # Errors
+    /// [`NodeError::Storage`].
+    pub async fn create_token(&self, options: TokenOptions) -> Result<TokenView, NodeError> {
+        self.shell.create_token(options).await
+    }
+
+    /// Revokes every API key of this name and makes a new one.
+    ///
+    /// # Errors
+    /// [`NodeError::Storage`].
+    pub async fn replace_token(&self, options: TokenOptions) -> Result<TokenView, NodeError> {
+        for token in self.tokens().await?.into_iter().filter(|token| token.name == options.name) {
+            self.revoke_token(token.id).await?;
+        }
+        self.create_token(options).await
+    }
+
+    /// API keys that are not revoked.
+    ///
+    /// # Errors
+    /// [`NodeError::Storage`].
+    pub async fn tokens(&self) -> Result<Vec<TokenView>, NodeError> {
+        self.shell.tokens().await
+    }
+
+    /// Revokes an API key.
+    ///
+    /// # Errors
+    /// [`NodeError::NotFound`], [`NodeError::Storage`].
+    pub async fn revoke_token(&self, id: String) -> Result<(), NodeError> {
+        self.shell.revoke_token(id).await
+    }
+
+    /// Who bears this API key; `None` if it is unknown, expired or revoked.
+    ///
+    /// # Errors
+    /// [`NodeError::Storage`].
+    pub async fn authenticate(&self, token: &str) -> Result<Option<Principal>, NodeError> {
+        self.shell.authenticate(token).await
+    }
+
+    /// Whether the node can serve: started, stores open, not draining.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.shell.cancel.is_cancelled()
+    }
+}

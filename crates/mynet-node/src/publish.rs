@@ -1,0 +1,210 @@
+//! Publishing groups, and granting readers: everything that ends in `Input::Publish`.
+
+use std::{sync::Arc, time::Duration};
+
+use mynet_proto::{
+    node::io::Input,
+    replication::io::{Mode, Publication},
+};
+use mynet_store::{
+    cipher::ContentKey,
+    meta::{Group, ListQuery, MetaWrite, Mode as StoredMode},
+};
+use mynet_types::{BoundedVec, DecryptedClass, GroupId, NodeId, SignedAdmission, SignedWrap, rpc::GroupKey};
+
+use crate::{
+    driver::wall_clock,
+    grant,
+    handle::{Grant, NodeError, PublishOptions},
+    shell::{Chain, Shell},
+    view::{GroupView, PeerView, Wait, WaitResult},
+};
+
+/// Groups looked at together when a new reader is granted old ones.
+const PAGE: u64 = 100;
+/// Starts the names of settings that keep whom a group is granted to, where that is not everybody trusted.
+const GRANT_SETTING: &str = "grant/";
+
+impl Shell {
+    /// Hands a group that was uploaded here to the core.
+    pub(crate) async fn publish(&self, group_id: GroupId, options: &PublishOptions) -> Result<(), NodeError> {
+        let publication = self.publication(group_id, options).await?;
+        if self.inbox.put(Input::Publish(Box::new(publication))).await { Ok(()) } else { Err(NodeError::Stopping) }
+    }
+
+    /// What the core needs to replicate a group.
+    pub(crate) async fn publication(
+        &self,
+        group_id: GroupId,
+        options: &PublishOptions,
+    ) -> Result<Publication, NodeError> {
+        let group = self.own_group(group_id).await?;
+        let wraps = self.meta.wraps(group_id, None).await.map_err(NodeError::storage)?;
+        let replicas = options.replicas.unwrap_or(group.manifest.body.replicas);
+        if replicas < group.manifest.body.quorum {
+            let why = format!(
+                "{replicas} copies cannot give the {} receipts that make it durable",
+                group.manifest.body.quorum
+            );
+            return Err(NodeError::Invalid { field: "replicas", why });
+        }
+        Ok(Publication {
+            manifest: group.manifest,
+            sealed: group.sealed,
+            wraps: BoundedVec::truncated(wraps),
+            mode: if options.all { Mode::All } else { Mode::Quorum },
+            replicas,
+        })
+    }
+
+    /// Publishes again what was replicated here but never certified: a crash may have come between the last receipt and the
+    /// proposal. Holders have the bytes, so nothing is sent but questions.
+    pub(crate) async fn propose_uncertified(&self) -> Result<(), NodeError> {
+        let mut after = None;
+        loop {
+            let query = ListQuery { origin_only: true, after, limit: PAGE };
+            let page = self.meta.groups(query).await.map_err(NodeError::storage)?;
+            for group in page.items.iter().filter(|group| group.published && group.certificate.is_none()) {
+                let options =
+                    PublishOptions { replicas: Some(group.replicas_wanted), all: group.mode == StoredMode::All };
+                self.publish(group.manifest.body.group_id, &options).await?;
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// A group that was uploaded here.
+    async fn own_group(&self, group_id: GroupId) -> Result<Group, NodeError> {
+        let found = self.meta.group(&GroupKey::Group(group_id)).await.map_err(NodeError::storage)?;
+        let (group, _) = found.ok_or_else(|| NodeError::NotFound(format!("group {group_id}")))?;
+        if group.origin {
+            return Ok(group);
+        }
+        Err(NodeError::Forbidden("the group was uploaded elsewhere; its own node publishes it".to_owned()))
+    }
+
+    /// Waits for a group within `timeout` and shows it. The work goes on after the wait.
+    pub(crate) async fn wait_for(
+        self: &Arc<Self>,
+        group_id: GroupId,
+        wait: Wait,
+        timeout: Duration,
+    ) -> Result<GroupView, NodeError> {
+        let waited = tokio::select! {
+            () = self.cancel.cancelled() => return Err(NodeError::Stopping),
+            waited = tokio::time::timeout(timeout, self.board.wait(&group_id, wait)) => waited,
+        };
+        let found = self.find_group(GroupKey::Group(group_id)).await?;
+        let view = self.group_view(&found).await?;
+        Ok(GroupView { wait_result: Some(waited.unwrap_or(WaitResult::TimedOut)), ..view })
+    }
+
+    /// Every admitted node that this node trusts with decrypted states.
+    pub(crate) fn trusted_members(&self) -> Vec<SignedAdmission> {
+        self.members.admissions().into_iter().filter(|admission| self.trusts(admission)).collect()
+    }
+
+    /// Whether this node trusts another: its operator's word first, else that of whoever admitted it.
+    pub(crate) fn trusts(&self, admission: &SignedAdmission) -> bool {
+        self.trust_words().get(&admission.body.node).copied().unwrap_or(admission.body.trusted)
+    }
+
+    /// Keeps whom a group is granted to, where that is not everybody trusted.
+    pub(crate) async fn remember_grant(&self, group_id: GroupId, grant: &Grant) -> Result<(), NodeError> {
+        let words = match grant {
+            Grant::Trusted => return Ok(()),
+            Grant::None => String::new(),
+            Grant::Nodes(nodes) => nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+        };
+        let key = format!("{GRANT_SETTING}{group_id}");
+        self.meta.set_setting(&key, Some(&words)).await.map_err(NodeError::storage)
+    }
+
+    /// Whether a group goes to everybody trusted.
+    async fn is_for_trusted(&self, group_id: GroupId) -> Result<bool, NodeError> {
+        let kept = self.meta.setting(&format!("{GRANT_SETTING}{group_id}")).await.map_err(NodeError::storage)?;
+        Ok(kept.is_none())
+    }
+
+    /// Wraps the keys of this node's groups to a new node that is trusted; runs beside everything else.
+    pub(crate) fn grant_newcomer(self: &Arc<Self>, admission: SignedAdmission) {
+        if admission.body.node == self.me() || !self.trusts(&admission) {
+            return;
+        }
+        let shell = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let granted = tokio::select! {
+                () = shell.cancel.cancelled() => return,
+                granted = shell.grant_all(&admission) => granted,
+            };
+            match granted {
+                Ok(0) => {}
+                Ok(count) => tracing::info!(node = %admission.body.node.short(), count, "old groups were granted"),
+                Err(error) => tracing::error!(error = %Chain(&error), "old groups were not granted to a new node"),
+            }
+        });
+    }
+
+    /// Wraps the keys of all groups uploaded here to `reader`, and publishes them again so that holders learn of it.
+    /// Returns how many; those that it can read already are left alone.
+    async fn grant_all(&self, reader: &SignedAdmission) -> Result<usize, NodeError> {
+        let (mut after, mut count) = (None, 0);
+        loop {
+            let query = ListQuery { origin_only: true, after, limit: PAGE };
+            let page = self.meta.groups(query).await.map_err(NodeError::storage)?;
+            for group in &page.items {
+                count += usize::from(self.grant_one(group, reader).await?);
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(count),
+            }
+        }
+    }
+
+    /// Wraps one group's key to `reader`; `false` if it is not to be, or was already.
+    async fn grant_one(&self, group: &Group, reader: &SignedAdmission) -> Result<bool, NodeError> {
+        let manifest = &group.manifest.body;
+        let group_id = manifest.group_id;
+        if manifest.class != DecryptedClass::Granted || !self.is_for_trusted(group_id).await? {
+            return Ok(false);
+        }
+        let has = self.meta.wraps(group_id, Some(&reader.body.node)).await.map_err(NodeError::storage)?;
+        let current = |wrap: &SignedWrap| {
+            wrap.body.version == manifest.version && wrap.body.recipient_key == reader.body.wrap_key
+        };
+        if has.iter().any(current) {
+            return Ok(false);
+        }
+        let key = self.resting_key(group).await?;
+        let wrap = self.wrap_for(&key, (group_id, manifest.version), reader)?;
+        let write = MetaWrite::Wraps { group_id, wraps: vec![wrap] };
+        self.meta.batch(vec![write], wall_clock()).await.map_err(NodeError::storage)?;
+        if group.published {
+            let options = PublishOptions { replicas: Some(group.replicas_wanted), all: false };
+            self.publish(group_id, &options).await?;
+        }
+        Ok(true)
+    }
+
+    /// The content key of a group uploaded here.
+    async fn resting_key(&self, group: &Group) -> Result<ContentKey, NodeError> {
+        let manifest = &group.manifest.body;
+        let row = self.meta.wrapped_key(manifest.group_id).await.map_err(NodeError::storage)?;
+        let (_, bytes) = row.ok_or_else(|| NodeError::NotFound(format!("the key of group {}", manifest.group_id)))?;
+        grant::from_rest(&self.keys, &bytes, manifest).map_err(NodeError::storage)
+    }
+
+    /// Keeps the operator's word about a node, and acts on it.
+    pub(crate) async fn set_trust(self: &Arc<Self>, node: NodeId, trusted: bool) -> Result<PeerView, NodeError> {
+        let admission = self.members.admission(&node).filter(|_| node != self.me());
+        let admission = admission.ok_or_else(|| NodeError::NotFound(format!("node {node}")))?;
+        self.meta.set_trust(&node, trusted, wall_clock()).await.map_err(NodeError::storage)?;
+        self.set_trust_word(node, trusted);
+        self.grant_newcomer(admission.clone());
+        Ok(self.peer_view(&admission))
+    }
+}

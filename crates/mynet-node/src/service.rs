@@ -1,0 +1,425 @@
+//! The node as a whole: opens the stores, restores the core, starts the network, and takes all of it down again.
+//!
+//! The counterpart of the specification's `MYNetworkService.start_service` and `register_node`.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use mynet_net::{Limits, Net, NetConfig, NodeAddr, StartError as NetError};
+use mynet_proto::{
+    consensus, node,
+    node::{NodeCore, io::Input},
+    replication,
+};
+use mynet_store::{
+    blobs::{Blobs, OpenError},
+    keys::{KeyFileError, KeyFiles},
+    meta::{Meta, MetaError, StoredBlob, WriteError},
+    votes::{DataDir, Votes, VotesError},
+};
+use mynet_types::{
+    AdmissionRecord, BoundedString, DecodeError, GenesisFile, LinkError, NodeId, Roles, RosterChain, Signed,
+    VerifiedChain, certificate::FileError, wire::Prepare,
+};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    care,
+    compose::random,
+    config::Config,
+    driver::{self, wall_clock},
+    handle::NodeHandle,
+    members::Members,
+    peers::{self, ADMISSION_LIFETIME, NodeDoor},
+    persist::{self, restore},
+    preview::PreviewWorker,
+    serve::NodeService,
+    setup::{GENESIS_FILE, TICKET_FILE},
+    shell::{Parts, Shell},
+    ticket::{Ticket, TicketError},
+};
+
+/// Longest time that draining may take; work that is cut off goes on after the next start.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Key files.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    /// The metadata database.
+    #[error(transparent)]
+    Meta(#[from] MetaError),
+    /// A prepared transaction cannot be taken up again.
+    #[error("a prepared transaction cannot be taken up again: {0}")]
+    Resume(#[from] WriteError),
+    /// The vote store contradicts itself.
+    #[error("the vote store contradicts itself: {0}")]
+    Core(#[from] consensus::RestoreError),
+    /// The vote store; also if another process has this data directory.
+    #[error(transparent)]
+    Votes(#[from] VotesError),
+    /// The blob directories.
+    #[error(transparent)]
+    Blobs(#[from] OpenError),
+    /// A record of this program is unreadable: the database was written by a newer one.
+    #[error("a record in the database is unreadable: {0}")]
+    Record(#[from] DecodeError),
+    /// The genesis file.
+    #[error("{}: {source}", .path.display())]
+    Genesis {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: FileError,
+    },
+    /// The roster chain in the vote store.
+    #[error("the roster chain in the vote store: {0}")]
+    Chain(#[from] LinkError),
+    /// The ticket file.
+    #[error("the ticket in the data directory: {0}")]
+    Ticket(#[from] TicketError),
+    /// A setting.
+    #[error("setting {key}: {why}")]
+    Setting {
+        /// The key.
+        key: &'static str,
+        /// Why it cannot be used.
+        why: String,
+    },
+    /// The network.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// The file system.
+    #[error("cannot {verb} {}: {source}", .path.display())]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}
+
+/// Why a node did not stop cleanly. Nothing durable is lost by it.
+#[derive(Debug, thiserror::Error)]
+pub enum StopError {
+    /// The node stopped because its storage failed; the log says what.
+    #[error("the node's storage failed, see its log")]
+    StorageFailed,
+    /// Work did not end in time and was cut off; it goes on after the next start.
+    #[error("work did not end within {0:?} and was cut off; it goes on after the next start")]
+    Late(Duration),
+}
+
+/// A node that runs until it is stopped.
+#[derive(Debug)]
+pub struct RunningNode {
+    shell: Arc<Shell>,
+}
+
+impl RunningNode {
+    /// Speaks to the node.
+    #[must_use]
+    pub fn handle(&self) -> NodeHandle {
+        NodeHandle { shell: Arc::clone(&self.shell) }
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.shell.config
+    }
+
+    /// Tells the node where its API listens, for `status`.
+    pub fn set_api(&self, url: String) {
+        self.shell.set_api(url);
+    }
+
+    /// Ends when the node cannot go on by itself.
+    pub async fn failed(&self) {
+        self.shell.failed.cancelled().await;
+    }
+
+    /// Drains and stops.
+    ///
+    /// # Errors
+    /// [`StopError`].
+    pub async fn stop(self) -> Result<(), StopError> {
+        let shell = self.shell;
+        if let Some(net) = shell.net.get() {
+            net.shutdown().await;
+        }
+        shell.cancel.cancel();
+        shell.tasks.close();
+        let drained = tokio::time::timeout(DRAIN_MAX, shell.tasks.wait()).await;
+        if shell.failed.is_cancelled() {
+            return Err(StopError::StorageFailed);
+        }
+        drained.map_err(|_elapsed| StopError::Late(DRAIN_MAX))
+    }
+}
+
+/// Starts the node of a data directory.
+///
+/// # Errors
+/// [`StartError`]; nothing runs then.
+pub async fn start(data_dir: &Path, config: Config) -> Result<RunningNode, StartError> {
+    let keys = KeyFiles::load(data_dir)?;
+    let me = keys.node_id();
+    let genesis = read_genesis(data_dir)?.genesis;
+    let network = genesis.network_id();
+    let votes = Votes::open(data_dir, DataDir::Used).await?;
+    let meta = Meta::open(&data_dir.join("mynet.db"), me).await?;
+    let blobs = Blobs::open(data_dir.join("blobs"), data_dir.join("staging")).await?;
+    let restored_votes = votes.restore().await?;
+    let links = mynet_types::BoundedVec::truncated(restored_votes.links.iter().cloned());
+    let chain = VerifiedChain::verify(genesis.clone(), &RosterChain { links })?;
+    let members = Members::new(chain, meta.admissions(wall_clock()).await?, meta.node_records().await?);
+    let exe = std::env::current_exe().map_err(|source| io("find", Path::new("this program"), source))?;
+    let (inbox, inputs) = driver::inbox();
+    let (writers, queues) = persist::queues();
+    let trust = meta.trust().await?.into_iter().collect::<BTreeMap<NodeId, bool>>();
+    let shell = Arc::new(Shell::new(Parts {
+        config,
+        data_dir: data_dir.to_owned(),
+        keys,
+        network,
+        meta,
+        blobs,
+        members,
+        previews: PreviewWorker::new(exe),
+        inbox: inbox.clone(),
+        writers,
+        trust,
+    }));
+    warn_if_blobs_vanished(&shell).await?;
+    let restored = shell.meta.restore().await?;
+    care::clear_staging(&shell, &restored).await?;
+    let replication = restore::replication(restored)?;
+    for (intent, prepared) in &replication.intents {
+        let blobs = if prepared.is_some() { pinned(&shell, &intent.prepare).await? } else { Vec::new() };
+        shell.resume(intent.prepare.clone(), blobs);
+    }
+    let core = core(&shell, &genesis, restore::consensus(restored_votes)?, replication)?;
+    admit_founder(&shell, &genesis).await?;
+    let first = shell.members.admissions().into_iter().map(|admission| Input::Admitted(Box::new(admission)));
+    let first = first.chain([Input::Start]).collect();
+    persist::spawn(queues, votes, &shell, &inbox);
+    start_network(&shell).await?;
+    driver::spawn(core, &shell, first, inputs);
+    let tasks: TaskTracker = shell.tasks.clone();
+    tasks.spawn(care::run(Arc::clone(&shell)));
+    Ok(RunningNode { shell })
+}
+
+/// The composed core.
+fn core(
+    shell: &Shell,
+    genesis: &mynet_types::Genesis,
+    votes: consensus::io::Restored,
+    groups: replication::io::Restored,
+) -> Result<NodeCore, StartError> {
+    let settings = &shell.config;
+    let config = node::Config {
+        consensus: consensus::io::Config { timeout: settings.consensus.timeout, ..Default::default() },
+        replication: replication::io::Config {
+            prepare_timeout: settings.replication.prepare_timeout,
+            prepared_lease: settings.replication.lease,
+            receiving_lease: settings.replication.receiving_lease,
+            progress_interval: settings.replication.receiving_lease / 6,
+            ..Default::default()
+        },
+    };
+    let restored = node::Restored { consensus: votes, replication: groups };
+    let identity = node::Identity { node_key: shell.keys.node().clone(), genesis: genesis.clone() };
+    Ok(NodeCore::new(config, identity, restored, random())?)
+}
+
+/// The blobs that a prepared transaction holds.
+async fn pinned(shell: &Shell, prepare: &Prepare) -> Result<Vec<StoredBlob>, StartError> {
+    Ok(shell.meta.stage(prepare.tx, &prepare.manifest.body, wall_clock()).await?)
+}
+
+/// Reads the genesis file.
+fn read_genesis(data_dir: &Path) -> Result<GenesisFile, StartError> {
+    let path = data_dir.join(GENESIS_FILE);
+    let bytes = fs::read(&path).map_err(|source| io("read", &path, source))?;
+    GenesisFile::decode(&bytes).map_err(|source| StartError::Genesis { path, source })
+}
+
+/// The founder admits itself: there is nobody else who could.
+async fn admit_founder(shell: &Arc<Shell>, genesis: &mynet_types::Genesis) -> Result<(), StartError> {
+    let now = wall_clock();
+    if genesis.founder.node != shell.me() || shell.members.is_admitted(&shell.me(), now) {
+        return Ok(());
+    }
+    let (roles, (region, zone, weight)) = wish(&shell.config, &shell.me())?;
+    let admission = AdmissionRecord {
+        node: shell.me(),
+        wrap_key: shell.keys.wrap_secret().public(),
+        roles,
+        trusted: true,
+        region,
+        zone,
+        weight,
+        admitted_at: now,
+        expires_at: now.after(ADMISSION_LIFETIME),
+        epoch: 0,
+        issuer: shell.me(),
+        nonce: random(),
+    };
+    let admission = Signed::new(&shell.network, admission, shell.keys.node());
+    shell.meta.put_admission(&admission).await?;
+    shell.members.learn(&admission, now);
+    Ok(())
+}
+
+/// What this node asks for when it is admitted: roles, region, zone and weight.
+fn wish(config: &Config, me: &NodeId) -> Result<(Roles, (BoundedString<32>, BoundedString<64>, u16)), StartError> {
+    let roles = Roles::parse(&config.node.roles.join(","));
+    let roles = roles.map_err(|error| StartError::Setting { key: "node.roles", why: error.to_string() })?;
+    let region = BoundedString::try_from(config.node.region.as_str());
+    let region = region.map_err(|error| StartError::Setting { key: "node.region", why: error.to_string() })?;
+    // Without a word of the operator a node shares its fate with nobody.
+    let zone = if config.node.zone.is_empty() { me.short() } else { config.node.zone.clone() };
+    let zone = BoundedString::try_from(zone);
+    let zone = zone.map_err(|error| StartError::Setting { key: "node.zone", why: error.to_string() })?;
+    let gib = config.storage.capacity.as_u64() >> 30;
+    let weight = u16::try_from(gib.max(1)).unwrap_or(u16::MAX);
+    Ok((roles, (region, zone, weight)))
+}
+
+/// Opens the endpoint and everything that speaks through it.
+async fn start_network(shell: &Arc<Shell>) -> Result<(), StartError> {
+    let data_dir = shell.data_dir.clone();
+    let wanted = kept_address(&data_dir, "p2p", shell.config.p2p.listen);
+    let limits = Limits { connections: shell.config.limits.connections, ..Limits::default() };
+    let config = |listen| NetConfig {
+        secret: shell.keys.node().to_bytes(),
+        network_id: shell.network,
+        listen,
+        limits: limits.clone(),
+    };
+    let open = |listen| {
+        let (door, service) = (NodeDoor(Arc::clone(shell)), NodeService(Arc::clone(shell)));
+        Net::start(config(listen), Arc::new(door), Arc::new(service), shell.cancel.child_token())
+    };
+    let opened = match open(wanted).await {
+        // The port kept from the last start is taken; any other will do if the operator named none.
+        Err(_taken) if shell.config.p2p.listen.port() == 0 => open(shell.config.p2p.listen).await,
+        opened => opened,
+    };
+    let (net, events) = opened?;
+    let listen = net.local_addr();
+    keep_address(&data_dir, "p2p", listen).map_err(|source| io("keep the address in", &data_dir, source))?;
+    shell.set_p2p(listen);
+    for record in shell.members.records() {
+        net.set_addrs(record.body.node, mynet_net::record_addrs(&record.body));
+    }
+    shell.net.set(net).expect("the network is started once");
+    shell.learn_members([], [shell.own_record(listen)]).await;
+    shell.keep_peers();
+    let tasks = shell.tasks.clone();
+    tasks.spawn(peers::follow(Arc::clone(shell), listen, events));
+    let bootstrap = bootstrap_nodes(&shell.config)?;
+    if !bootstrap.is_empty() {
+        tasks.spawn(peers::bootstrap(Arc::clone(shell), listen, bootstrap));
+    }
+    start_redeeming(shell, listen)
+}
+
+/// Redeems the ticket of a node that was not admitted yet.
+fn start_redeeming(shell: &Arc<Shell>, listen: SocketAddr) -> Result<(), StartError> {
+    let path = shell.data_dir.join(TICKET_FILE);
+    if shell.members.is_admitted(&shell.me(), wall_clock()) {
+        return match fs::remove_file(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(io("remove", &path, source)),
+            Ok(()) | Err(_) => Ok(()),
+        };
+    }
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            let ticket = Ticket::decode(&text)?;
+            let wish = wish(&shell.config, &shell.me())?;
+            shell.tasks.spawn(peers::redeem_ticket(Arc::clone(shell), listen, ticket, wish));
+            Ok(())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            tracing::warn!("this node is not admitted and has no ticket; make a new directory with `mynet join`");
+            Ok(())
+        }
+        Err(source) => Err(io("read", &path, source)),
+    }
+}
+
+/// The nodes of `network.bootstrap`: `node_id@ip:port`.
+fn bootstrap_nodes(config: &Config) -> Result<Vec<NodeAddr>, StartError> {
+    let parse = |text: &String| {
+        let (node, addr) = text.split_once('@')?;
+        Some(NodeAddr { node: node.parse().ok()?, addrs: vec![addr.parse().ok()?] })
+    };
+    let why = |text: &String| format!("'{text}' is not of the form node_id@ip:port");
+    let key = "network.bootstrap";
+    config
+        .network
+        .bootstrap
+        .iter()
+        .map(|text| parse(text).ok_or_else(|| StartError::Setting { key, why: why(text) }))
+        .collect()
+}
+
+/// A blobs directory that vanished is made again; its blobs are marked, so that they are read from other nodes.
+async fn warn_if_blobs_vanished(shell: &Arc<Shell>) -> Result<(), StartError> {
+    if !shell.blobs.was_created() {
+        return Ok(());
+    }
+    let mut lost = 0_u64;
+    let mut after = None;
+    loop {
+        let page = shell.meta.blobs_after(after.as_ref(), 500).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.blob.sha256);
+        for stored in &page {
+            lost += u64::from(shell.meta.quarantine(stored).await?);
+        }
+    }
+    if lost > 0 {
+        tracing::warn!(lost, dir = %shell.blobs.dir().display(), "the blobs directory was missing and is made again");
+    }
+    Ok(())
+}
+
+/// The address that was used last for `what`, if the settings leave the port open.
+#[must_use]
+pub fn kept_address(data_dir: &Path, what: &str, wanted: SocketAddr) -> SocketAddr {
+    if wanted.port() != 0 {
+        return wanted;
+    }
+    let kept = fs::read_to_string(address_file(data_dir, what)).ok().and_then(|text| text.trim().parse().ok());
+    kept.filter(|kept: &SocketAddr| kept.ip() == wanted.ip()).unwrap_or(wanted)
+}
+
+/// Keeps the address that is used for `what`, so that a free port that was picked once stays.
+///
+/// # Errors
+/// Those of the file system.
+pub fn keep_address(data_dir: &Path, what: &str, bound: SocketAddr) -> std::io::Result<()> {
+    fs::write(address_file(data_dir, what), format!("{bound}\n"))
+}
+
+fn address_file(data_dir: &Path, what: &str) -> PathBuf {
+    data_dir.join(format!("{what}.addr"))
+}
+
+fn io(verb: &'static str, path: &Path, source: std::io::Error) -> StartError {
+    StartError::Io { verb, path: path.to_owned(), source }
+}

@@ -1,0 +1,280 @@
+//! Makes data directories: founding a network, and joining one.
+//!
+//! Everything is written to a directory beside the wanted one and renamed, so a half-made data directory never exists.
+
+use std::{
+    fs,
+    io::Write,
+    net::SocketAddr,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use bytesize::ByteSize;
+use ed25519_dalek::SigningKey;
+use mynet_store::{
+    keys::{KeyFileError, KeyFiles},
+    votes::{DataDir, VoteSecret, VoteWrite, Votes, VotesError},
+};
+use mynet_types::{
+    BoundedString, GenesisFile, NetworkId, NodeId, Roles, Validator, VerifiedChain, VoteKey,
+    codec::TooMany,
+    roster::{GENESIS_FORMAT, Genesis},
+};
+
+use crate::{
+    compose::random,
+    driver::wall_clock,
+    ticket::{Ticket, TicketError},
+};
+
+/// File of the genesis.
+pub(crate) const GENESIS_FILE: &str = "genesis";
+/// File of a ticket that is not redeemed yet; removed when it is.
+pub(crate) const TICKET_FILE: &str = "ticket";
+/// Least votes of any certificate, as a genesis value.
+const MIN_QUORUM: u16 = 3;
+
+/// What goes into `config.toml`; what is absent stays at its default.
+#[derive(Debug, Clone, Default)]
+pub struct SetupOptions {
+    /// Where the node stands.
+    pub region: Option<String>,
+    /// What it shares its fate with.
+    pub zone: Option<String>,
+    /// What it does.
+    pub roles: Option<Roles>,
+    /// Bytes that content may take.
+    pub capacity: Option<ByteSize>,
+    /// Address of the HTTP API.
+    pub api_listen: Option<SocketAddr>,
+    /// UDP address for peers.
+    pub p2p_listen: Option<SocketAddr>,
+}
+
+/// What was made.
+#[derive(Debug, Clone, Copy)]
+pub struct Prepared {
+    /// The node.
+    pub node_id: NodeId,
+    /// Its network.
+    pub network_id: NetworkId,
+}
+
+/// Why nothing was made. The directory is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// Something is there.
+    #[error("the data directory {} is in use", .0.display())]
+    UsedDirectory(PathBuf),
+    /// The ticket is none.
+    #[error("ticket: {0}")]
+    Ticket(#[from] TicketError),
+    /// A text is too long.
+    #[error("{what}: {source}")]
+    Text {
+        /// Which.
+        what: &'static str,
+        /// How long it may be.
+        source: TooMany,
+    },
+    /// The ticket does not give these roles.
+    #[error("the ticket does not give the roles asked for")]
+    Roles,
+    /// Key files.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    /// The vote store.
+    #[error(transparent)]
+    Votes(#[from] VotesError),
+    /// The file system.
+    #[error("cannot {verb} {}: {source}", .path.display())]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}
+
+/// Founds a network whose first node this is.
+///
+/// # Errors
+/// [`SetupError`]; nothing is left behind.
+pub async fn found(
+    dir: &Path,
+    name: &str,
+    allow_degraded_quorum: bool,
+    options: &SetupOptions,
+) -> Result<Prepared, SetupError> {
+    let name = BoundedString::try_from(name).map_err(|source| SetupError::Text { what: "network name", source })?;
+    check_texts(options)?;
+    let place = Place::new(dir)?;
+    let keys = KeyFiles::create(&place.temporary)?;
+    let vote_key = SigningKey::from_bytes(&random());
+    let recovery: [SigningKey; 3] = std::array::from_fn(|_| SigningKey::from_bytes(&random()));
+    let genesis = Genesis {
+        format: GENESIS_FORMAT,
+        name,
+        created_at: wall_clock(),
+        min_quorum: MIN_QUORUM,
+        allow_degraded_quorum,
+        recovery_keys: recovery.each_ref().map(|key| key.verifying_key().to_bytes()),
+        founder: Validator { vote_key: VoteKey(vote_key.verifying_key().to_bytes()), node: keys.node_id() },
+        salt: random(),
+    };
+    place.secret("recovery", "1.key", recovery[0].to_bytes())?;
+    place.secret("recovery", "2.key", recovery[1].to_bytes())?;
+    place.secret("recovery", "3.key", recovery[2].to_bytes())?;
+    let votes = Votes::open(&place.temporary, DataDir::New).await?;
+    votes.batch(vec![VoteWrite::Key { epoch: 0, secret: VoteSecret(vote_key.to_bytes()) }]).await?;
+    votes.close().await?;
+    let file = GenesisFile::of(&VerifiedChain::new(genesis));
+    let prepared = Prepared { node_id: keys.node_id(), network_id: file.genesis.network_id() };
+    place.write(GENESIS_FILE, &file.encode())?;
+    place.write("config.toml", config_text(options, None).as_bytes())?;
+    place.finish()?;
+    Ok(prepared)
+}
+
+/// Prepares a node that a ticket invites; its first start redeems the ticket.
+///
+/// # Errors
+/// [`SetupError`]; nothing is left behind.
+pub async fn join(dir: &Path, ticket: &str, options: &SetupOptions) -> Result<Prepared, SetupError> {
+    let decoded = Ticket::decode(ticket)?;
+    check_texts(options)?;
+    let invited = decoded.invite.body.roles;
+    if options.roles.is_some_and(|roles| !invited.contains(roles)) {
+        return Err(SetupError::Roles);
+    }
+    let place = Place::new(dir)?;
+    let keys = KeyFiles::create(&place.temporary)?;
+    let votes = Votes::open(&place.temporary, DataDir::New).await?;
+    votes.close().await?;
+    let prepared = Prepared { node_id: keys.node_id(), network_id: decoded.genesis.genesis.network_id() };
+    place.write(GENESIS_FILE, &decoded.genesis.encode())?;
+    place.write(TICKET_FILE, ticket.trim().as_bytes())?;
+    place.write("config.toml", config_text(options, Some(invited)).as_bytes())?;
+    place.finish()?;
+    Ok(prepared)
+}
+
+/// Refuses texts that an admission cannot hold.
+fn check_texts(options: &SetupOptions) -> Result<(), SetupError> {
+    if let Some(region) = &options.region {
+        BoundedString::<32>::try_from(region.as_str()).map_err(|source| SetupError::Text { what: "region", source })?;
+    }
+    if let Some(zone) = &options.zone {
+        BoundedString::<64>::try_from(zone.as_str()).map_err(|source| SetupError::Text { what: "zone", source })?;
+    }
+    Ok(())
+}
+
+/// The settings file: only what differs from the defaults.
+fn config_text(options: &SetupOptions, invited: Option<Roles>) -> String {
+    let mut sections = toml::Table::new();
+    let mut set = |section: &str, key: &str, value: toml::Value| {
+        let section = sections.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        if let toml::Value::Table(table) = section {
+            table.insert(key.to_owned(), value);
+        }
+    };
+    if let Some(region) = &options.region {
+        set("node", "region", region.as_str().into());
+    }
+    if let Some(zone) = &options.zone {
+        set("node", "zone", zone.as_str().into());
+    }
+    if let Some(roles) = options.roles.or(invited) {
+        set("node", "roles", roles.words().collect::<Vec<_>>().into());
+    }
+    if let Some(capacity) = options.capacity {
+        set("storage", "capacity", capacity.to_string().into());
+    }
+    if let Some(listen) = options.api_listen {
+        set("api", "listen", listen.to_string().into());
+    }
+    if let Some(listen) = options.p2p_listen {
+        set("p2p", "listen", listen.to_string().into());
+    }
+    sections.to_string()
+}
+
+/// A data directory in the making. Dropped before it is finished, it goes.
+struct Place {
+    wanted: PathBuf,
+    temporary: PathBuf,
+    finished: bool,
+}
+
+impl Place {
+    /// Begins beside `dir`, which must be absent or empty.
+    fn new(dir: &Path) -> Result<Self, SetupError> {
+        match fs::read_dir(dir).map(|mut entries| entries.next().is_some()) {
+            Ok(true) => return Err(SetupError::UsedDirectory(dir.to_owned())),
+            Ok(false) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Err(SetupError::Io { verb: "read", path: dir.to_owned(), source }),
+        }
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(parent).map_err(|source| SetupError::Io {
+            verb: "make",
+            path: parent.to_owned(),
+            source,
+        })?;
+        let name = dir.file_name().unwrap_or_default().to_string_lossy();
+        let temporary = parent.join(format!(".{name}.new-{}", std::process::id()));
+        fs::DirBuilder::new().mode(0o700).create(&temporary).map_err(|source| SetupError::Io {
+            verb: "make",
+            path: temporary.clone(),
+            source,
+        })?;
+        Ok(Self { wanted: dir.to_owned(), temporary, finished: false })
+    }
+
+    /// Writes a file.
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), SetupError> {
+        let path = self.temporary.join(name);
+        let written =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).and_then(|mut file| {
+                file.write_all(bytes)?;
+                file.sync_all()
+            });
+        written.map_err(|source| SetupError::Io { verb: "write", path, source })
+    }
+
+    /// Writes a secret key into a sub-directory, as hex.
+    fn secret(&self, dir: &str, name: &str, secret: [u8; 32]) -> Result<(), SetupError> {
+        let path = self.temporary.join(dir);
+        match fs::DirBuilder::new().mode(0o700).create(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(SetupError::Io { verb: "make", path, source: error });
+            }
+            Ok(()) | Err(_) => {}
+        }
+        self.write(&format!("{dir}/{name}"), format!("{}\n", hex::encode(secret)).as_bytes())
+    }
+
+    /// Moves the directory where it belongs.
+    fn finish(mut self) -> Result<(), SetupError> {
+        let sync = |path: &Path| fs::File::open(path).and_then(|dir| dir.sync_all());
+        let moved = sync(&self.temporary).and_then(|()| fs::rename(&self.temporary, &self.wanted)).and_then(|()| {
+            sync(self.wanted.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+        });
+        moved.map_err(|source| SetupError::Io { verb: "make", path: self.wanted.clone(), source })?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.finished {
+            // What is left over is named after its purpose and holds no key that anybody used.
+            drop(fs::remove_dir_all(&self.temporary));
+        }
+    }
+}
