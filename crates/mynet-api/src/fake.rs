@@ -1,0 +1,259 @@
+//! A node that is told what to answer, for the tests of this crate; it has the methods of the real handle that are called.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt, TryStreamExt};
+use mynet_node::{
+    handle::{
+        AddOptions, Asker, ByteStream, ContentInfo, InviteOptions, NodeError, Principal, PublishOptions, Source,
+        TokenOptions,
+    },
+    view::{
+        ConsensusView, FindOutcome, FindView, GroupView, InviteView, OutcomeView, Page, PeerState, PeerView, PlanView,
+        ReplicationStatusView, Scope, StatusView, TokenView, Wait, WaitResult,
+    },
+};
+use mynet_types::{
+    ContentHash, ContentId, ContentState, GroupId, ManifestHash, NodeId, OwnerKey, Timestamp, rpc::GroupKey,
+};
+
+/// What the node holds under one hash.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    pub(crate) bytes: Bytes,
+    pub(crate) public: bool,
+    /// The stream fails after this many bytes.
+    pub(crate) breaks_after: Option<usize>,
+}
+
+/// What was asked of it, and what it answers.
+#[derive(Debug, Default)]
+pub(crate) struct Script {
+    /// Uploads that were kept.
+    pub(crate) added: Vec<(AddOptions, Vec<u8>)>,
+    /// Refuses uploads once this many bytes came, for want of space.
+    pub(crate) full_after: Option<usize>,
+    /// Content by hash.
+    pub(crate) held: BTreeMap<ContentHash, Held>,
+    /// Publications asked for.
+    pub(crate) published: Vec<(PublishOptions, Wait, Duration)>,
+    /// Panics when asked for its status.
+    pub(crate) buggy: bool,
+    /// Whether it serves.
+    pub(crate) ready: bool,
+    /// Requests for the status wait for a permit of these.
+    pub(crate) gate: Option<Arc<tokio::sync::Semaphore>>,
+}
+
+/// The node.
+#[derive(Debug, Clone, Default)]
+pub struct NodeHandle(Arc<Mutex<Script>>);
+
+impl NodeHandle {
+    pub(crate) fn script(&self) -> MutexGuard<'_, Script> {
+        self.0.lock().unwrap()
+    }
+
+    pub(crate) fn hold(&self, bytes: &'static [u8], public: bool, breaks_after: Option<usize>) -> ContentHash {
+        let hash = ContentHash::of(bytes);
+        self.script().held.insert(hash, Held { bytes: Bytes::from_static(bytes), public, breaks_after });
+        hash
+    }
+
+    pub(crate) async fn add(
+        &self,
+        mut body: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin + 'static,
+        options: AddOptions,
+    ) -> Result<GroupView, NodeError> {
+        let full_after = self.script().full_after;
+        let mut whole = Vec::new();
+        while let Some(chunk) = body.try_next().await.map_err(NodeError::Upload)? {
+            whole.extend_from_slice(&chunk);
+            if full_after.is_some_and(|free| whole.len() > free) {
+                return Err(NodeError::NoSpace { needed: whole.len() as u64, free: 0 });
+            }
+        }
+        self.script().added.push((options, whole));
+        Ok(GroupView { wait_result: Some(WaitResult::TimedOut), ..group() })
+    }
+
+    pub(crate) async fn list(&self, _: u32, _: Option<String>) -> Result<Page<GroupView>, NodeError> {
+        Ok(Page { items: vec![group()], next_cursor: None })
+    }
+
+    pub(crate) async fn show(&self, key: GroupKey) -> Result<GroupView, NodeError> {
+        match key {
+            GroupKey::Group(id) if id == group().group_id => Ok(group()),
+            other => Err(NodeError::NotFound(format!("{other:?}"))),
+        }
+    }
+
+    pub(crate) async fn open(
+        &self,
+        key: GroupKey,
+        state: Option<ContentState>,
+        asker: Asker,
+    ) -> Result<ContentInfo, NodeError> {
+        let GroupKey::Hash(hash) = key else { return Err(NodeError::NotFound(format!("{key:?}"))) };
+        match self.script().held.get(&hash) {
+            Some(held) if held.public || asker != Asker::Anonymous => Ok(ContentInfo {
+                hash,
+                state: state.unwrap_or(ContentState::Decrypted),
+                size: held.bytes.len() as u64,
+                mime: "audio/ogg".to_owned(),
+                filename: Some("a.ogg".to_owned()),
+                public: held.public,
+                source: Source::Local,
+            }),
+            Some(_) | None => Err(NodeError::NotFound(hash.to_string())),
+        }
+    }
+
+    pub(crate) async fn read(&self, info: &ContentInfo, offset: u64, len: u64) -> Result<ByteStream, NodeError> {
+        let held = self.script().held.get(&info.hash).cloned().unwrap();
+        let (offset, len) = (usize::try_from(offset).unwrap(), usize::try_from(len).unwrap());
+        let bytes = held.bytes.slice(offset..offset + len);
+        let sent = bytes.slice(..held.breaks_after.unwrap_or(len).min(len));
+        let mut chunks: Vec<_> = sent.chunks(4).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
+        if held.breaks_after.is_some() {
+            chunks.push(Err(NodeError::Corrupt(info.hash)));
+        }
+        // As a disk does, the stream makes its reader wait for every chunk, so that what came before is sent.
+        let pause = async |chunk| {
+            tokio::task::yield_now().await;
+            chunk
+        };
+        Ok(futures::stream::iter(chunks).then(pause).boxed())
+    }
+
+    pub(crate) async fn publish(
+        &self,
+        key: GroupKey,
+        options: PublishOptions,
+        wait: Wait,
+        timeout: Duration,
+    ) -> Result<GroupView, NodeError> {
+        let group = self.show(key).await?;
+        self.script().published.push((options, wait, timeout));
+        Ok(group)
+    }
+
+    pub(crate) async fn plan(&self, key: GroupKey, options: PublishOptions) -> Result<PlanView, NodeError> {
+        let group_id = self.show(key).await?.group_id;
+        let replicas = usize::from(options.replicas.unwrap_or(3));
+        Ok(PlanView { group_id, replicas, quorum: 2, slot: 7, targets: vec![], bytes: 0, batches: vec![] })
+    }
+
+    pub(crate) async fn find(&self, hash: ContentHash) -> Result<FindView, NodeError> {
+        Ok(FindView { hash, outcome: FindOutcome::NotFound, providers: vec![] })
+    }
+
+    pub(crate) async fn certificate(&self, key: GroupKey) -> Result<Vec<u8>, NodeError> {
+        self.show(key).await.map(|_| b"certificate".to_vec())
+    }
+
+    pub(crate) async fn genesis(&self) -> Result<Vec<u8>, NodeError> {
+        Ok(b"genesis".to_vec())
+    }
+
+    pub(crate) async fn status(&self) -> Result<StatusView, NodeError> {
+        let gate = self.script().gate.clone();
+        let buggy = self.script().buggy;
+        if let Some(gate) = gate {
+            gate.acquire().await.unwrap().forget();
+        }
+        assert!(!buggy, "a planted bug");
+        Err(NodeError::Stopping)
+    }
+
+    pub(crate) async fn peers(&self) -> Result<Vec<PeerView>, NodeError> {
+        Ok([3, 1, 2].map(peer).to_vec())
+    }
+
+    pub(crate) async fn set_trust(&self, node_id: NodeId, trusted: bool) -> Result<PeerView, NodeError> {
+        Ok(PeerView { node_id, trusted, ..peer(1) })
+    }
+
+    pub(crate) async fn invite(&self, options: InviteOptions) -> Result<InviteView, NodeError> {
+        let roles = options.roles.words().map(str::to_owned).collect();
+        Ok(InviteView { ticket: "t".to_owned(), roles, expires: Timestamp(0), uses: options.uses })
+    }
+
+    pub(crate) async fn create_token(&self, options: TokenOptions) -> Result<TokenView, NodeError> {
+        let TokenOptions { name, scope, expires } = options;
+        let token = Some("mynt_new_secret".to_owned());
+        Ok(TokenView { id: "new".to_owned(), name, scope, created_at: Timestamp(0), expires, token })
+    }
+
+    pub(crate) async fn tokens(&self) -> Result<Vec<TokenView>, NodeError> {
+        Ok(vec![])
+    }
+
+    pub(crate) async fn revoke_token(&self, id: String) -> Result<(), NodeError> {
+        if id == "known" { Ok(()) } else { Err(NodeError::NotFound(id)) }
+    }
+
+    pub(crate) async fn authenticate(&self, token: &str) -> Result<Option<Principal>, NodeError> {
+        let scope = match token {
+            "reader" => Scope::Read,
+            "writer" => Scope::Write,
+            "admin" => Scope::Admin,
+            _ => return Ok(None),
+        };
+        Ok(Some(Principal { token_id: token.to_owned(), scope }))
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.script().ready
+    }
+}
+
+/// The one group that there is.
+pub(crate) fn group() -> GroupView {
+    GroupView {
+        group_id: GroupId([7; 32]),
+        version: 1,
+        manifest_hash: ManifestHash([8; 32]),
+        root_content_id: ContentId([9; 16]),
+        owner: OwnerKey([10; 32]),
+        created_at: Timestamp(0),
+        tags: None,
+        filename: None,
+        states: vec![],
+        relationships: vec![],
+        replication_status: ReplicationStatusView::Replicating,
+        replica_count: 1,
+        replicas_wanted: 3,
+        replicated_on_peers: vec![],
+        last_sync_timestamp: None,
+        consensus: ConsensusView {
+            outcome: OutcomeView::Pending,
+            accepts: 0,
+            rejects: 0,
+            quorum: 3,
+            validators: 4,
+            certificate: false,
+        },
+        consensus_achieved: false,
+        wait_result: None,
+    }
+}
+
+fn peer(n: u8) -> PeerView {
+    PeerView {
+        node_id: NodeId([n; 32]),
+        state: PeerState::Alive,
+        region: "r".to_owned(),
+        zone: "z".to_owned(),
+        roles: vec![],
+        addrs: vec![],
+        path: None,
+        rtt_ms: None,
+        trusted: false,
+    }
+}

@@ -1,0 +1,172 @@
+//! The table of routes: method, path, who may, which parameters, handler.
+//!
+//! A request passes, from the outside in: the log line, the catcher of panics, the match of path and method, and
+//! [`guard`], which checks the token and then the parameters; only then the handler runs.
+
+use std::{any::Any, sync::Arc, time::Instant};
+
+use axum::handler::Handler;
+use axum::{
+    Router,
+    extract::{MatchedPath, Request, State},
+    http::{HeaderValue, header},
+    middleware::{Next, from_fn, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::{MethodFilter, MethodRouter, on},
+};
+use mynet_node::view::Scope;
+use tokio::sync::Semaphore;
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument;
+
+use crate::{
+    auth::{self, Access},
+    content,
+    node::NodeHandle,
+    params::Params,
+    peers,
+    problem::{Code, Problem},
+    serve::ApiSettings,
+    storage, tokens, upload,
+};
+
+/// What every handler may use.
+#[derive(Debug, Clone)]
+pub(crate) struct App {
+    /// The node.
+    pub(crate) node: NodeHandle,
+    /// Bounds.
+    pub(crate) settings: ApiSettings,
+    /// One permit per upload whose body is being received.
+    pub(crate) uploads: Arc<Semaphore>,
+}
+
+/// One row of the table.
+struct Route {
+    /// Built into the handler; here for the tests that compare the table with the document.
+    #[cfg(test)]
+    method: MethodFilter,
+    path: &'static str,
+    access: Access,
+    params: &'static [&'static str],
+    handler: MethodRouter<App>,
+}
+
+impl Route {
+    fn new<H: Handler<T, App>, T: 'static>(
+        method: MethodFilter,
+        path: &'static str,
+        access: Access,
+        params: &'static [&'static str],
+        handler: H,
+    ) -> Self {
+        Self {
+            #[cfg(test)]
+            method,
+            path,
+            access,
+            params,
+            handler: on(method, handler),
+        }
+    }
+}
+
+/// The table. A route for `GET` also answers `HEAD`.
+fn table() -> Vec<Route> {
+    const ADMIN: Access = Access::Scope(Scope::Admin);
+    const DELETE: MethodFilter = MethodFilter::DELETE;
+    const GET: MethodFilter = MethodFilter::GET;
+    const PAGE: &[&str] = &["limit", "cursor"];
+    const POST: MethodFilter = MethodFilter::POST;
+    const READ: Access = Access::Scope(Scope::Read);
+    const WRITE: Access = Access::Scope(Scope::Write);
+    vec![
+        Route::new(GET, "/livez", Access::Probe, &[], peers::livez),
+        Route::new(GET, "/readyz", Access::Probe, &[], peers::readyz),
+        Route::new(POST, "/api/v1/content", WRITE, upload::PARAMS, upload::upload),
+        Route::new(GET, "/api/v1/content", READ, PAGE, content::list),
+        Route::new(GET, "/api/v1/content/{id}", READ, &[], content::show),
+        Route::new(GET, "/api/v1/content/{id}/group", READ, &[], content::show),
+        Route::new(GET, "/api/v1/content/{id}/certificate", READ, &[], content::certificate),
+        Route::new(GET, "/api/v1/content/{id}/data", Access::Anybody, storage::PARAMS, storage::by_id),
+        Route::new(POST, "/api/v1/content/{id}/publish", WRITE, content::PUBLISH_PARAMS, content::publish),
+        Route::new(GET, "/api/v1/storage/{hash}", Access::Anybody, &[], storage::by_hash),
+        Route::new(GET, "/api/v1/find/{hash}", READ, &[], content::find),
+        Route::new(GET, "/api/v1/status", READ, &[], peers::status),
+        Route::new(GET, "/api/v1/roster", READ, &[], peers::roster),
+        Route::new(GET, "/api/v1/genesis", READ, &[], peers::genesis),
+        Route::new(GET, "/api/v1/peers", READ, PAGE, peers::list),
+        Route::new(GET, "/api/v1/peers/{node}", READ, &[], peers::show),
+        Route::new(POST, "/api/v1/peers/{node}/trust", ADMIN, &[], peers::trust),
+        Route::new(POST, "/api/v1/peers/{node}/untrust", ADMIN, &[], peers::untrust),
+        Route::new(POST, "/api/v1/invites", ADMIN, &[], peers::invite),
+        Route::new(GET, "/api/v1/auth/me", READ, &[], auth::me),
+        Route::new(GET, "/api/v1/auth/tokens", ADMIN, PAGE, tokens::list),
+        Route::new(POST, "/api/v1/auth/tokens", ADMIN, &[], tokens::create),
+        Route::new(DELETE, "/api/v1/auth/tokens/{id}", ADMIN, &[], tokens::revoke),
+    ]
+}
+
+/// The whole API over `node`, without a listener. [`crate::serve()`] adds the bounds on connections.
+pub fn router(node: NodeHandle, settings: ApiSettings) -> Router {
+    let app = App { node, settings, uploads: Arc::new(Semaphore::new(settings.uploads_max)) };
+    let mut router = Router::new();
+    for route in table() {
+        let guarded = Guard { node: app.node.clone(), access: route.access, params: route.params };
+        router = router.route(route.path, route.handler.route_layer(from_fn_with_state(guarded, guard)));
+    }
+    router
+        .fallback(auth::no_route)
+        .method_not_allowed_fallback(auth::no_method)
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(observe))
+        .with_state(app)
+}
+
+/// What [`guard`] knows of the route it stands before.
+#[derive(Clone)]
+struct Guard {
+    node: NodeHandle,
+    access: Access,
+    params: &'static [&'static str],
+}
+
+/// Checks the token, then the parameters, and hands both to the handler.
+async fn guard(State(route): State<Guard>, mut request: Request, next: Next) -> Result<Response, Problem> {
+    let caller = auth::admit(&route.node, request.headers(), route.access).await?;
+    if route.access != Access::Probe {
+        let params = Params::of_query(request.uri(), route.params)?;
+        request.extensions_mut().insert(params);
+    }
+    request.extensions_mut().insert(caller);
+    Ok(next.run(request).await)
+}
+
+/// Logs one line per request, and says what caches and browsers may do with answers that do not say it themselves.
+async fn observe(request: Request, next: Next) -> Response {
+    // The pattern, not the path and never the query: a log must not tell who reads what.
+    let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str);
+    let span = tracing::info_span!("http", method = %request.method(), route);
+    async move {
+        let started = Instant::now();
+        let mut response = next.run(request).await;
+        let headers = response.headers_mut();
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::debug!(status = response.status().as_u16(), milliseconds, "request answered");
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+/// Answers a request whose handler panicked: a bug, for a human.
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(panic = text.unwrap_or("no text"), "a request handler panicked");
+    Problem::new(Code::Internal, "the node met a bug while it answered").into_response()
+}
+
+#[cfg(test)]
+mod tests;
