@@ -1,0 +1,401 @@
+//! The command line, as `docs/cli.md` and `--help` show it.
+
+use std::{path::PathBuf, time::Duration};
+
+use bytesize::ByteSize;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use mynet_types::{ContentState, ContentType, NodeId, Roles};
+
+/// Group replication for content nodes: encrypted, decrypted and preview, as one.
+#[derive(Debug, Parser)]
+#[command(name = "mynet", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that stand anywhere.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// The node's directory [default: the user's data directory + my-network]
+    #[arg(long, global = true, env = "MYNET_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The API to speak to [default: that of the running node in the data directory]
+    #[arg(long, global = true, env = "MYNET_API", value_name = "URL")]
+    pub(crate) api: Option<String>,
+    /// The API key to show [default: the admin key in the data directory]
+    #[arg(long, global = true, env = "MYNET_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Log more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Log only warnings and errors
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Colours in logs
+    #[arg(long, global = true, default_value = "auto")]
+    pub(crate) color: Color,
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the whole system on this machine
+    #[command(after_help = "Example: mynet demo song.flac --exit")]
+    Demo(Demo),
+    /// Found a network: create a data directory, keys and a genesis
+    #[command(after_help = "Example: mynet init --network songs --zone rack1")]
+    Init(Init),
+    /// Invite a node to this network
+    #[command(after_help = "Example: mynet invite --trusted --expires 1h")]
+    Invite(Invite),
+    /// Join a network with a ticket
+    #[command(after_help = "Example: mynet join mynet1AAAA... --zone rack2")]
+    Join(Join),
+    /// Write the network's genesis, which `verify` needs
+    #[command(after_help = "Example: mynet genesis -o songs.genesis")]
+    Genesis(Output),
+    /// Run the node in the foreground
+    #[command(after_help = "Example: mynet run --data-dir /var/lib/my-network")]
+    Run(Run),
+    /// Store files, replicate and certify them; each file is a group of its own
+    #[command(after_help = "Example: mynet add song.flac --tag rock --wait certified")]
+    Add(Add),
+    /// List groups on this node, newest first
+    #[command(after_help = "Example: mynet ls --limit 20")]
+    Ls(Ls),
+    /// Show a group
+    #[command(
+        after_help = "Example: mynet show sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )]
+    Show(Key),
+    /// Read a state of a group, from this node or through the network
+    #[command(after_help = "Example: mynet get ID --state preview -o preview.ogg")]
+    Get(Get),
+    /// Replicate a group that is stored here
+    #[command(after_help = "Example: mynet publish ID --dry-run")]
+    Publish(Publish),
+    /// Find who holds a hash
+    #[command(after_help = "Example: mynet find sha256:...")]
+    Find(Find),
+    /// Write the certificate of a group
+    #[command(after_help = "Example: mynet cert ID -o song.cert")]
+    Cert(Cert),
+    /// Check a certificate against a genesis; needs no network
+    #[command(after_help = "Example: mynet verify song.cert --genesis songs.genesis --content song.encrypted")]
+    Verify(Verify),
+    /// Show the node and its network
+    #[command(after_help = "Example: mynet status --json")]
+    Status,
+    /// Show other nodes, or one
+    #[command(after_help = "Example: mynet peers")]
+    Peers(Peers),
+    /// Trust a node with decrypted states of this node's groups, old and new
+    #[command(after_help = "Example: mynet trust NODE")]
+    Trust(Node),
+    /// Trust a node no longer; what it could read already it can still read
+    #[command(after_help = "Example: mynet untrust NODE")]
+    Untrust(Node),
+    /// API keys
+    #[command(subcommand, after_help = "Example: mynet token create --name bot --scope write")]
+    Token(Token),
+    /// Makes a preview in a limited process; started by the node itself
+    #[command(hide = true)]
+    PreviewWorker(PreviewWorker),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// What to upload [default: a song made here]
+    pub(crate) file: Option<PathBuf>,
+    /// How many nodes
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(4..=8))]
+    pub(crate) nodes: u8,
+    /// Where the nodes live [default: a temporary directory, removed at the end]
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+    /// End when the story is told: status 0 if everything held
+    #[arg(long)]
+    pub(crate) exit: bool,
+}
+
+/// What `init` and `join` write into `config.toml`.
+#[derive(Debug, Args)]
+pub(crate) struct Setup {
+    /// Where the node stands, widest first
+    #[arg(long)]
+    pub(crate) region: Option<String>,
+    /// What it shares its fate with: a machine, a rack, a house [default: the node itself]
+    #[arg(long)]
+    pub(crate) zone: Option<String>,
+    /// What it does: storage, index, validator, or edge alone
+    #[arg(long, value_parser = Roles::parse)]
+    pub(crate) role: Option<Roles>,
+    /// Bytes that content may take, such as 100GiB
+    #[arg(long)]
+    pub(crate) capacity: Option<ByteSize>,
+    /// Address of the HTTP API
+    #[arg(long)]
+    pub(crate) api_listen: Option<std::net::SocketAddr>,
+    /// UDP address for peers
+    #[arg(long)]
+    pub(crate) p2p_listen: Option<std::net::SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// The network's name, for people
+    #[arg(long, default_value = "my-network")]
+    pub(crate) network: String,
+    /// Let one or two validators certify; verifiers must allow that class
+    #[arg(long)]
+    pub(crate) allow_degraded_quorum: bool,
+    #[command(flatten)]
+    pub(crate) setup: Setup,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Invite {
+    /// Roles that the newcomer may take
+    #[arg(long, default_value = "storage,index,validator", value_parser = Roles::parse)]
+    pub(crate) role: Roles,
+    /// Grant it decrypted states
+    #[arg(long)]
+    pub(crate) trusted: bool,
+    /// How long the ticket is good
+    #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
+    pub(crate) expires: Duration,
+    /// How often it may be redeemed
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) uses: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Join {
+    /// The ticket that `invite` printed
+    pub(crate) ticket: String,
+    #[command(flatten)]
+    pub(crate) setup: Setup,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Output {
+    /// Where to write; `-` is standard output
+    #[arg(short, long, default_value = "-")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Write {node_id, api, p2p, pid} to this file, by rename, once the node serves
+    #[arg(long)]
+    pub(crate) ready_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Add {
+    /// Files to store
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// What they are [default: by name and first bytes]
+    #[arg(long = "type")]
+    pub(crate) content_type: Option<ContentType>,
+    /// Not encrypted, readable by everybody
+    #[arg(long)]
+    pub(crate) public: bool,
+    /// auto, none, or a file that is the preview
+    #[arg(long, default_value = "auto")]
+    pub(crate) preview: String,
+    /// A tag; may be repeated
+    #[arg(long = "tag")]
+    pub(crate) tags: Vec<String>,
+    /// Copies wanted [default: the node's setting]
+    #[arg(long)]
+    pub(crate) replicas: Option<u8>,
+    /// Who may read them: trusted, none, or node ids; may be repeated
+    #[arg(long)]
+    pub(crate) grant: Vec<String>,
+    /// Only store them
+    #[arg(long)]
+    pub(crate) no_publish: bool,
+    /// How far to wait
+    #[arg(long)]
+    pub(crate) wait: Option<WaitFor>,
+    /// How long to wait; never bounds the work
+    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Duration,
+}
+
+/// How far to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WaitFor {
+    /// On this node's disk
+    Stored,
+    /// Held by W nodes
+    Durable,
+    /// Durable, and certified by the validators
+    Certified,
+}
+
+impl WaitFor {
+    /// The word in queries.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Durable => "durable",
+            Self::Certified => "certified",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ls {
+    /// Groups at most
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Key {
+    /// A group id, content id or hash
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// A group id, content id or hash
+    pub(crate) id: String,
+    /// Which state [default: the one that the hash or content id names, else decrypted]
+    #[arg(long)]
+    pub(crate) state: Option<ContentState>,
+    /// Bytes A to B, both included: A-B, A- or -N
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) range: Option<String>,
+    /// Where to write, replaced whole; `-` is standard output [default: its own file name]
+    #[arg(short, long)]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Publish {
+    /// A group id, content id or hash
+    pub(crate) id: String,
+    /// Copies wanted
+    #[arg(long)]
+    pub(crate) replicas: Option<u8>,
+    /// When it has succeeded
+    #[arg(long, default_value = "quorum")]
+    pub(crate) mode: PublishMode,
+    /// Print the plan and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// How long to wait; never bounds the work
+    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Duration,
+}
+
+/// When a publication has succeeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PublishMode {
+    /// W receipts
+    Quorum,
+    /// A receipt of every holder
+    All,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Find {
+    /// A content hash
+    pub(crate) hash: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cert {
+    /// A group id, content id or hash
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The certificate that `cert` wrote
+    pub(crate) certificate: PathBuf,
+    /// The genesis that `genesis` wrote
+    #[arg(long)]
+    pub(crate) genesis: PathBuf,
+    /// Bytes that it must name: the encrypted state, the preview, or public content
+    #[arg(long)]
+    pub(crate) content: Option<PathBuf>,
+    /// Accept a network of fewer than three validators
+    #[arg(long)]
+    pub(crate) allow_small: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Peers {
+    /// One node
+    pub(crate) node: Option<NodeId>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Node {
+    /// The node
+    pub(crate) node: NodeId,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Token {
+    /// Make an API key; it is shown once
+    Create {
+        /// What it is called
+        #[arg(long)]
+        name: String,
+        /// What it may do
+        #[arg(long, default_value = "read")]
+        scope: ScopeArg,
+        /// How long it is good [default: for ever]
+        #[arg(long, value_parser = humantime::parse_duration)]
+        expires: Option<Duration>,
+    },
+    /// List API keys
+    Ls,
+    /// Revoke an API key
+    Revoke {
+        /// Its id
+        id: String,
+    },
+}
+
+/// What an API key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ScopeArg {
+    /// Read content and status
+    Read,
+    /// And upload
+    Write,
+    /// And govern the node
+    Admin,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PreviewWorker {
+    /// Where the preview goes
+    #[arg(long)]
+    pub(crate) output: PathBuf,
+    /// Its length at most
+    #[arg(long)]
+    pub(crate) seconds: u32,
+}

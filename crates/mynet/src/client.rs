@@ -1,0 +1,99 @@
+//! Speaks to a node's API and turns its problems into exit statuses.
+
+use anyhow::Context;
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::{
+    args::Global,
+    local::Access,
+    output::{Failure, Status},
+};
+
+/// Largest problem document that is read.
+const PROBLEM_BYTES_MAX: usize = 64 * 1024;
+
+/// A node's API and the key to it.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    access: Access,
+}
+
+/// RFC 9457, as far as this program reads it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Problem {
+    code: String,
+    detail: String,
+    hint: String,
+}
+
+impl Client {
+    /// A client for the node that the flags or the data directory name.
+    pub(crate) fn new(global: &Global) -> anyhow::Result<Self> {
+        Ok(Self::of(Access::find(global)?))
+    }
+
+    /// A client for a known node.
+    pub(crate) fn of(access: Access) -> Self {
+        Self { http: reqwest::Client::new(), access }
+    }
+
+    /// A request to `path` below `/api/v1`.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let url = format!("{}/api/v1/{path}", self.access.api.trim_end_matches('/'));
+        self.http.request(method, url).bearer_auth(&self.access.token)
+    }
+
+    /// Sends a request; anything but success is a [`Failure`].
+    pub(crate) async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
+        let answer = request.send().await.map_err(|error| self.unreachable(&error))?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        Err(problem(answer).await.into())
+    }
+
+    /// Sends a request and reads its object.
+    pub(crate) async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> anyhow::Result<T> {
+        let bytes = self.send(request).await?.bytes().await.map_err(|error| self.unreachable(&error))?;
+        serde_json::from_slice(&bytes).context("read the node's answer")
+    }
+
+    /// Reads an object.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        self.json(self.request(Method::GET, path)).await
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        let cause = std::iter::successors(std::error::Error::source(error), |cause| cause.source()).last();
+        let cause = cause.map_or_else(|| error.to_string(), ToString::to_string);
+        Failure::new(
+            Status::Unreachable,
+            "unreachable",
+            format!("the node at {} does not answer: {cause}", self.access.api),
+            "is it running? `mynet run` starts it",
+        )
+    }
+}
+
+/// What a refused request means for the exit status.
+async fn problem(answer: Response) -> Failure {
+    let http = answer.status();
+    let body = answer.bytes().await.unwrap_or_default();
+    let told = body.get(..body.len().min(PROBLEM_BYTES_MAX)).unwrap_or_default();
+    let problem: Problem = serde_json::from_slice(told).unwrap_or_default();
+    let status = match (http, problem.code.as_str()) {
+        (_, "corrupt") => Status::Integrity,
+        (StatusCode::NOT_FOUND, _) => Status::NotFound,
+        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => Status::NotAllowed,
+        (StatusCode::BAD_REQUEST | StatusCode::RANGE_NOT_SATISFIABLE, _) => Status::Usage,
+        (StatusCode::SERVICE_UNAVAILABLE, _) => Status::Unreachable,
+        _ => Status::Failed,
+    };
+    let code = if problem.code.is_empty() { "failed" } else { &problem.code };
+    let message = if problem.detail.is_empty() { format!("the node answered {http}") } else { problem.detail };
+    let hint = if problem.hint.is_empty() { "see the node's log".to_owned() } else { problem.hint };
+    Failure::new(status, code, message, hint)
+}

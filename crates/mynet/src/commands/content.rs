@@ -1,0 +1,316 @@
+//! Commands about groups: add, ls, show, get, publish, cert.
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use futures::StreamExt;
+use mynet_node::view::{GroupView, Page, PlanView, WaitResult};
+use reqwest::{Method, header};
+use tokio_util::io::ReaderStream;
+
+use crate::{
+    args::{Add, Cert, Get, Global, Key, Ls, Publish, PublishMode, WaitFor},
+    client::Client,
+    local,
+    output::{self, Failure, Status, short},
+};
+
+/// Groups asked for at a time.
+const PAGE: u32 = 100;
+/// Bytes read from a file at a time: few system calls, little memory.
+const READ_BYTES: usize = 256 * 1024;
+
+/// Stores files; each is a group of its own.
+pub(crate) async fn add(global: &Global, args: Add) -> anyhow::Result<ExitCode> {
+    let client = Client::new(global)?;
+    let mut views = Vec::new();
+    for file in &args.files {
+        let view = upload(&client, &args, file).await?;
+        if !global.json {
+            print_added(file, &view)?;
+        }
+        views.push(view);
+    }
+    match views.as_slice() {
+        _ if !global.json => {}
+        [one] => output::object(one)?,
+        all => output::object(&all)?,
+    }
+    let statuses = views.iter().map(|view| wait_status(view.wait_result, wanted(&args)));
+    Ok(statuses.flatten().next().map_or(ExitCode::SUCCESS, ExitCode::from))
+}
+
+/// What an upload waits for by default: durable, or stored if it is not to be published.
+fn wanted(args: &Add) -> WaitFor {
+    args.wait.unwrap_or(if args.no_publish { WaitFor::Stored } else { WaitFor::Durable })
+}
+
+/// The exit status of a wait; `None` if it reached what was wanted.
+fn wait_status(result: Option<WaitResult>, wanted: WaitFor) -> Option<Status> {
+    match (result?, wanted) {
+        (WaitResult::Stored, WaitFor::Stored)
+        | (WaitResult::Durable, WaitFor::Stored | WaitFor::Durable)
+        | (WaitResult::Certified, _) => None,
+        (WaitResult::Rejected, _) => Some(Status::Failed),
+        _ => Some(Status::Undecided),
+    }
+}
+
+/// Uploads one file.
+async fn upload(client: &Client, args: &Add, path: &Path) -> anyhow::Result<GroupView> {
+    let file = tokio::fs::File::open(path).await.with_context(|| format!("open {}", path.display()))?;
+    let metadata = file.metadata().await.with_context(|| format!("read {}", path.display()))?;
+    if !metadata.is_file() {
+        let message = format!("{} is not a file", path.display());
+        return Err(Failure::new(Status::Usage, "not_a_file", message, "name the files one by one").into());
+    }
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut query = vec![
+        ("filename", name.clone()),
+        ("public", args.public.to_string()),
+        ("publish", (!args.no_publish).to_string()),
+        ("wait", wanted(args).as_str().to_owned()),
+        ("timeout", humantime::format_duration(args.timeout).to_string().replace(' ', "")),
+    ];
+    query.extend(args.content_type.map(|kind| ("type", kind.to_string())));
+    query.extend(args.replicas.map(|count| ("replicas", count.to_string())));
+    query.extend(args.tags.iter().map(|tag| ("tags", tag.clone())));
+    if !args.grant.is_empty() {
+        query.push(("grant", args.grant.join(",")));
+    }
+    let body = ReaderStream::with_capacity(watched(file, metadata.len()), READ_BYTES);
+    let body = reqwest::Body::wrap_stream(body);
+    let request = client.request(Method::POST, "content");
+    let request = match args.preview.as_str() {
+        choice @ ("auto" | "none") => {
+            query.push(("preview", choice.to_owned()));
+            request.query(&query).header(header::CONTENT_LENGTH, metadata.len()).body(body)
+        }
+        preview => {
+            let bytes = tokio::fs::read(preview).await.with_context(|| format!("read the preview {preview}"))?;
+            let preview = reqwest::multipart::Part::bytes(bytes).file_name(preview.to_owned());
+            let file = reqwest::multipart::Part::stream_with_length(body, metadata.len()).file_name(name);
+            request.query(&query).multipart(reqwest::multipart::Form::new().part("preview", preview).part("file", file))
+        }
+    };
+    client.json(request).await
+}
+
+/// The file, with a progress bar if a person watches.
+fn watched(file: tokio::fs::File, size: u64) -> indicatif::ProgressBarIter<tokio::fs::File> {
+    let bar = if output::is_watched() { indicatif::ProgressBar::new(size) } else { indicatif::ProgressBar::hidden() };
+    let style = indicatif::ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {bytes_per_sec}");
+    bar.set_style(style.unwrap_or_else(|_template| indicatif::ProgressStyle::default_bar()));
+    bar.wrap_async_read(file)
+}
+
+/// Tells what became of an upload.
+fn print_added(file: &Path, view: &GroupView) -> anyhow::Result<()> {
+    let reached = match view.wait_result {
+        Some(WaitResult::Certified) => "certified",
+        Some(WaitResult::Durable) => "durable",
+        Some(WaitResult::TimedOut) => "stored; the rest goes on, see `mynet show`",
+        Some(WaitResult::NotEnoughTargets) => "stored; too few nodes may hold it, tried again when one joins",
+        Some(WaitResult::Rejected) => "rejected by the validators",
+        Some(WaitResult::Stored) | None => "stored",
+    };
+    output::line(&format!("{}  {}  {reached}", view.group_id, file.display()))
+}
+
+/// Lists groups.
+pub(crate) async fn ls(global: &Global, args: Ls) -> anyhow::Result<()> {
+    let client = Client::new(global)?;
+    let mut groups: Vec<GroupView> = Vec::new();
+    let mut cursor: Option<String> = None;
+    while (groups.len() as u64) < u64::from(args.limit) {
+        let left = u32::try_from(groups.len()).map_or(0, |have| args.limit - have).min(PAGE);
+        let mut query = vec![("limit", left.to_string())];
+        query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
+        let page: Page<GroupView> = client.json(client.request(Method::GET, "content").query(&query)).await?;
+        groups.extend(page.items);
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    if global.json {
+        return output::object(&groups);
+    }
+    let rows: Vec<Vec<String>> = groups.iter().map(row).collect();
+    output::table(&["GROUP", "STATUS", "COPIES", "CERTIFIED", "SIZE", "CREATED", "NAME"], &rows)
+}
+
+/// One line of the listing.
+fn row(view: &GroupView) -> Vec<String> {
+    let bytes = view.states.iter().filter_map(|state| state.file_size).max().unwrap_or(0);
+    vec![
+        short(&view.group_id),
+        serde_json::to_value(view.replication_status)
+            .ok()
+            .and_then(|v| v.as_str().map(str::to_owned))
+            .unwrap_or_default(),
+        format!("{}/{}", view.replica_count, view.replicas_wanted),
+        if view.consensus_achieved { "yes" } else { "no" }.to_owned(),
+        output::size(bytes),
+        view.created_at.to_string(),
+        view.filename.clone().unwrap_or_else(|| "(sealed)".to_owned()),
+    ]
+}
+
+/// Shows a group.
+pub(crate) async fn show(global: &Global, args: Key) -> anyhow::Result<()> {
+    let client = Client::new(global)?;
+    let view: GroupView = client.get(&format!("content/{}/group", args.id)).await?;
+    if global.json { output::object(&view) } else { print_group(&view) }
+}
+
+/// A group for people.
+pub(crate) fn print_group(view: &GroupView) -> anyhow::Result<()> {
+    output::line(&format!("group     {}", view.group_id))?;
+    if let Some(name) = &view.filename {
+        output::line(&format!("name      {name}"))?;
+    }
+    for state in &view.states {
+        let hash = state.hash.map_or_else(|| "(sealed)".to_owned(), |hash| hash.to_string());
+        let size = state.file_size.map(output::size).unwrap_or_default();
+        let held = match state.held {
+            mynet_node::view::Held::Blob => "held",
+            mynet_node::view::Held::Derived => "held as a view",
+            mynet_node::view::Held::No => "not held",
+        };
+        output::line(&format!("{:9} {hash}  {size}  {held}", state.state.as_str()))?;
+    }
+    let consensus = &view.consensus;
+    output::line(&format!("copies    {} of {}", view.replica_count, view.replicas_wanted))?;
+    for peer in &view.replicated_on_peers {
+        output::line(&format!("          {peer}"))?;
+    }
+    let certificate = if consensus.certificate { "a certificate" } else { "no certificate" };
+    output::line(&format!(
+        "votes     {} for, {} against, {} needed; {certificate}",
+        consensus.accepts, consensus.rejects, consensus.quorum
+    ))
+}
+
+/// Reads a state.
+pub(crate) async fn get(global: &Global, args: Get) -> anyhow::Result<()> {
+    let client = Client::new(global)?;
+    let mut request = client.request(Method::GET, &format!("content/{}/data", args.id));
+    if let Some(state) = args.state {
+        request = request.query(&[("state", state.as_str())]);
+    }
+    if let Some(range) = &args.range {
+        request = request.header(header::RANGE, format!("bytes={range}"));
+    }
+    let answer = client.send(request).await?;
+    let output = match args.output {
+        Some(path) => path,
+        None => PathBuf::from(answer_name(&answer).unwrap_or_else(|| format!("{}.bin", args.id.replace(':', "-")))),
+    };
+    let mut body = answer.bytes_stream();
+    if output == Path::new("-") {
+        let mut out = tokio::io::stdout();
+        while let Some(bytes) = body.next().await {
+            tokio::io::AsyncWriteExt::write_all(&mut out, &bytes.map_err(broken)?)
+                .await
+                .context("write to standard output")?;
+        }
+        return tokio::io::AsyncWriteExt::flush(&mut out).await.context("write to standard output");
+    }
+    let dir = output.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(dir).with_context(|| format!("write in {}", dir.display()))?;
+    while let Some(bytes) = body.next().await {
+        file.write_all(&bytes.map_err(broken)?).with_context(|| format!("write {}", output.display()))?;
+    }
+    file.as_file().sync_all().with_context(|| format!("write {}", output.display()))?;
+    file.persist(&output).with_context(|| format!("replace {}", output.display()))?;
+    Ok(())
+}
+
+/// The body ended early: the node found damage, or went away.
+fn broken(error: reqwest::Error) -> Failure {
+    let message = format!("the content broke off: {error}");
+    Failure::new(Status::Integrity, "broken_off", message, "try again; another node may serve it")
+}
+
+/// The file name that the node suggests, without directories.
+fn answer_name(answer: &reqwest::Response) -> Option<String> {
+    let value = answer.headers().get(header::CONTENT_DISPOSITION)?.to_str().ok()?;
+    let name = value.split("filename=\"").nth(1)?.split('"').next()?;
+    let name = Path::new(name).file_name()?.to_string_lossy().into_owned();
+    (!name.is_empty()).then_some(name)
+}
+
+/// Replicates a stored group, or prints the plan.
+pub(crate) async fn publish(global: &Global, args: Publish) -> anyhow::Result<ExitCode> {
+    let client = Client::new(global)?;
+    let mode = match args.mode {
+        PublishMode::Quorum => "quorum",
+        PublishMode::All => "all",
+    };
+    let timeout = humantime::format_duration(args.timeout).to_string().replace(' ', "");
+    let mut query = vec![("mode", mode.to_owned()), ("dry_run", args.dry_run.to_string()), ("timeout", timeout)];
+    query.extend(args.replicas.map(|count| ("replicas", count.to_string())));
+    let request = client.request(Method::POST, &format!("content/{}/publish", args.id)).query(&query);
+    if args.dry_run {
+        let plan: PlanView = client.json(request).await?;
+        if global.json {
+            output::object(&plan)?
+        } else {
+            print_plan(&plan)?
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let view: GroupView = client.json(request).await?;
+    if global.json {
+        output::object(&view)?
+    } else {
+        print_group(&view)?
+    }
+    Ok(wait_status(view.wait_result, WaitFor::Durable).map_or(ExitCode::SUCCESS, ExitCode::from))
+}
+
+/// A plan for people.
+fn print_plan(plan: &PlanView) -> anyhow::Result<()> {
+    output::line(&format!(
+        "group {}  slot {}  durable with {} of {}",
+        plan.group_id, plan.slot, plan.quorum, plan.replicas
+    ))?;
+    let rows: Vec<Vec<String>> = plan
+        .targets
+        .iter()
+        .map(|target| {
+            let states: Vec<&str> = target.states.iter().map(|state| state.as_str()).collect();
+            let held = if target.held { "yes" } else { "no" };
+            vec![
+                short(&target.node_id),
+                target.zone.clone(),
+                states.join(","),
+                held.into(),
+                output::size(target.bytes),
+                target.why.clone(),
+            ]
+        })
+        .collect();
+    output::table(&["TARGET", "ZONE", "STATES", "HELD", "TO SEND", "WHY"], &rows)
+}
+
+/// Writes a certificate.
+pub(crate) async fn cert(global: &Global, args: Cert) -> anyhow::Result<()> {
+    let client = Client::new(global)?;
+    let request = client.request(Method::GET, &format!("content/{}/certificate", args.id));
+    let bytes = client.send(request).await?.bytes().await.context("read the certificate")?;
+    write_output(&args.output.output, &bytes)
+}
+
+/// Writes bytes to a file, replaced whole, or to standard output.
+pub(crate) fn write_output(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    if path == Path::new("-") {
+        return std::io::stdout().write_all(bytes).context("write to standard output");
+    }
+    local::replace(path, bytes)
+}

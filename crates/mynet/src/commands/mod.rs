@@ -1,0 +1,54 @@
+//! One function per command.
+
+mod content;
+mod network;
+mod node;
+mod setup;
+mod verify;
+
+use std::process::ExitCode;
+
+pub(crate) use content::print_group;
+
+use crate::{
+    args::{Arguments, Command, Global, Token},
+    demo,
+};
+
+/// Carries out a command. Its exit status is success unless the function says otherwise.
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let Arguments { global, command } = arguments;
+    let global = &global;
+    match command {
+        Command::Add(args) => return content::add(global, args).await,
+        Command::Find(args) => return network::find(global, args).await,
+        Command::Publish(args) => return content::publish(global, args).await,
+        Command::Verify(args) => return verify::verify(global, &args),
+        Command::Demo(args) => return demo::run(args).await,
+        Command::Init(args) => setup::init(global, args).await?,
+        Command::Join(args) => setup::join(global, args).await?,
+        Command::Run(args) => node::run(global, args).await?,
+        Command::Ls(args) => content::ls(global, args).await?,
+        Command::Show(args) => content::show(global, args).await?,
+        Command::Get(args) => content::get(global, args).await?,
+        Command::Cert(args) => content::cert(global, args).await?,
+        Command::Invite(args) => network::invite(global, args).await?,
+        Command::Genesis(args) => network::genesis(global, args).await?,
+        Command::Status => network::status(global).await?,
+        Command::Peers(args) => network::peers(global, args).await?,
+        Command::Trust(args) => network::trust(global, args, "trust").await?,
+        Command::Untrust(args) => network::trust(global, args, "untrust").await?,
+        Command::Token(token) => run_token(global, token).await?,
+        Command::PreviewWorker(_) => unreachable!("main runs the worker before anything else"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The commands about API keys.
+async fn run_token(global: &Global, token: Token) -> anyhow::Result<()> {
+    match token {
+        Token::Create { name, scope, expires } => network::token_create(global, &name, scope, expires).await,
+        Token::Ls => network::token_ls(global).await,
+        Token::Revoke { id } => network::token_revoke(global, &id).await,
+    }
+}

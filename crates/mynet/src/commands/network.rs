@@ -1,0 +1,180 @@
+//! Commands about the node, its peers and its keys.
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::Context;
+use mynet_node::view::{FindOutcome, FindView, InviteView, Page, PeerState, PeerView, StatusView, TokenView};
+use reqwest::Method;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::content::write_output;
+use crate::{
+    args::{Find, Global, Invite, Node, Output, Peers, ScopeArg},
+    client::Client,
+    output::{self, Status, short},
+};
+
+/// Makes a ticket.
+pub(crate) async fn invite(global: &Global, args: Invite) -> anyhow::Result<()> {
+    let client = Client::new(global)?;
+    let roles: Vec<&str> = args.role.words().collect();
+    let body = json!({ "roles": roles, "trusted": args.trusted, "expires": args.expires.as_secs(), "uses": args.uses });
+    let invite: InviteView = client.json(client.request(Method::POST, "invites").json(&body)).await?;
+    if global.json { output::object(&invite) } else { output::line(&invite.ticket) }
+}
+
+/// Writes the genesis file.
+pub(crate) async fn genesis(global: &Global, args: Output) -> anyhow::Result<()> {
+    let client = Client::new(global)?;
+    let answer = client.send(client.request(Method::GET, "genesis")).await?;
+    write_output(&args.output, &answer.bytes().await.context("read the genesis")?)
+}
+
+/// Shows the node.
+pub(crate) async fn status(global: &Global) -> anyhow::Result<()> {
+    let status: StatusView = Client::new(global)?.get("status").await?;
+    if global.json {
+        return output::object(&status);
+    }
+    output::line(&format!("node      {}", status.node_id))?;
+    output::line(&format!("network   {} ({})", status.network.name, short(&status.network.id)))?;
+    let admitted = if status.admitted { "" } else { ", not admitted yet" };
+    output::line(&format!("roles     {}{admitted}", status.roles.join(", ")))?;
+    output::line(&format!("listens   api {}, peers {}", status.api, status.p2p))?;
+    output::line(&format!("peers     {} alive, {} down", status.peers.alive, status.peers.down))?;
+    let roster = &status.roster;
+    let validators = roster.validators.len();
+    output::line(&format!(
+        "roster    epoch {}, {validators} validators, {} votes certify",
+        roster.epoch, roster.quorum
+    ))?;
+    let content = &status.content;
+    output::line(&format!("content   {} groups, {}", content.groups, output::size(content.bytes)))?;
+    let counts = &status.replication;
+    output::line(&format!(
+        "copies    {} replicated, {} degraded, {} pending, {} at risk",
+        counts.replicated, counts.degraded, counts.pending, counts.at_risk
+    ))
+}
+
+/// Every item of a list, page by page.
+async fn all<T: DeserializeOwned>(client: &Client, path: &str) -> anyhow::Result<Vec<T>> {
+    let (mut items, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let query: Vec<_> = cursor.take().into_iter().map(|cursor| ("cursor", cursor)).collect();
+        let page: Page<T> = client.json(client.request(Method::GET, path).query(&query)).await?;
+        items.extend(page.items);
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return Ok(items);
+        }
+    }
+}
+
+/// Shows peers.
+pub(crate) async fn peers(global: &Global, args: Peers) -> anyhow::Result<()> {
+    let client = Client::new(global)?;
+    let peers: Vec<PeerView> = match args.node {
+        Some(node) => {
+            let peer: PeerView = client.get(&format!("peers/{node}")).await?;
+            if global.json {
+                return output::object(&peer);
+            }
+            vec![peer]
+        }
+        None => all(&client, "peers").await?,
+    };
+    if global.json {
+        return output::object(&peers);
+    }
+    let rows: Vec<Vec<String>> = peers
+        .iter()
+        .map(|peer| {
+            let state = if peer.state == PeerState::Alive { "alive" } else { "down" };
+            let rtt = peer.rtt_ms.map(|rtt| format!("{rtt:.1} ms")).unwrap_or_default();
+            let trusted = if peer.trusted { "yes" } else { "no" };
+            vec![short(&peer.node_id), state.into(), peer.zone.clone(), peer.roles.join(","), trusted.into(), rtt]
+        })
+        .collect();
+    output::table(&["NODE", "STATE", "ZONE", "ROLES", "TRUSTED", "RTT"], &rows)
+}
+
+/// Trusts a node, or no longer.
+pub(crate) async fn trust(global: &Global, args: Node, verb: &str) -> anyhow::Result<()> {
+    let client = Client::new(global)?;
+    let request = client.request(Method::POST, &format!("peers/{}/{verb}", args.node));
+    let peer: PeerView = client.json(request).await?;
+    if global.json {
+        return output::object(&peer);
+    }
+    let trusted = if peer.trusted { "trusted" } else { "not trusted" };
+    output::line(&format!("{} is {trusted}", peer.node_id))
+}
+
+/// Finds a hash: status 0 found, 3 not found, 4 unknown.
+pub(crate) async fn find(global: &Global, args: Find) -> anyhow::Result<ExitCode> {
+    let found: FindView = Client::new(global)?.get(&format!("find/{}", args.hash)).await?;
+    if global.json {
+        output::object(&found)?;
+    } else {
+        for provider in &found.providers {
+            let states: Vec<&str> = provider.states.iter().map(|state| state.as_str()).collect();
+            output::line(&format!("{}  {}", provider.node_id, states.join(",")))?;
+        }
+    }
+    Ok(match found.outcome {
+        FindOutcome::Found => ExitCode::SUCCESS,
+        FindOutcome::NotFound => Status::NotFound.into(),
+        FindOutcome::Unknown => Status::Undecided.into(),
+    })
+}
+
+/// Makes an API key.
+pub(crate) async fn token_create(
+    global: &Global,
+    name: &str,
+    scope: ScopeArg,
+    expires: Option<Duration>,
+) -> anyhow::Result<()> {
+    let client = Client::new(global)?;
+    let scope = match scope {
+        ScopeArg::Read => "read",
+        ScopeArg::Write => "write",
+        ScopeArg::Admin => "admin",
+    };
+    let mut body = json!({ "name": name, "scope": scope });
+    if let (Some(expires), Some(object)) = (expires, body.as_object_mut()) {
+        object.insert("expires".to_owned(), json!(expires.as_secs()));
+    }
+    let token: TokenView = client.json(client.request(Method::POST, "auth/tokens").json(&body)).await?;
+    if global.json { output::object(&token) } else { output::line(&token.token.unwrap_or_default()) }
+}
+
+/// Lists API keys.
+pub(crate) async fn token_ls(global: &Global) -> anyhow::Result<()> {
+    let tokens: Vec<TokenView> = all(&Client::new(global)?, "auth/tokens").await?;
+    if global.json {
+        return output::object(&tokens);
+    }
+    let rows: Vec<Vec<String>> = tokens
+        .iter()
+        .map(|token| {
+            let expires = token.expires.map_or_else(|| "never".to_owned(), |at| at.to_string());
+            let scope = format!("{:?}", token.scope).to_lowercase();
+            vec![token.id.clone(), token.name.clone(), scope, token.created_at.to_string(), expires]
+        })
+        .collect();
+    output::table(&["ID", "NAME", "SCOPE", "CREATED", "EXPIRES"], &rows)
+}
+
+/// Revokes an API key.
+pub(crate) async fn token_revoke(global: &Global, id: &str) -> anyhow::Result<()> {
+    let client = Client::new(global)?;
+    client.send(client.request(Method::DELETE, &format!("auth/tokens/{id}"))).await?;
+    if global.json {
+        output::object(&json!({ "id": id, "revoked": true }))
+    } else {
+        output::line(&format!("{id} is revoked"))
+    }
+}

@@ -1,0 +1,84 @@
+//! What the program finds in a data directory: where it is, and how to speak to its node.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    args::Global,
+    output::{Failure, Status},
+};
+
+/// File in which a running node tells its API and admin key to commands on the same machine.
+const ACCESS_FILE: &str = "api.json";
+
+/// How to speak to the node of a data directory. The key makes whoever reads it an administrator: mode 0600.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Access {
+    /// Base URL.
+    pub(crate) api: String,
+    /// Admin key.
+    pub(crate) token: String,
+}
+
+/// The data directory: given, or the user's.
+pub(crate) fn data_dir(global: &Global) -> anyhow::Result<PathBuf> {
+    if let Some(dir) = &global.data_dir {
+        return Ok(dir.clone());
+    }
+    let dirs = directories::BaseDirs::new().ok_or_else(|| {
+        Failure::new(Status::Usage, "no_data_dir", "this user has no home directory", "name one with --data-dir")
+    })?;
+    Ok(dirs.data_dir().join("my-network"))
+}
+
+impl Access {
+    /// Writes the file whole, readable by its owner only.
+    pub(crate) fn write(&self, dir: &Path) -> anyhow::Result<()> {
+        replace(&dir.join(ACCESS_FILE), &serde_json::to_vec(self)?)
+    }
+
+    /// Flags first, then the data directory.
+    pub(crate) fn find(global: &Global) -> anyhow::Result<Self> {
+        if let (Some(api), Some(token)) = (&global.api, &global.token) {
+            return Ok(Self { api: api.clone(), token: token.clone() });
+        }
+        let dir = data_dir(global)?;
+        let path = dir.join(ACCESS_FILE);
+        let bytes = fs::read(&path).map_err(|error| {
+            Failure::new(
+                Status::Unreachable,
+                "no_node",
+                format!("cannot read {}: {error}", path.display()),
+                "start the node with `mynet run`, or name another with --data-dir, or with --api and --token",
+            )
+        })?;
+        let found: Self = serde_json::from_slice(&bytes).with_context(|| format!("read {}", path.display()))?;
+        Ok(Self { api: global.api.clone().unwrap_or(found.api), token: global.token.clone().unwrap_or(found.token) })
+    }
+}
+
+/// Replaces a file by rename, so that nobody ever reads half of it. Mode 0600.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let name = path.file_name().context("a file has a name")?.to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    let written = (|| {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(dir)?.sync_all()
+    })();
+    if written.is_err() {
+        // It may not exist; what counts is the error that follows.
+        drop(fs::remove_file(&temporary));
+    }
+    written.with_context(|| format!("write {}", path.display()))
+}
