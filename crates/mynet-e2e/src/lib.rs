@@ -1,1 +1,9 @@
-//! Placeholder until its content lands.
+//! Drives the real program from outside: processes, command line and HTTP, nothing else.
+//!
+//! Every network stands on loopback in a temporary directory and ends with the test, also when the test fails. Waiting is
+//! always for a condition with a deadline.
+
+pub mod content;
+pub mod network;
+pub mod process;
+pub mod wait;

@@ -1,0 +1,256 @@
+//! One node process and one command.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::wait::until;
+
+/// How long a node may take to serve; a debug build on a busy machine starts in about a second.
+const START_MAX: Duration = Duration::from_secs(60);
+/// How long a node may take to drain.
+const STOP_MAX: Duration = Duration::from_secs(30);
+
+/// The program under test: `MYNET_BIN`, or the debug build of this workspace.
+///
+/// # Errors
+/// If it was not built.
+pub fn program() -> Result<PathBuf> {
+    let path = match std::env::var_os("MYNET_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => {
+            let target = std::env::var_os("CARGO_TARGET_DIR")
+                .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"), PathBuf::from);
+            target.join("debug/mynet")
+        }
+    };
+    ensure!(path.is_file(), "{} is missing: run `cargo build --bin mynet` first", path.display());
+    Ok(path)
+}
+
+/// The finished run of one command.
+#[derive(Debug)]
+pub struct Done {
+    /// Exit status.
+    pub status: i32,
+    /// Standard output.
+    pub stdout: Vec<u8>,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Done {
+    /// Standard output as JSON.
+    ///
+    /// # Errors
+    /// If it is none; the message shows both outputs.
+    pub fn json(&self) -> Result<Value> {
+        serde_json::from_slice(&self.stdout)
+            .with_context(|| format!("{:?} / {}", String::from_utf8_lossy(&self.stdout), self.stderr))
+    }
+}
+
+impl From<Output> for Done {
+    fn from(output: Output) -> Self {
+        Self {
+            status: output.status.code().unwrap_or(-1),
+            stdout: output.stdout,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// A command of the program with a clean environment.
+///
+/// # Errors
+/// If the program was not built.
+pub fn command() -> Result<Command> {
+    let mut command = Command::new(program()?);
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", "/nonexistent").stdin(Stdio::null());
+    Ok(command)
+}
+
+/// Runs a command to its end, whatever its status.
+///
+/// # Errors
+/// If it cannot be started.
+pub fn run(args: &[&str]) -> Result<Done> {
+    Ok(command()?.args(args).output().context("start the program")?.into())
+}
+
+/// Runs a command with `--json` that must succeed, and returns its object.
+///
+/// # Errors
+/// If its status is not 0 or its output is no JSON.
+pub fn json(args: &[&str]) -> Result<Value> {
+    let done = run(&[args, &["--json"]].concat())?;
+    ensure!(done.status == 0, "{args:?} ended with {}: {}", done.status, done.stderr);
+    done.json()
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    /// Its data directory.
+    pub dir: PathBuf,
+    /// Its name.
+    pub id: String,
+    /// Its API.
+    pub api: String,
+    child: Option<Child>,
+    extra: Vec<String>,
+}
+
+impl Node {
+    /// Starts the node of a prepared data directory and waits until it serves.
+    ///
+    /// # Errors
+    /// If it ends or does not serve in time; its log is in the message.
+    pub fn start(dir: &Path, extra: &[&str]) -> Result<Self> {
+        let mut node = Self {
+            dir: dir.to_owned(),
+            id: String::new(),
+            api: String::new(),
+            child: None,
+            extra: extra.iter().map(|&arg| arg.to_owned()).collect(),
+        };
+        node.restart()?;
+        Ok(node)
+    }
+
+    /// The data directory as an argument.
+    #[must_use]
+    pub fn dir_arg(&self) -> &str {
+        self.dir.to_str().expect("temporary directories are UTF-8")
+    }
+
+    /// Where its log goes; appended over restarts.
+    #[must_use]
+    pub fn log_path(&self) -> PathBuf {
+        self.dir.with_extension("log")
+    }
+
+    /// Starts it again in the same directory.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn restart(&mut self) -> Result<()> {
+        ensure!(self.child.is_none(), "the node still runs");
+        let ready = self.dir.with_extension("ready");
+        match fs::remove_file(&ready) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            Ok(()) | Err(_) => {}
+        }
+        let log = File::options().create(true).append(true).open(self.log_path()).context("open the log")?;
+        let mut child = command()?
+            .args(["run", "--data-dir", self.dir_arg(), "--ready-file"])
+            .arg(&ready)
+            .args(&self.extra)
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("start the node")?;
+        let told = until("the node to serve", START_MAX, || {
+            if let Some(status) = child.try_wait()? {
+                return Ok(Err(status));
+            }
+            Ok(Ok(serde_json::from_slice::<Value>(&fs::read(&ready)?)?))
+        });
+        let told = match told {
+            Ok(Ok(told)) => told,
+            Ok(Err(status)) => bail!("the node ended with {status}: {}", self.log_tail()),
+            Err(error) => {
+                child.kill().context("end the node")?;
+                child.wait().context("reap the node")?;
+                return Err(error.context(self.log_tail()));
+            }
+        };
+        self.child = Some(child);
+        let text = |key: &str| told[key].as_str().unwrap_or_default().to_owned();
+        (self.id, self.api) = (text("node_id"), text("api"));
+        Ok(())
+    }
+
+    /// The end of its log.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        let log = fs::read_to_string(self.log_path()).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines.split_at(lines.len().saturating_sub(40)).1.join("\n")
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Ends it as a power cut would: SIGKILL.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut child = self.child.take().context("the node does not run")?;
+        child.kill().context("kill the node")?;
+        child.wait().context("reap the node")?;
+        Ok(())
+    }
+
+    /// Asks it to stop with SIGTERM and waits; returns its exit status.
+    ///
+    /// # Errors
+    /// If it does not run or does not stop in time.
+    pub fn stop(&mut self) -> Result<i32> {
+        let mut child = self.child.take().context("the node does not run")?;
+        let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().context("send SIGTERM")?;
+        ensure!(sent.success(), "kill ended with {sent}");
+        let status = until("the node to stop", STOP_MAX, || child.try_wait()?.context("it still runs"));
+        if status.is_err() {
+            child.kill().context("kill the node")?;
+            child.wait().context("reap the node")?;
+        }
+        Ok(status?.code().unwrap_or(-1))
+    }
+
+    /// Runs a command against this node, whatever its status.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn run(&self, args: &[&str]) -> Result<Done> {
+        run(&[args, &["--data-dir", self.dir_arg()]].concat())
+    }
+
+    /// Runs a command against this node that must succeed, and returns its object.
+    ///
+    /// # Errors
+    /// If its status is not 0 or its output is no JSON.
+    pub fn json(&self, args: &[&str]) -> Result<Value> {
+        json(&[args, &["--data-dir", self.dir_arg()]].concat())
+    }
+
+    /// Runs a command that must succeed, and returns its bytes.
+    ///
+    /// # Errors
+    /// If its status is not 0.
+    pub fn bytes(&self, args: &[&str]) -> Result<Vec<u8>> {
+        let done = self.run(args)?;
+        ensure!(done.status == 0, "{args:?} ended with {}: {}\n{}", done.status, done.stderr, self.log_tail());
+        Ok(done.stdout)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // The node may have ended by itself; there is nobody left to tell.
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}

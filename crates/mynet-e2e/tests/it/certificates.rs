@@ -1,0 +1,61 @@
+//! Certificates prove offline, and nothing but the exact bytes does.
+
+use std::fs;
+
+use mynet_e2e::{
+    content::{self, bytes},
+    network::Network,
+    process::run,
+};
+
+#[test]
+fn a_certificate_verifies_with_the_genesis_alone_and_no_changed_byte_does() {
+    let network = Network::trusted(4, "").unwrap();
+    let data = bytes(3, 100_000);
+    let path = content::file(network.temp.path(), "data.bin", &data).unwrap();
+    let node = &network.nodes[2];
+    let view = node.json(&["add", &path, "--wait", "certified"]).unwrap();
+    let group = view["group_id"].as_str().unwrap();
+    let empty = tempfile::tempdir().unwrap();
+    let certificate = empty.path().join("c").to_string_lossy().into_owned();
+    assert_eq!(node.run(&["cert", group, "-o", &certificate]).unwrap().status, 0);
+    let genesis = network.genesis().unwrap();
+    drop(network);
+
+    let verify = || run(&["verify", &certificate, "--genesis", &genesis, "--json"]).unwrap();
+    let valid = verify();
+    assert_eq!(valid.status, 0, "{}", valid.stderr);
+    let told = valid.json().unwrap();
+    assert_eq!((&told["valid"], &told["class"], &told["claim"]), (&true.into(), &"full".into(), &"durable".into()));
+    assert_eq!(told["group_id"], group);
+    assert!(told["signers"].as_array().unwrap().len() >= 3);
+
+    // The library test changes every byte; here a sample runs through the real program.
+    let good = fs::read(&certificate).unwrap();
+    for at in (0..good.len()).step_by(good.len() / 40) {
+        let mut bad = good.clone();
+        bad[at] ^= 0x20;
+        fs::write(&certificate, &bad).unwrap();
+        let refused = verify();
+        assert_eq!(refused.status, 5, "byte {at}: {}", String::from_utf8_lossy(&refused.stdout));
+        assert_eq!(refused.json().unwrap()["valid"], false);
+    }
+}
+
+#[test]
+fn the_content_is_checked_against_the_certificate_when_it_is_given() {
+    let network = Network::trusted(4, "").unwrap();
+    let data = bytes(4, 50_000);
+    let path = content::file(network.temp.path(), "data.bin", &data).unwrap();
+    let node = &network.nodes[0];
+    let view = node.json(&["add", &path, "--wait", "certified"]).unwrap();
+    let group = view["group_id"].as_str().unwrap();
+    let file = |name: &str| network.temp.path().join(name).to_string_lossy().into_owned();
+    let (certificate, encrypted) = (file("c"), file("e"));
+    assert_eq!(node.run(&["cert", group, "-o", &certificate]).unwrap().status, 0);
+    assert_eq!(node.run(&["get", group, "--state", "encrypted", "-o", &encrypted]).unwrap().status, 0);
+    let genesis = network.genesis().unwrap();
+    let verify = |content: &str| run(&["verify", &certificate, "--genesis", &genesis, "--content", content]).unwrap();
+    assert_eq!(verify(&encrypted).status, 0);
+    assert_eq!(verify(&path).status, 5, "the plaintext is not what the certificate names");
+}

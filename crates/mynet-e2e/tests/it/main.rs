@@ -1,0 +1,11 @@
+//! The promises of the program, seen from outside: real processes on loopback.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod certificates;
+mod chaos;
+mod damage;
+mod origin;
+mod spine;
+mod strangers;
+mod surface;
