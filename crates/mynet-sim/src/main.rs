@@ -1,1 +1,77 @@
-fn main() {}
+//! Command line of the simulator.
+
+use std::{ops::RangeInclusive, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use mynet_sim::Suite;
+
+/// Runs the real cores of MY Network on virtual time, links and disks.
+#[derive(Debug, Parser)]
+#[command(version, after_help = "Example: mynet-sim run --suite all --seeds 0..500")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs seeds, or repeats one with its trace on stderr and its hash on stdout.
+    Run {
+        /// consensus, replication, node, or all.
+        #[arg(long, default_value = "all", value_parser = suites)]
+        suite: Suites,
+        /// Seeds to run, the last one excluded.
+        #[arg(long, value_name = "A..B", default_value = "0..100", value_parser = seeds, conflicts_with = "reproduce")]
+        seeds: RangeInclusive<u64>,
+        /// Repeats this seed and prints its trace.
+        #[arg(long, value_name = "SEED")]
+        reproduce: Option<u64>,
+        /// Stops a suite after this many failures.
+        #[arg(long, default_value_t = 1)]
+        failures: usize,
+    },
+}
+
+/// One suite, or all.
+#[derive(Debug, Clone)]
+struct Suites(Vec<Suite>);
+
+fn suites(word: &str) -> Result<Suites, String> {
+    if word == "all" {
+        return Ok(Suites(Suite::ALL.to_vec()));
+    }
+    let suite = Suite::ALL.into_iter().find(|suite| suite.as_str() == word);
+    suite.map(|suite| Suites(vec![suite])).ok_or_else(|| "expected consensus, replication, node or all".to_owned())
+}
+
+fn seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
+    let wrong = || format!("'{text}' is not a range of seeds such as 0..500");
+    let (first, end) = text.split_once("..").ok_or_else(wrong)?;
+    let number = |digits: &str| digits.parse::<u64>().map_err(|_not_a_number| wrong());
+    let (first, end) = (number(first)?, number(end)?);
+    if first < end { Ok(first..=end - 1) } else { Err(format!("the range {text} is empty")) }
+}
+
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the program talks to whoever started it")]
+fn main() -> ExitCode {
+    let Command::Run { suite: Suites(suites), seeds, reproduce, failures } = Arguments::parse().command;
+    let mut code = ExitCode::SUCCESS;
+    for suite in suites {
+        if let Some(seed) = reproduce {
+            let hash = mynet_sim::reproduce(suite, seed).unwrap_or_else(|(hash, failure)| {
+                eprintln!("{failure}");
+                code = ExitCode::FAILURE;
+                hash
+            });
+            println!("trace_hash={}", hex::encode(hash));
+            continue;
+        }
+        let report = mynet_sim::run(suite, seeds.clone(), failures);
+        println!("{report}");
+        for failure in report.failures() {
+            eprintln!("{failure}");
+            code = ExitCode::FAILURE;
+        }
+    }
+    code
+}

@@ -1,0 +1,106 @@
+//! C1: no two conflicting certificates; an accept and a reject certificate of one value never coexist.
+//!
+//! Stronger than looking at certificates: every vote that ever left a node or reached its disk is counted, so that
+//! a second certificate that somebody *could* have assembled is found as well. Rosters are values of their own slot:
+//! no two nodes may have different rosters for one epoch.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mynet_proto::consensus::io::Record;
+use mynet_types::{ConsensusMessage, Message, Roster, SlotKey, Verdict, Vote, VoteStatement};
+
+use super::{Checker, ensure};
+use crate::observe::{Seen, View};
+
+/// Rosters of each epoch, and seats by what they signed.
+#[derive(Debug, Default)]
+pub(super) struct Certificates {
+    rosters: BTreeMap<u64, Roster>,
+    signed: BTreeMap<VoteStatement, BTreeSet<u16>>,
+    /// What has a quorum, by slot.
+    decided: BTreeMap<(u64, SlotKey), VoteStatement>,
+}
+
+impl Checker for Certificates {
+    fn invariant(&self) -> &'static str {
+        "C1"
+    }
+
+    fn see(&mut self, seen: &Seen<'_>, view: &View<'_>) -> Result<(), String> {
+        match seen {
+            Seen::VotesOnDisk { node, records } => records.iter().try_for_each(|record| match record {
+                Record::Link(link) => self.roster(*node, &link.roster),
+                Record::Vote(vote) => self.vote(vote, view),
+                _ => Ok(()),
+            }),
+            Seen::Sent { message: Message::Consensus(ConsensusMessage::Vote(vote)), .. } => self.vote(vote, view),
+            Seen::Sent { message: Message::Consensus(ConsensusMessage::Certified(file)), .. } => {
+                let statement = file.certificate.statement;
+                file.certificate
+                    .signers
+                    .seats()
+                    .try_for_each(|seat| self.sign(statement, u16::try_from(seat).unwrap_or(u16::MAX), view))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Certificates {
+    fn roster(&mut self, node: usize, roster: &Roster) -> Result<(), String> {
+        let known = self.rosters.entry(roster.epoch).or_insert_with(|| roster.clone());
+        ensure(known == roster, || format!("n{node} has another roster of epoch {} than others", roster.epoch))
+    }
+
+    fn vote(&mut self, vote: &Vote, view: &View<'_>) -> Result<(), String> {
+        self.sign(vote.statement, vote.seat, view)
+    }
+
+    fn sign(&mut self, statement: VoteStatement, seat: u16, view: &View<'_>) -> Result<(), String> {
+        let first = view.cast.genesis.first_roster();
+        let roster = if statement.epoch == 0 { Some(&first) } else { self.rosters.get(&statement.epoch) };
+        // The roster of an epoch is on some disk before anybody votes in it; a vote for another one counts nowhere.
+        let Some(roster) = roster.filter(|roster| roster.hash() == statement.roster) else { return Ok(()) };
+        let Some(quorum) = view.cast.genesis.quorum(roster.validators.len()) else { return Ok(()) };
+        let seats = self.signed.entry(statement).or_default();
+        seats.insert(seat);
+        let need = if statement.verdict == Verdict::Accept { quorum.accept() } else { quorum.reject() };
+        if seats.len() < need {
+            return Ok(());
+        }
+        let slot = (statement.epoch, statement.slot);
+        let known = *self.decided.entry(slot).or_insert(statement);
+        ensure((known.value, known.verdict) == (statement.value, statement.verdict), || {
+            format!("one slot has quorums for {:?} and for {:?}", (known.value, known.verdict), statement)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mynet_types::{RosterHash, Verdict};
+
+    use super::{super::stage::Stage, Certificates, Checker, Record, Seen};
+
+    #[test]
+    fn an_accept_and_a_reject_quorum_of_one_value_are_found() {
+        let stage = Stage::new();
+        let mut checker = Certificates::default();
+        for (seat, verdict) in [(0, Verdict::Accept), (0, Verdict::Reject)] {
+            let records = [Record::Vote(stage.vote(seat, verdict))];
+            let seen = Seen::VotesOnDisk { node: 0, records: &records };
+            assert_eq!(checker.see(&seen, &stage.view()).is_err(), verdict == Verdict::Reject, "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn two_rosters_of_one_epoch_are_found() {
+        let stage = Stage::new();
+        let mut checker = Certificates::default();
+        let mut roster = stage.cast.genesis.first_roster();
+        assert_eq!(checker.roster(0, &roster), Ok(()));
+        assert_eq!(checker.roster(1, &roster), Ok(()));
+        roster.prev = RosterHash([9; 32]);
+        assert!(checker.roster(2, &roster).is_err());
+    }
+}

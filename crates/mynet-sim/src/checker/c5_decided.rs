@@ -1,0 +1,85 @@
+//! C5: in a healed network every value is decided within the bound, and the roster has grown as far as it may.
+
+use std::collections::BTreeMap;
+
+use mynet_proto::{consensus::io::Event as Told, node::io::Event};
+use mynet_types::{ManifestHash, Verdict};
+
+use super::{Checker, ensure};
+use crate::observe::{Deadline, Seen, View};
+
+/// Rosters grow by themselves up to this many seats; the default of the consensus core.
+const SEATS_AUTOMATIC: usize = 4;
+
+/// What each node has a certificate for.
+#[derive(Debug, Default)]
+pub(super) struct Decided {
+    certified: BTreeMap<(usize, ManifestHash), Verdict>,
+}
+
+impl Checker for Decided {
+    fn invariant(&self) -> &'static str {
+        "C5"
+    }
+
+    fn see(&mut self, seen: &Seen<'_>, view: &View<'_>) -> Result<(), String> {
+        match seen {
+            Seen::Told { node, event: Event::Consensus(Told::Certified(file)) } => {
+                let statement = &file.certificate.statement;
+                self.certified.insert((*node, statement.value), statement.verdict);
+                Ok(())
+            }
+            Seen::Deadline(Deadline::Decided) => self.decided(view),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Decided {
+    fn decided(&self, view: &View<'_>) -> Result<(), String> {
+        let wanted = view
+            .cast
+            .players
+            .iter()
+            .filter(|player| player.admission.body.roles.contains(mynet_types::Roles::VALIDATOR));
+        let seats = wanted.count().clamp(1, SEATS_AUTOMATIC);
+        let lost = view.hosts.iter().any(|host| !host.votes.store.is_complete());
+        for (node, host) in view.hosts.iter().enumerate() {
+            let has = host.votes.store.links().last().map_or(1, |link| link.roster.validators.len());
+            // While somebody's vote store is lost, the roster may be stuck at what it was.
+            ensure(has == seats || lost, || format!("n{node} knows a roster of {has} seats, not {seats}"))?;
+        }
+        if view.cast.genesis.quorum(seats).is_none() {
+            return Ok(());
+        }
+        view.works.iter().filter(|work| work.taken && is_due(work, view)).try_for_each(|work| {
+            let value = work.value;
+            let expected = if work.bad { Verdict::Reject } else { Verdict::Accept };
+            let found = self.certified.get(&(work.node, value));
+            ensure(found == Some(&expected), || format!("{value} of n{} is {found:?}, not {expected:?}", work.node))
+        })
+    }
+}
+
+/// Whether a value could be proposed at all: where it is replicated first, only after enough receipts.
+fn is_due(work: &crate::workload::Work, view: &View<'_>) -> bool {
+    let manifest = &work.publication.manifest.body;
+    let store = &view.hosts[work.node].groups.store;
+    let replicates = store.row_of(&manifest.hash()).is_some();
+    !replicates || store.receipts(&manifest.hash()).count() >= usize::from(manifest.quorum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::stage::Stage, Checker, Deadline, Decided, Seen};
+
+    #[test]
+    fn a_value_without_a_decision_and_a_roster_that_did_not_grow_are_found() {
+        let stage = Stage::new();
+        let error = Decided::default().see(&Seen::Deadline(Deadline::Decided), &stage.view()).unwrap_err();
+        assert!(error.contains("seats"), "{error}");
+        let alone = Stage::alone();
+        let error = Decided::default().see(&Seen::Deadline(Deadline::Decided), &alone.view()).unwrap_err();
+        assert!(error.contains("not Accept"), "{error}");
+    }
+}

@@ -1,0 +1,90 @@
+//! G4: when a group is reported durable, at least W distinct nodes hold it durably and visibly; in mode `all` every
+//! wanted copy exists. In a healed network every group becomes durable within the bound.
+
+use std::collections::BTreeSet;
+
+use mynet_proto::{
+    node::io::Event,
+    replication::io::{Event as Told, Mode},
+};
+use mynet_types::{ManifestHash, SignedManifest, wire::Receipts};
+
+use super::{Checker, ensure};
+use crate::observe::{Deadline, Seen, View};
+
+/// Groups reported durable.
+#[derive(Debug, Default)]
+pub(super) struct Durable {
+    reported: BTreeSet<ManifestHash>,
+}
+
+impl Checker for Durable {
+    fn invariant(&self) -> &'static str {
+        "G4"
+    }
+
+    fn see(&mut self, seen: &Seen<'_>, view: &View<'_>) -> Result<(), String> {
+        match seen {
+            Seen::Told { node, event: Event::Replication(Told::Durable { manifest, receipts }) } => {
+                self.reported.insert(manifest.body.hash());
+                holds(*node, manifest, receipts, view)
+            }
+            Seen::Deadline(Deadline::Durable) => view.works.iter().filter(|work| work.taken).try_for_each(|work| {
+                let manifest = work.value;
+                ensure(self.reported.contains(&manifest), || {
+                    format!("{} of n{} is not durable", work.publication.manifest.body.group_id, work.node)
+                })
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether the report is true at this moment.
+fn holds(node: usize, manifest: &SignedManifest, receipts: &Receipts, view: &View<'_>) -> Result<(), String> {
+    let (hash, group) = (manifest.body.hash(), manifest.body.group_id);
+    let holders: BTreeSet<usize> =
+        receipts.iter().filter_map(|receipt| view.cast.index_of(&receipt.body.holder)).collect();
+    let visible = holders.iter().filter(|holder| view.hosts[**holder].groups.store.row_of(&hash).is_some()).count();
+    let work = view.works.iter().find(|work| work.value == hash);
+    let joined = view.hosts.iter().filter(|host| host.joined).count();
+    let need = match work.map(|work| (work.publication.mode, work.publication.replicas)) {
+        // Every holder that placement can name: no more than there are nodes.
+        Some((Mode::All, replicas)) => usize::from(replicas).min(joined).max(usize::from(manifest.body.quorum)),
+        Some((Mode::Quorum, _)) | None => usize::from(manifest.body.quorum),
+    };
+    ensure(visible >= need, || format!("n{node} says that {group} is durable with {visible} copies of {need}"))?;
+    let on_disk: BTreeSet<usize> = view.hosts[node]
+        .groups
+        .store
+        .receipts(&hash)
+        .filter_map(|receipt| view.cast.index_of(&receipt.body.holder))
+        .collect();
+    ensure(on_disk.len() >= need, || {
+        format!("n{node} says that {group} is durable with {} receipts on disk of {need}", on_disk.len())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::stage::Stage, Checker, Deadline, Durable, Seen};
+
+    #[test]
+    fn a_report_of_durability_without_w_visible_copies_is_found() {
+        let mut stage = Stage::new();
+        let event = stage.durable_event();
+        let told = |stage: &Stage| Durable::default().see(&Seen::Told { node: 0, event: &event }, &stage.view());
+        assert!(told(&stage).unwrap_err().contains("0 copies"));
+        stage.commit_on(1, Stage::stored());
+        stage.commit_on(2, Stage::stored());
+        assert!(told(&stage).unwrap_err().contains("receipts on disk"));
+        stage.receipts_on(0);
+        assert_eq!(told(&stage), Ok(()));
+    }
+
+    #[test]
+    fn a_group_that_never_becomes_durable_is_found() {
+        let stage = Stage::new();
+        assert!(Durable::default().see(&Seen::Deadline(Deadline::Durable), &stage.view()).is_err());
+    }
+}

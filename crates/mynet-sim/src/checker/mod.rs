@@ -1,0 +1,70 @@
+//! One file per invariant. A checker sees everything in order, remembers what it needs, and says what is wrong.
+//!
+//! The numbers are those of `docs/protocol/simulation.md`. A checker trusts nobody's bookkeeping but its own: it counts
+//! signatures, rows and records itself. Each one is shown to fail by a test that feeds it a history with the fault.
+
+mod c1_certificates;
+mod c2_votes;
+mod c3_offline;
+mod c4_rejection;
+mod c5_decided;
+mod g10_ends;
+mod g1_partial;
+mod g2_decision;
+mod g4_durable;
+mod g5_quiet;
+mod g7_commit;
+mod g9_custody;
+mod w1_votes_first;
+mod w2_commit_first;
+
+#[cfg(test)]
+mod stage;
+
+use std::fmt;
+
+use crate::{
+    observe::{Seen, View},
+    options::Suite,
+};
+
+/// Watches one invariant.
+pub(crate) trait Checker: fmt::Debug {
+    /// Its number.
+    fn invariant(&self) -> &'static str;
+
+    /// Looks at one thing that happened.
+    ///
+    /// # Errors
+    /// Says how the invariant is broken.
+    fn see(&mut self, seen: &Seen<'_>, view: &View<'_>) -> Result<(), String>;
+}
+
+/// The checkers of a suite.
+pub(crate) fn of(suite: Suite) -> Vec<Box<dyn Checker>> {
+    let mut checkers: Vec<Box<dyn Checker>> = Vec::new();
+    if suite.certifies() {
+        checkers.push(Box::new(c1_certificates::Certificates::default()));
+        checkers.push(Box::new(c2_votes::Votes::default()));
+        checkers.push(Box::new(c3_offline::Offline::default()));
+        checkers.push(Box::new(c4_rejection::Rejection::default()));
+        checkers.push(Box::new(c5_decided::Decided::default()));
+        checkers.push(Box::new(w1_votes_first::VotesFirst::default()));
+    }
+    if suite.replicates() {
+        checkers.push(Box::new(g1_partial::Partial));
+        checkers.push(Box::new(g2_decision::Decisions::default()));
+        checkers.push(Box::new(g4_durable::Durable::default()));
+        checkers.push(Box::new(g5_quiet::Quiet));
+        checkers.push(Box::new(g7_commit::Commits::default()));
+        checkers.push(Box::new(g9_custody::Custody));
+        checkers.push(Box::new(g10_ends::Ends));
+        checkers.push(Box::new(w2_commit_first::CommitFirst::default()));
+    }
+    checkers
+}
+
+/// An error unless `holds`.
+fn ensure(holds: bool, message: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(message()) }
+}

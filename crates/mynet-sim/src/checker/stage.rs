@@ -1,0 +1,255 @@
+//! A small world on a stage, for tests that feed checkers a history: three nodes, the first founded the network.
+
+use std::time::Duration;
+
+use mynet_proto::{
+    consensus::io::{Event as ConsensusEvent, Outcome, Tally},
+    node::io::Event,
+    replication::io::{Decided, Event as ReplicationEvent, Intent, Mode, Record},
+};
+use mynet_types::{
+    BoundedVec, CertificateFile, Claim, ConsensusMessage, ContentState, Decision, DecryptedClass, Domain, Message,
+    Phase, ProposalId, QuorumCertificate, ReplicationMessage, RosterChain, SignedDecision, SignedReceipt, SignerSet,
+    StatesMask, StorageReceipt, Timestamp, TxId, Verdict, Vote, VoteStatement, signing,
+    vote::attest_slot,
+    wire::{DecisionOutcome, Prepare, Receipts, TxStatus},
+};
+
+use crate::{
+    cast::{Cast, GroupPlan},
+    disk::Store,
+    host::Host,
+    observe::{Seen, View},
+    options::{Options, Suite, generator},
+    workload::Work,
+};
+
+/// The stage with its props: one group of node 0, encrypted, granted to nobody, W = 2, R = 2.
+pub(super) struct Stage {
+    pub(super) cast: Cast,
+    pub(super) hosts: Vec<Host>,
+    works: Vec<Work>,
+}
+
+impl Stage {
+    /// Three nodes that all want a seat.
+    pub(super) fn new() -> Self {
+        Self::of(3)
+    }
+
+    /// Only the founder wants a seat, and one validator may certify.
+    pub(super) fn alone() -> Self {
+        Self::of(1)
+    }
+
+    fn of(validators: usize) -> Self {
+        let mut options = Options::from_seed(Suite::Node, 1);
+        (options.nodes, options.late, options.validators) = (3, 0, validators);
+        (options.degraded_allowed, options.safety) = (true, Duration::from_secs(30));
+        let cast = Cast::new(&options);
+        let hosts = cast.players.iter().map(|player| Host::new(player.id, None, 0)).collect();
+        let plan = GroupPlan {
+            class: DecryptedClass::Granted,
+            bytes: 1000,
+            replicas: 2,
+            quorum: 2,
+            mode: Mode::Quorum,
+            granted: 0,
+        };
+        let mut rng = generator(Suite::Node, 1, "stage");
+        // A group with a preview; three of four have one.
+        let publication = std::iter::repeat_with(|| cast.publication(&mut rng, &plan))
+            .find(|publication| publication.manifest.body.member(ContentState::Preview).is_some())
+            .expect("some group has a preview");
+        let work = Work {
+            at: 0,
+            node: 0,
+            rival: None,
+            value: publication.manifest.body.hash(),
+            receipts: cast.receipts(&publication.manifest, 2),
+            publication,
+            bad: false,
+            granted_later: None,
+            taken: true,
+        };
+        Self { cast, hosts, works: vec![work] }
+    }
+
+    /// The states that anybody may store.
+    pub(super) fn stored() -> StatesMask {
+        StatesMask::EMPTY.with(ContentState::Encrypted).with(ContentState::Preview)
+    }
+
+    pub(super) fn view(&self) -> View<'_> {
+        View { cast: &self.cast, hosts: &self.hosts, works: &self.works }
+    }
+
+    /// `message` leaves `from`.
+    pub(super) fn sent<'a>(&self, from: usize, message: &'a Message) -> Seen<'a> {
+        Seen::Sent { from, message }
+    }
+
+    fn statement(&self, verdict: Verdict) -> VoteStatement {
+        let value = self.works[0].value;
+        VoteStatement {
+            epoch: 0,
+            roster: self.cast.genesis.first_roster().hash(),
+            phase: Phase::Vote,
+            slot: attest_slot(&value),
+            value,
+            verdict,
+            claim: Claim::Durable,
+            states: Self::stored(),
+        }
+    }
+
+    /// A vote of the founder's seat.
+    pub(super) fn vote(&self, seat: u16, verdict: Verdict) -> Vote {
+        let statement = self.statement(verdict);
+        let key = ed25519_dalek::SigningKey::from_bytes(&self.cast.founder_secret);
+        let signature = signing::sign_as(Domain::Vote, &self.cast.network, &statement, &key);
+        Vote { statement, seat, signature, proposal_id: ProposalId([0; 32]), reason: None }
+    }
+
+    pub(super) fn vote_message(&self, verdict: Verdict) -> Message {
+        Message::Consensus(ConsensusMessage::Vote(self.vote(0, verdict)))
+    }
+
+    /// A valid certificate of the founder alone.
+    pub(super) fn certificate(&self) -> CertificateFile {
+        let vote = self.vote(0, Verdict::Accept);
+        let signers = SignerSet::collect([(0, vote.signature)]);
+        CertificateFile {
+            manifest: self.works[0].publication.manifest.clone(),
+            certificate: QuorumCertificate { statement: vote.statement, signers },
+            receipts: self.works[0].receipts.clone(),
+            chain: RosterChain::default(),
+        }
+    }
+
+    /// A core reports an outcome of the group.
+    pub(super) fn progress(&self, outcome: Outcome) -> Event {
+        let manifest = &self.works[0].publication.manifest.body;
+        Event::Consensus(ConsensusEvent::Progress {
+            group_id: manifest.group_id,
+            manifest_hash: manifest.hash(),
+            tally: Tally { outcome, accepts: 0, rejects: 0, quorum: 1, validators: 1 },
+        })
+    }
+
+    fn prepare(&self) -> Prepare {
+        let publication = &self.works[0].publication;
+        Prepare {
+            tx: TxId([1; 32]),
+            attempt: 1,
+            manifest: publication.manifest.clone(),
+            sealed: publication.sealed.clone(),
+            wraps: publication.wraps.clone(),
+            states: Self::stored(),
+            sources: BoundedVec::default(),
+            targets: BoundedVec::default(),
+            lease_ms: 1,
+        }
+    }
+
+    fn receipt(&self, node: usize) -> SignedReceipt {
+        let receipt = StorageReceipt {
+            manifest_hash: self.works[0].value,
+            states: Self::stored(),
+            holder: self.cast.players[node].id,
+            until: Timestamp::MAX,
+        };
+        SignedReceipt::new(&self.cast.network, receipt, &self.cast.players[node].key)
+    }
+
+    fn apply(&mut self, node: usize, records: &[Record]) {
+        for record in records {
+            self.hosts[node].groups.store.apply(record).expect("a legal history");
+        }
+    }
+
+    /// Node `node` promises to take the group.
+    pub(super) fn intend_on(&mut self, node: usize) -> Vec<Record> {
+        let intent = Intent { coordinator: self.cast.players[0].id, prepare: self.prepare(), states: Self::stored() };
+        let records = vec![Record::Intent(intent)];
+        self.apply(node, &records);
+        records
+    }
+
+    /// Node `node` goes through a whole transaction in which `staged` arrived.
+    pub(super) fn commit_on(&mut self, node: usize, staged: StatesMask) -> Vec<Record> {
+        let (tx, attempt) = (TxId([1; 32]), 1);
+        let mut records = self.intend_on(node);
+        self.hosts[node].groups.store.stage(tx, 1000, staged);
+        let rest = [
+            Record::Prepared { tx, attempt, states: staged },
+            Record::Commit { tx, attempt, receipt: self.receipt(node) },
+        ];
+        self.apply(node, &rest);
+        records.extend(rest);
+        records
+    }
+
+    /// Receipts of nodes 1 and 2 reach the disk of `node`.
+    pub(super) fn receipts_on(&mut self, node: usize) {
+        let manifest = &self.works[0].publication.manifest.body;
+        let (group_id, manifest_hash) = (manifest.group_id, manifest.hash());
+        let receipts = Receipts::truncated([self.receipt(1), self.receipt(2)]);
+        self.apply(node, &[Record::Receipts { group_id, manifest_hash, receipts }]);
+    }
+
+    /// The coordinator closes the group.
+    pub(super) fn end_on(&mut self, node: usize) {
+        self.apply(node, &[Record::End(self.works[0].publication.manifest.body.group_id)]);
+    }
+
+    /// Node 0's decision.
+    pub(super) fn decision(&self, attempt: u32, commit: bool) -> SignedDecision {
+        let body = Decision {
+            tx: TxId([1; 32]),
+            attempt,
+            manifest_hash: self.works[0].value,
+            commit,
+            coordinator: self.cast.players[0].id,
+        };
+        SignedDecision::new(&self.cast.network, body, &self.cast.players[0].key)
+    }
+
+    pub(super) fn decision_message(&self, attempt: u32, commit: bool) -> Message {
+        Message::Replication(ReplicationMessage::Decision(self.decision(attempt, commit)))
+    }
+
+    /// The record of that decision for node 1.
+    pub(super) fn decided(&self, attempt: u32) -> Record {
+        Record::Decided(Decided {
+            group_id: self.works[0].publication.manifest.body.group_id,
+            tx: TxId([1; 32]),
+            decisions: vec![(self.cast.players[1].id, self.decision(attempt, true))],
+        })
+    }
+
+    pub(super) fn aborted_status(&self, _attempt: u32) -> Message {
+        let status = TxStatus::Aborted;
+        Message::Replication(ReplicationMessage::Status { tx: TxId([1; 32]), status, decision: None })
+    }
+
+    /// Node `node` gives its receipt.
+    pub(super) fn ack_message(&self, node: usize) -> Message {
+        let outcome = DecisionOutcome::Committed(self.receipt(node));
+        Message::Replication(ReplicationMessage::DecisionAck { tx: TxId([1; 32]), attempt: 1, outcome })
+    }
+
+    pub(super) fn prepared_message(&self) -> Message {
+        let manifest_hash = self.works[0].value;
+        let states = Self::stored();
+        Message::Replication(ReplicationMessage::Prepared { tx: TxId([1; 32]), attempt: 1, manifest_hash, states })
+    }
+
+    /// The coordinator reports the group durable, by receipts of nodes 1 and 2.
+    pub(super) fn durable_event(&self) -> Event {
+        Event::Replication(ReplicationEvent::Durable {
+            manifest: Box::new(self.works[0].publication.manifest.clone()),
+            receipts: Receipts::truncated([self.receipt(1), self.receipt(2)]),
+        })
+    }
+}

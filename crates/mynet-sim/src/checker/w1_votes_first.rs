@@ -1,0 +1,119 @@
+//! W1: what a node signs for consensus is on its disk before it leaves: votes, roster signatures, fresh keys, proposals.
+
+use std::collections::BTreeSet;
+
+use mynet_proto::consensus::io::Record;
+use mynet_types::{CertificateFile, ConsensusMessage, Message, ProposalId, RosterHash, VoteStatement};
+
+use super::{Checker, ensure};
+use crate::observe::{Seen, View};
+
+/// What is on which disk.
+#[derive(Debug, Default)]
+pub(super) struct VotesFirst {
+    votes: BTreeSet<(usize, VoteStatement)>,
+    rosters: BTreeSet<(usize, RosterHash)>,
+    keys: BTreeSet<(usize, u64)>,
+    proposals: BTreeSet<(usize, ProposalId)>,
+}
+
+impl Checker for VotesFirst {
+    fn invariant(&self) -> &'static str {
+        "W1"
+    }
+
+    fn see(&mut self, seen: &Seen<'_>, view: &View<'_>) -> Result<(), String> {
+        match seen {
+            Seen::VotesOnDisk { node, records } => {
+                records.iter().for_each(|record| self.keep(*node, record));
+                Ok(())
+            }
+            Seen::Sent { from, message: Message::Consensus(message), .. } => self.sent(*from, message, view),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl VotesFirst {
+    fn keep(&mut self, node: usize, record: &Record) {
+        match record {
+            Record::Vote(vote) => {
+                self.votes.insert((node, vote.statement));
+            }
+            Record::RosterLock(lock) => {
+                self.rosters.insert((node, lock.roster.hash()));
+            }
+            Record::Key { epoch, .. } => {
+                self.keys.insert((node, *epoch));
+            }
+            Record::Proposal(open) => {
+                self.proposals.insert((node, open.proposal.body.id()));
+            }
+            Record::EraseKeys { .. } | Record::Link(_) | Record::Closed(_) => {}
+        }
+    }
+
+    fn sent(&self, from: usize, message: &ConsensusMessage, view: &View<'_>) -> Result<(), String> {
+        match message {
+            ConsensusMessage::Vote(vote) => ensure(self.votes.contains(&(from, vote.statement)), || {
+                format!("n{from} sends a vote on {} that is not on its disk", vote.statement.value)
+            }),
+            ConsensusMessage::RosterVote { roster, epoch, old, .. } => {
+                // A newcomer consents with the key it offered, and is locked on nothing.
+                ensure(old.is_none() || self.rosters.contains(&(from, *roster)), || {
+                    format!("n{from} signs roster {roster}, which is not on its disk")
+                })?;
+                ensure(self.keys.contains(&(from, *epoch)), || {
+                    format!("n{from} consents to epoch {epoch} with a key that is not on its disk")
+                })
+            }
+            ConsensusMessage::KeyOffer(offer) => ensure(self.keys.contains(&(from, offer.body.epoch)), || {
+                format!("n{from} offers a key for epoch {} that is not on its disk", offer.body.epoch)
+            }),
+            ConsensusMessage::Propose { proposal, .. } => {
+                let id = proposal.body.id();
+                ensure(self.proposals.contains(&(from, id)), || format!("n{from} proposes what is not on its disk"))
+            }
+            ConsensusMessage::Certified(file) => self.own_vote(from, file, view),
+            _ => Ok(()),
+        }
+    }
+
+    /// A proposer's own vote leaves it inside a certificate.
+    fn own_vote(&self, from: usize, file: &CertificateFile, view: &View<'_>) -> Result<(), String> {
+        let statement = file.certificate.statement;
+        let links = &file.chain.links;
+        let roster = match statement.epoch.checked_sub(1) {
+            None => Some(view.cast.genesis.first_roster()),
+            Some(before) => usize::try_from(before).ok().and_then(|at| links.get(at)).map(|link| link.roster.clone()),
+        };
+        let seat = roster.and_then(|roster| roster.seat_of(&view.hosts[from].id));
+        let signed = seat.is_some_and(|seat| file.certificate.signers.seats().any(|signer| signer == seat));
+        ensure(!signed || self.votes.contains(&(from, statement)), || {
+            format!("n{from} sends a certificate with its own vote, which is not on its disk")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mynet_types::{ConsensusMessage, Message, Verdict};
+
+    use super::{super::stage::Stage, Checker, Record, Seen, VotesFirst};
+
+    #[test]
+    fn a_vote_that_leaves_before_it_is_on_disk_is_found() {
+        let stage = Stage::new();
+        let message = stage.vote_message(Verdict::Accept);
+        let certificate = Message::Consensus(ConsensusMessage::Certified(Box::new(stage.certificate())));
+        let mut checker = VotesFirst::default();
+        assert!(checker.see(&stage.sent(0, &message), &stage.view()).is_err());
+        assert!(checker.see(&stage.sent(0, &certificate), &stage.view()).is_err());
+        assert_eq!(checker.see(&stage.sent(1, &certificate), &stage.view()), Ok(()), "holds no seat");
+        let records = [Record::Vote(stage.vote(0, Verdict::Accept))];
+        assert_eq!(checker.see(&Seen::VotesOnDisk { node: 0, records: &records }, &stage.view()), Ok(()));
+        assert_eq!(checker.see(&stage.sent(0, &message), &stage.view()), Ok(()));
+        assert_eq!(checker.see(&stage.sent(0, &certificate), &stage.view()), Ok(()));
+        assert!(checker.see(&stage.sent(1, &message), &stage.view()).is_err(), "on another node's disk");
+    }
+}

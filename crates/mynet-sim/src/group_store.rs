@@ -1,0 +1,298 @@
+//! Model of the metadata store and of the blobs it names: records in, [`Restored`] out, and what a reader would see.
+//!
+//! Bytes are sizes: a state is held or not. The model is naive on purpose: it stages and commits what the core tells it
+//! to, so that a core that asks for too little or for too much is seen by a checker and not corrected by the store.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mynet_proto::replication::io::{Decided, Intent, Publication, Record, Restored};
+use mynet_types::{
+    ContentState, GroupId, ManifestHash, NodeId, SignedManifest, SignedReceipt, StatesMask, TxId, wire::Receipts,
+};
+
+use crate::disk::Store;
+
+/// A visible group version.
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    /// What it is.
+    pub(crate) manifest: SignedManifest,
+    /// Its hash.
+    pub(crate) hash: ManifestHash,
+    /// The states that this node must hold for the row to be complete.
+    pub(crate) required: StatesMask,
+    /// The states whose bytes, or whose key and source, are here.
+    pub(crate) held: StatesMask,
+    /// The transaction that brought it; none where it was ingested.
+    pub(crate) tx: Option<TxId>,
+}
+
+/// Bytes of one transaction that no reader sees.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Staging {
+    /// The states that are complete and fsynced.
+    pub(crate) states: StatesMask,
+    /// Verified bytes so far.
+    pub(crate) bytes: u64,
+}
+
+/// A group that this node coordinates.
+#[derive(Debug, Clone)]
+struct Coordinated {
+    publication: Publication,
+    decided: Option<Decided>,
+}
+
+/// What one node's metadata store and blobs hold.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct GroupStore {
+    /// Whose it is; a row needs the decrypted state only where this node is granted.
+    node: Option<NodeId>,
+    boot: u64,
+    intents: BTreeMap<TxId, (Intent, Option<StatesMask>)>,
+    committed: BTreeMap<TxId, (u32, SignedReceipt)>,
+    aborted: BTreeMap<TxId, u32>,
+    coordinated: BTreeMap<GroupId, Coordinated>,
+    receipts: BTreeMap<ManifestHash, BTreeMap<NodeId, SignedReceipt>>,
+    rows: BTreeMap<(GroupId, u64), Row>,
+    staging: BTreeMap<TxId, Staging>,
+    reserved: BTreeMap<TxId, u64>,
+    /// Ingested here but not yet begun; handed to the core again after a restart.
+    waiting: BTreeMap<GroupId, Publication>,
+    ended: BTreeSet<GroupId>,
+}
+
+/// Bytes that `states` of `manifest` need on disk.
+pub(crate) fn bytes_of(manifest: &SignedManifest, states: StatesMask) -> u64 {
+    let wanted = manifest.body.blobs().filter(|(member, _)| states.contains(member.state));
+    wanted.map(|(_, blob)| blob.size).sum()
+}
+
+/// Whether `wraps` of a manifest let `node` read.
+pub(crate) fn is_granted(wraps: &[mynet_types::SignedWrap], node: &NodeId) -> bool {
+    wraps.iter().any(|wrap| wrap.body.recipient == *node)
+}
+
+impl GroupStore {
+    /// The store of a new node.
+    pub(crate) fn new(node: NodeId) -> Self {
+        Self { node: Some(node), ..Self::default() }
+    }
+
+    /// The node starts once more: staging without an intent is swept, as the store does when it opens.
+    pub(crate) fn open(&mut self) -> Restored {
+        self.boot += 1;
+        let intents = &self.intents;
+        self.staging.retain(|tx, _| intents.contains_key(tx));
+        Restored {
+            boot: self.boot,
+            intents: self.intents.values().cloned().collect(),
+            committed: self.committed.iter().map(|(tx, (attempt, receipt))| (*tx, *attempt, receipt.clone())).collect(),
+            aborted: self.aborted.iter().map(|(tx, attempt)| (*tx, *attempt)).collect(),
+            publications: self.coordinated.values().map(|group| self.restored_publication(group)).collect(),
+        }
+    }
+
+    /// One group as a restarted coordinator sees it.
+    fn restored_publication(&self, group: &Coordinated) -> (Publication, Option<Decided>, Receipts) {
+        let known = self.receipts(&group.publication.manifest.body.hash());
+        (group.publication.clone(), group.decided.clone(), Receipts::truncated(known.cloned()))
+    }
+
+    /// The upload came in: everything of the group is here and visible.
+    pub(crate) fn ingest(&mut self, publication: &Publication) {
+        let manifest = publication.manifest.clone();
+        let key = (manifest.body.group_id, manifest.body.version);
+        let states = manifest.body.states();
+        self.rows.insert(key, Row { hash: manifest.body.hash(), manifest, required: states, held: states, tx: None });
+        self.waiting.insert(key.0, publication.clone());
+    }
+
+    /// Groups ingested here that the core has not begun.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &Publication> {
+        self.waiting.values()
+    }
+
+    /// Visible groups.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.rows.values()
+    }
+
+    /// The visible row of a manifest.
+    pub(crate) fn row_of(&self, manifest: &ManifestHash) -> Option<&Row> {
+        self.rows.values().find(|row| row.hash == *manifest)
+    }
+
+    /// Receipts on disk for a manifest.
+    pub(crate) fn receipts(&self, manifest: &ManifestHash) -> impl Iterator<Item = &SignedReceipt> + use<'_> {
+        self.receipts.get(manifest).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// Open transactions of this participant.
+    pub(crate) fn intents(&self) -> impl Iterator<Item = (&TxId, &Intent)> {
+        self.intents.iter().map(|(tx, (intent, _))| (tx, intent))
+    }
+
+    /// Bytes that no reader sees, by transaction.
+    pub(crate) fn staging(&self) -> &BTreeMap<TxId, Staging> {
+        &self.staging
+    }
+
+    /// Bytes reserved in all.
+    pub(crate) fn reserved(&self) -> u64 {
+        self.reserved.values().sum()
+    }
+
+    /// Whether the group was brought to all its holders by this node.
+    pub(crate) fn has_ended(&self, group: &GroupId) -> bool {
+        self.ended.contains(group)
+    }
+
+    /// States of a manifest that are here already, in whatever row.
+    pub(crate) fn held(&self, manifest: &ManifestHash) -> StatesMask {
+        self.row_of(manifest).map_or(StatesMask::EMPTY, |row| row.held)
+    }
+
+    /// Bytes of a transaction arrived in staging; `complete` states are fsynced.
+    pub(crate) fn stage(&mut self, tx: TxId, bytes: u64, complete: StatesMask) {
+        let staging = self.staging.entry(tx).or_default();
+        staging.bytes = staging.bytes.max(bytes);
+        staging.states = complete.iter().fold(staging.states, StatesMask::with);
+    }
+
+    /// T1.
+    fn reserve(&mut self, intent: &Intent) -> Result<(), String> {
+        let tx = intent.prepare.tx;
+        if self.committed.contains_key(&tx) {
+            return Err(format!("an intent was written for {tx}, which is committed"));
+        }
+        self.reserved.insert(tx, bytes_of(&intent.prepare.manifest, intent.states));
+        self.intents.insert(tx, (intent.clone(), None));
+        Ok(())
+    }
+
+    /// T3.
+    fn prepare(&mut self, tx: TxId, attempt: u32, states: StatesMask) -> Result<(), String> {
+        match self.intents.get_mut(&tx) {
+            Some((intent, prepared)) if intent.prepare.attempt == attempt => {
+                *prepared = Some(states);
+                Ok(())
+            }
+            _ => Err(format!("{tx} attempt {attempt} was prepared without an intent")),
+        }
+    }
+
+    /// T4.
+    fn commit(&mut self, tx: TxId, attempt: u32, receipt: &SignedReceipt) -> Result<(), String> {
+        if self.committed.get(&tx).is_some_and(|(_, known)| known == receipt) {
+            return Ok(());
+        }
+        let Some((intent, Some(_states))) = self.intents.remove(&tx) else {
+            return Err(format!("{tx} attempt {attempt} was committed without being prepared"));
+        };
+        if intent.prepare.attempt != attempt {
+            return Err(format!("{tx} was committed in attempt {attempt}, its intent is {}", intent.prepare.attempt));
+        }
+        let manifest = intent.prepare.manifest;
+        let hash = manifest.body.hash();
+        let staged = self.staging.remove(&tx).unwrap_or_default().states;
+        let held = staged.iter().fold(self.held(&hash), StatesMask::with);
+        let granted = self.node.is_some_and(|node| is_granted(&intent.prepare.wraps, &node));
+        let key = (manifest.body.group_id, manifest.body.version);
+        let required = manifest.body.allowed(granted);
+        let origin = self.rows.get(&key).is_some_and(|row| row.tx.is_none());
+        self.rows.insert(key, Row { manifest, hash, required, held, tx: (!origin).then_some(tx) });
+        self.reserved.remove(&tx);
+        self.merge_receipts(receipt.body.manifest_hash, [receipt]);
+        self.committed.insert(tx, (attempt, receipt.clone()));
+        Ok(())
+    }
+
+    /// T5.
+    fn abort(&mut self, tx: TxId, attempt: u32) -> Result<(), String> {
+        if self.committed.contains_key(&tx) {
+            return Err(format!("{tx} was aborted after it was committed"));
+        }
+        self.intents.remove(&tx);
+        self.staging.remove(&tx);
+        self.reserved.remove(&tx);
+        let remembered = self.aborted.entry(tx).or_default();
+        *remembered = attempt.max(*remembered);
+        Ok(())
+    }
+
+    /// One receipt per holder, the longest wins.
+    fn merge_receipts<'a>(&mut self, manifest: ManifestHash, receipts: impl IntoIterator<Item = &'a SignedReceipt>) {
+        let known = self.receipts.entry(manifest).or_default();
+        for receipt in receipts {
+            let held = known.entry(receipt.body.holder).or_insert_with(|| receipt.clone());
+            if held.body.until < receipt.body.until {
+                *held = receipt.clone();
+            }
+        }
+    }
+
+    /// C1: the same manifest again changes the publication and keeps C2; another one replaces all of it.
+    fn begin(&mut self, publication: &Publication) {
+        let group_id = publication.manifest.body.group_id;
+        self.waiting.remove(&group_id);
+        self.ended.remove(&group_id);
+        let same = |group: &Coordinated| group.publication.manifest == publication.manifest;
+        let decided = self.coordinated.remove(&group_id).filter(same).and_then(|group| group.decided);
+        self.coordinated.insert(group_id, Coordinated { publication: publication.clone(), decided });
+    }
+
+    /// C2.
+    fn decide(&mut self, decided: &Decided) -> Result<(), String> {
+        let group = self.coordinated.get_mut(&decided.group_id).ok_or("a decision without a publication")?;
+        group.decided = Some(decided.clone());
+        Ok(())
+    }
+
+    /// Wraps known for a group that is coordinated here.
+    fn merge_wraps(&mut self, group_id: &GroupId, wraps: &[mynet_types::SignedWrap]) {
+        let Some(group) = self.coordinated.get_mut(group_id) else { return };
+        let mut merged = group.publication.wraps.clone().into_vec();
+        for wrap in wraps {
+            merged.retain(|known| known.body.recipient != wrap.body.recipient);
+            merged.push(wrap.clone());
+        }
+        group.publication.wraps = mynet_types::BoundedVec::truncated(merged);
+    }
+
+    /// Whether some row or staging of this node holds plaintext, or what makes it, of this manifest.
+    pub(crate) fn holds_decrypted(&self, manifest: &ManifestHash) -> bool {
+        let visible = self.row_of(manifest).is_some_and(|row| row.held.contains(ContentState::Decrypted));
+        visible
+            || self.intents.iter().any(|(tx, (intent, _))| {
+                intent.prepare.manifest.body.hash() == *manifest
+                    && self.staging.get(tx).is_some_and(|staged| staged.states.contains(ContentState::Decrypted))
+            })
+    }
+}
+
+impl Store for GroupStore {
+    type Record = Record;
+
+    fn apply(&mut self, record: &Record) -> Result<(), String> {
+        match record {
+            Record::Intent(intent) => return self.reserve(intent),
+            Record::Prepared { tx, attempt, states } => return self.prepare(*tx, *attempt, *states),
+            Record::Commit { tx, attempt, receipt } => return self.commit(*tx, *attempt, receipt),
+            Record::Abort { tx, attempt } => return self.abort(*tx, *attempt),
+            Record::Forget(tx) => {
+                self.aborted.remove(tx);
+                self.committed.remove(tx);
+            }
+            Record::Begin(publication) => self.begin(publication),
+            Record::Decided(decided) => return self.decide(decided),
+            Record::Receipts { manifest_hash, receipts, .. } => self.merge_receipts(*manifest_hash, receipts),
+            Record::Wraps { group_id, wraps } => self.merge_wraps(group_id, wraps),
+            Record::End(group_id) => {
+                self.coordinated.remove(group_id);
+                self.ended.insert(*group_id);
+            }
+        }
+        Ok(())
+    }
+}

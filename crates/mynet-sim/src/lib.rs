@@ -1,0 +1,45 @@
+//! The deterministic simulator: the real cores on virtual time, links and disks, all drawn from one seed.
+//!
+//! A seed expands into printed options. A safety phase breaks things; then everything heals, and a liveness phase must
+//! come to rest within bounds. Every step is shown to one checker per invariant. The same seed gives the same trace,
+//! byte for byte, so a failure is repeated by its seed. `docs/protocol/simulation.md` lists the invariants.
+//!
+//! Source: FoundationDB's simulation testing; TigerBeetle's VOPR; protocol report of this project, section 7.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `options`, `cast`, `workload`, `nemesis` | what one seed means: the network, its people, what is asked, what breaks |
+//! | `world`, `life`, `staging` | the loop, starts and deaths, bytes that flow |
+//! | `queue`, `clock`, `network`, `disk` | virtual time, links, fsync and crash |
+//! | `vote_store`, `group_store` | models of the two stores |
+//! | `machine`, `host` | the cores and the machines under them |
+//! | `observe`, `checker`, `watch`, `sometimes` | what is seen, what must hold, what was met |
+//! | `trace`, `describe`, `run` | hash and lines of a run; running many |
+
+mod cast;
+mod checker;
+mod clock;
+mod describe;
+mod disk;
+mod group_store;
+mod host;
+mod life;
+mod machine;
+mod nemesis;
+mod network;
+mod observe;
+mod options;
+#[cfg(test)]
+mod plants;
+mod queue;
+mod run;
+mod sometimes;
+mod staging;
+mod trace;
+mod vote_store;
+mod watch;
+mod workload;
+mod world;
+
+pub use options::Suite;
+pub use run::{Failure, Report, reproduce, run};

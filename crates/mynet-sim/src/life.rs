@@ -1,0 +1,269 @@
+//! Starts, deaths and work in the simulated world: what the driver, the operator and fate do to nodes.
+
+use mynet_proto::{
+    node::{Identity, Restored, io::Input},
+    replication::io::Publication,
+};
+use mynet_types::{Claim, SignedManifest, wire::Receipts};
+use rand::RngExt;
+
+use crate::{
+    machine,
+    nemesis::Fault,
+    observe::Seen,
+    sometimes::{Fault as Broken, Rare},
+    world::{Happening, World},
+};
+
+/// How long it takes at most until a broken connection is noticed; QUIC's idle timeout is of this order.
+const NOTICE_MS_MAX: u64 = 8_000;
+/// Work whose node is down is tried again after this.
+const WORK_RETRY_MS: u64 = 1_000;
+
+impl World {
+    pub(crate) fn notice(&mut self, node: usize, peer: usize) {
+        let reaches = self.hosts[peer].is_up() && self.network.is_open(node, peer);
+        let knows = self.hosts[node].up.contains(&peer);
+        let id = self.hosts[peer].id;
+        if reaches && !knows {
+            self.hosts[node].up.insert(peer);
+            self.step(node, Input::PeerUp(id));
+        } else if !reaches && knows {
+            self.hosts[node].up.remove(&peer);
+            self.step(node, Input::PeerDown(id));
+        }
+    }
+
+    /// Who reaches whom may have changed: every node will notice in its own time.
+    fn reachability_changed(&mut self) {
+        for node in 0..self.hosts.len() {
+            for peer in 0..self.hosts.len() {
+                if node != peer && self.hosts[node].is_up() {
+                    let opens = self.hosts[peer].is_up() && self.network.is_open(node, peer);
+                    let latest = if opens { 500 } else { NOTICE_MS_MAX };
+                    let at = self.now + self.rng.random_range(1..=latest);
+                    self.queue.push(at, Happening::Notice { node, boot: self.hosts[node].boot, peer });
+                }
+            }
+        }
+    }
+
+    pub(crate) fn admit(&mut self, node: usize, who: usize) {
+        if self.hosts[node].joined && self.hosts[node].admitted.insert(who) {
+            let record = self.cast.players[who].admission.clone();
+            self.step(node, Input::Admitted(Box::new(record)));
+        }
+    }
+
+    pub(crate) fn fault(&mut self, fault: Fault) {
+        if let Fault::Join { node } = fault {
+            return self.join(node);
+        }
+        if self.healed {
+            return;
+        }
+        match fault {
+            Fault::Join { .. } => {}
+            Fault::Crash { node, down_ms } => self.crash(node, down_ms),
+            Fault::CrashOnWrite { node, down_ms } => self.hosts[node].doomed = Some(down_ms),
+            Fault::Cut { pairs, one_way } => {
+                self.trace.note(self.now, format_args!("cut {pairs:?}"));
+                self.counts.fault(if one_way { Broken::OneWayPartition } else { Broken::Partition });
+                pairs.into_iter().for_each(|pair| self.network.set_cut(pair, true));
+                self.reachability_changed();
+            }
+            Fault::Mend { pairs } => {
+                self.trace.note(self.now, format_args!("mend {pairs:?}"));
+                pairs.into_iter().for_each(|pair| self.network.set_cut(pair, false));
+                self.reachability_changed();
+            }
+            Fault::Jump { node, delta_ms } => {
+                self.trace.note(self.now, format_args!("n{node}'s wall clock jumps by {delta_ms} ms"));
+                self.counts.fault(Broken::WallJump);
+                self.hosts[node].clock.jump(delta_ms);
+            }
+        }
+    }
+
+    /// A node joins: it hears of everybody, and everybody of it.
+    fn join(&mut self, node: usize) {
+        if self.hosts[node].joined {
+            return;
+        }
+        self.trace.note(self.now, format_args!("n{node} joins"));
+        self.hosts[node].joined = true;
+        self.hosts[node].admitted.insert(node);
+        for other in 0..self.hosts.len() {
+            if other != node && self.hosts[other].joined {
+                for (hears, who) in [(node, other), (other, node)] {
+                    let at = self.now + if self.now == 0 { 0 } else { self.network.delay(&mut self.rng) };
+                    self.queue.push(at, Happening::Admit { node: hears, who });
+                }
+            }
+        }
+        self.boot(node);
+    }
+
+    /// Starts a node from what is on its disks.
+    pub(crate) fn boot(&mut self, node: usize) {
+        let host = &mut self.hosts[node];
+        if !host.joined {
+            return;
+        }
+        host.boot += 1;
+        host.clock.restart(self.now);
+        host.votes_backup = host.votes.store.clone();
+        let restored = Restored { consensus: host.votes.store.restored(), replication: host.groups.store.open() };
+        let identity = Identity { node_key: self.cast.players[node].key.clone(), genesis: self.cast.genesis.clone() };
+        let seed = self.rng.random();
+        self.trace.note(self.now, format_args!("n{node} starts, boot {}", host.boot));
+        match machine::boot(&self.options, identity, restored, seed) {
+            Ok(machine) => host.machine = Some(machine),
+            Err(error) => return self.violate("store", format!("n{node} cannot start from its disk: {error}")),
+        }
+        let (admitted, waiting) = (host.admitted.clone(), host.groups.store.waiting().cloned().collect::<Vec<_>>());
+        for who in admitted {
+            let record = self.cast.players[who].admission.clone();
+            self.step(node, Input::Admitted(Box::new(record)));
+        }
+        self.step(node, Input::Start);
+        for publication in waiting {
+            self.step(node, Input::Publish(Box::new(publication)));
+        }
+        self.certify_uncertified(node);
+        self.reachability_changed();
+    }
+
+    fn crash(&mut self, node: usize, down_ms: u64) {
+        if !self.hosts[node].is_up() {
+            return;
+        }
+        self.trace.note(self.now, format_args!("n{node} dies for {down_ms} ms"));
+        self.counts.fault(Broken::Crash);
+        let host = &mut self.hosts[node];
+        host.machine = None;
+        host.doomed = None;
+        host.jobs.clear();
+        host.up.clear();
+        match (host.votes.crash(&mut self.rng), host.groups.crash(&mut self.rng)) {
+            (Ok(votes), Ok(groups)) => {
+                if votes.lost + groups.lost > 0 {
+                    self.counts.fault(Broken::BatchesLost);
+                }
+                for records in &votes.kept {
+                    self.counts.met(Rare::OnDiskButNotTold);
+                    self.see(&Seen::VotesOnDisk { node, records });
+                }
+                for records in &groups.kept {
+                    self.counts.met(Rare::OnDiskButNotTold);
+                    self.see(&Seen::GroupsOnDisk { node, records });
+                }
+            }
+            (Err(error), _) | (_, Err(error)) => self.violate("store", format!("n{node}: {error}")),
+        }
+        self.see(&Seen::Crashed(node));
+        self.maybe_lose_votes(node);
+        self.queue.push(self.now + down_ms, Happening::Restart { node });
+        self.reachability_changed();
+    }
+
+    /// One vote store per run may be lost, or replaced by an old copy, once the roster can do without one validator.
+    fn maybe_lose_votes(&mut self, node: usize) {
+        let seats = self.hosts[node].votes.store.links().last().map_or(1, |link| link.roster.validators.len());
+        if self.options.faults.votes_lost && !self.votes_lost && seats >= 4 {
+            self.trace.note(self.now, format_args!("n{node} loses its vote store"));
+            self.votes_lost = true;
+            self.counts.fault(Broken::VotesLost);
+            let host = &mut self.hosts[node];
+            let old = self.rng.random_bool(0.5).then(|| host.votes_backup.clone());
+            host.votes.store.lose(old);
+        }
+    }
+
+    /// Faults end; everybody joins and starts.
+    pub(crate) fn heal(&mut self) {
+        self.trace.note(self.now, "faults end");
+        self.healed = true;
+        self.network.heal();
+        for node in 0..self.hosts.len() {
+            self.hosts[node].clock.heal();
+            self.join(node);
+            if !self.hosts[node].is_up() {
+                self.counts.fault(Broken::Restart);
+                self.boot(node);
+            }
+        }
+        self.reachability_changed();
+        self.see(&Seen::Healed);
+        self.certify_again();
+    }
+
+    /// Work is asked of a node, as soon as it is up.
+    pub(crate) fn work(&mut self, index: usize, node: usize) {
+        if !self.hosts[node].is_up() {
+            return self.queue.push(self.now + WORK_RETRY_MS, Happening::Work { index, node });
+        }
+        let work = &mut self.works[index];
+        work.taken = true;
+        let publication = work.publication.clone();
+        if self.options.suite.replicates() {
+            self.hosts[node].groups.store.ingest(&publication);
+            self.step(node, Input::Publish(Box::new(publication)));
+        } else {
+            let receipts = work.receipts.clone();
+            self.certify(node, publication.manifest, receipts);
+        }
+    }
+
+    fn certify(&mut self, node: usize, manifest: SignedManifest, receipts: Receipts) {
+        self.step(node, Input::Certify { manifest: Box::new(manifest), receipts, claim: Claim::Durable });
+    }
+
+    pub(crate) fn grant(&mut self, index: usize) {
+        let work = &self.works[index];
+        let Some((_, wraps)) = &work.granted_later else { return };
+        if !work.taken || !self.hosts[work.node].is_up() {
+            return self.queue.push(self.now + WORK_RETRY_MS, Happening::Grant { index });
+        }
+        let (node, group_id, wraps) = (work.node, work.publication.manifest.body.group_id, wraps.clone());
+        if self.hosts[node].groups.store.has_ended(&group_id) {
+            // Nobody coordinates it any more: its holders are reached by publishing it again.
+            let publication = Publication { wraps, ..work.publication.clone() };
+            self.step(node, Input::Publish(Box::new(publication)));
+        } else {
+            self.step(node, Input::Wraps { group_id, wraps });
+        }
+    }
+
+    /// Every value that is durable and has no certificate at its node is proposed again, as an operator would.
+    pub(crate) fn certify_again(&mut self) {
+        for node in 0..self.hosts.len() {
+            self.certify_uncertified(node);
+        }
+    }
+
+    /// What the driver does at start: durable groups of its own without a certificate are proposed again.
+    fn certify_uncertified(&mut self, node: usize) {
+        if !self.options.suite.certifies() || !self.hosts[node].is_up() {
+            return;
+        }
+        for index in 0..self.works.len() {
+            let work = &self.works[index];
+            let asked = work.node == node || (work.rival == Some(node) && !self.options.suite.replicates());
+            let manifest = work.publication.manifest.clone();
+            if !asked || !work.taken || self.watch.is_certified(node, &manifest.body.hash()) {
+                continue;
+            }
+            let receipts = if self.options.suite.replicates() {
+                let known = self.hosts[node].groups.store.receipts(&manifest.body.hash());
+                Receipts::truncated(known.cloned())
+            } else {
+                work.receipts.clone()
+            };
+            let durable = receipts.len() >= usize::from(manifest.body.quorum);
+            if durable || !self.options.suite.replicates() {
+                self.certify(node, manifest, receipts);
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What checkers see: everything that a node is told, tells, sends and has on disk, in one order.
+
+use mynet_proto::{consensus, node, replication};
+use mynet_types::{
+    ConsensusMessage, Message, ReplicationMessage, SignedDecision, SignedReceipt, wire::DecisionOutcome,
+};
+
+use crate::{cast::Cast, host::Host};
+
+/// One thing that happened.
+#[derive(Debug)]
+pub(crate) enum Seen<'a> {
+    /// A node died.
+    Crashed(usize),
+    /// A message left a node.
+    Sent { from: usize, message: &'a Message },
+    /// A core announced something.
+    Told { node: usize, event: &'a node::io::Event },
+    /// A batch is in a vote store.
+    VotesOnDisk { node: usize, records: &'a [consensus::io::Record] },
+    /// A batch is in a metadata store.
+    GroupsOnDisk { node: usize, records: &'a [replication::io::Record] },
+    /// All that one input caused has been carried out.
+    Handled(usize),
+    /// Faults ended; every node is up.
+    Healed,
+    /// A bound of the healed phase has passed.
+    Deadline(Deadline),
+}
+
+/// Bounds of the healed phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deadline {
+    /// Groups are durable where enough nodes may hold them.
+    Durable,
+    /// Values are decided.
+    Decided,
+    /// Nothing is left of any transaction.
+    Quiet,
+}
+
+/// The whole world, for looking only.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) cast: &'a Cast,
+    pub(crate) hosts: &'a [Host],
+    pub(crate) works: &'a [crate::workload::Work],
+}
+
+/// The receipts that a message carries.
+pub(crate) fn receipts_in(message: &Message) -> &[SignedReceipt] {
+    match message {
+        Message::Replication(ReplicationMessage::DecisionAck {
+            outcome: DecisionOutcome::Committed(receipt), ..
+        }) => std::slice::from_ref(receipt),
+        Message::Replication(ReplicationMessage::Receipts { receipts, .. })
+        | Message::Consensus(ConsensusMessage::Propose { receipts, .. }) => receipts,
+        Message::Consensus(ConsensusMessage::Certified(file)) => &file.receipts,
+        _ => &[],
+    }
+}
+
+/// The decision that a message carries.
+pub(crate) fn decision_in(message: &Message) -> Option<&SignedDecision> {
+    match message {
+        Message::Replication(ReplicationMessage::Decision(decision)) => Some(decision),
+        Message::Replication(ReplicationMessage::Status { decision, .. }) => decision.as_ref(),
+        _ => None,
+    }
+}

@@ -1,0 +1,137 @@
+//! Counters: what was broken, and which rare situations were met.
+//!
+//! A run that finds nothing proves little unless it was in the places where bugs live. Every situation has a name here, so
+//! that a report shows a zero for one that was never met.
+
+use std::{collections::BTreeMap, fmt};
+
+macro_rules! counters {
+    ($(#[$doc:meta])* $name:ident { $($(#[$item_doc:meta])* $item:ident),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub(crate) enum $name { $($(#[$item_doc])* $item),* }
+
+        impl $name {
+            /// All of them.
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$item),*];
+        }
+    };
+}
+
+counters!(
+    /// What was broken.
+    Fault {
+        /// A message was lost.
+        Lost,
+        /// A partition swallowed a message.
+        Cut,
+        /// A message came twice.
+        Duplicated,
+        /// A message came ten seconds late.
+        Stalled,
+        /// A message found its receiver down.
+        ReceiverDown,
+        /// A node died.
+        Crash,
+        /// A node started again.
+        Restart,
+        /// Unacknowledged batches were lost.
+        BatchesLost,
+        /// An fsync took seconds.
+        SlowDisk,
+        /// Links were cut both ways.
+        Partition,
+        /// Links were cut one way.
+        OneWayPartition,
+        /// A wall clock jumped.
+        WallJump,
+        /// A vote store was lost.
+        VotesLost,
+        /// A staging failed.
+        StageFailed,
+    }
+);
+
+counters!(
+    /// A rare situation.
+    Rare {
+        /// A proposal was undecided when its caller's time was over, and approved later.
+        LateVoteCompletesCertificate,
+        /// A reject certificate was made.
+        RejectCertificate,
+        /// A node with open proposals died and asked again.
+        ProposerRestartResends,
+        /// A node died between its signature on a roster and that roster's link.
+        RosterProposerLost,
+        /// A validator named the roster it was locked on.
+        RosterLocked,
+        /// The roster reached four seats.
+        RosterOfFour,
+        /// A batch was on disk although its writer died before it knew.
+        OnDiskButNotTold,
+        /// A coordinator died after its commit was on disk and before anybody heard of it.
+        CrashBeforeFirstDecision,
+        /// A commit came after the lease had ended.
+        LeaseEndAfterDecision,
+        /// A participant asked what became of a transaction.
+        InDoubt,
+        /// Somebody else than the coordinator passed on a decision.
+        DecisionRelayed,
+        /// A transaction was given up on a participant.
+        ParticipantAborts,
+        /// A group was tried again with a higher attempt.
+        HigherAttempt,
+        /// A target had no space.
+        NoSpace,
+        /// There were fewer eligible nodes than W.
+        NotEnoughTargets,
+        /// A group was durable with a holder still missing.
+        DurableBeforeReplicated,
+        /// A node held the decrypted state.
+        DecryptedHeld,
+    }
+);
+
+/// How often each fault and each rare situation occurred.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    faults: BTreeMap<Fault, u64>,
+    rare: BTreeMap<Rare, u64>,
+}
+
+impl Counts {
+    /// A fault occurred.
+    pub(crate) fn fault(&mut self, fault: Fault) {
+        *self.faults.entry(fault).or_default() += 1;
+    }
+
+    /// A rare situation was met.
+    pub(crate) fn met(&mut self, rare: Rare) {
+        *self.rare.entry(rare).or_default() += 1;
+    }
+
+    /// Adds those of another run.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (fault, count) in &other.faults {
+            *self.faults.entry(*fault).or_default() += count;
+        }
+        for (rare, count) in &other.rare {
+            *self.rare.entry(*rare).or_default() += count;
+        }
+    }
+}
+
+/// Two lines: faults, then rare situations; zeros are shown.
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("  faults:")?;
+        for fault in Fault::ALL {
+            write!(f, " {fault:?}={}", self.faults.get(fault).unwrap_or(&0))?;
+        }
+        f.write_str("\n  sometimes:")?;
+        for rare in Rare::ALL {
+            write!(f, " {rare:?}={}", self.rare.get(rare).unwrap_or(&0))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,97 @@
+//! Staging in the simulated world: bytes flow from a source that is up, reachable and has them.
+
+use mynet_proto::node::io::Input;
+use mynet_types::{
+    ContentState, StatesMask, TxId,
+    wire::{Prepare, RefuseReason},
+};
+use rand::RngExt;
+
+use crate::{
+    group_store::bytes_of,
+    host::Job,
+    sometimes::{Fault as Broken, Rare},
+    world::{Happening, World},
+};
+
+/// How often a staging moves on. Longer than most messages take, so that bytes and decisions interleave.
+const TICK_MS: u64 = 1_000;
+/// Ticks without a byte after which staging gives up; the stall detector of the data plane.
+const IDLE_TICKS_MAX: u32 = 30;
+
+impl World {
+    /// A core wants something staged.
+    pub(crate) fn stage(&mut self, node: usize, (tx, attempt): (TxId, u32), prepare: Prepare, states: StatesMask) {
+        let failure = self.options.disk.stage_failure_percent;
+        let fails = (!self.healed && self.rng.random_ratio(failure, 100)).then(|| match self.rng.random_range(0..3) {
+            0 => RefuseReason::NoSpace,
+            1 => RefuseReason::Unavailable,
+            _ => RefuseReason::Storage,
+        });
+        self.hosts[node].jobs.insert(tx, Job { prepare, states, bytes: 0, idle: 0, fails });
+        let at = self.now + self.rng.random_range(1..=TICK_MS);
+        self.queue.push(at, Happening::Stage { node, boot: self.hosts[node].boot, tx, attempt });
+    }
+
+    /// One tick of one staging.
+    pub(crate) fn staging_moves(&mut self, node: usize, tx: TxId, attempt: u32) {
+        let Some(mut job) = self.hosts[node].jobs.get(&tx).cloned() else { return };
+        if job.prepare.attempt != attempt {
+            return;
+        }
+        if let Some(reason) = job.fails.filter(|_| !self.healed && self.rng.random_ratio(1, 2)) {
+            self.counts.fault(Broken::StageFailed);
+            if reason == RefuseReason::NoSpace {
+                self.counts.met(Rare::NoSpace);
+            }
+            return self.staged(node, (tx, attempt), Err(reason));
+        }
+        let store = &mut self.hosts[node].groups.store;
+        let manifest_hash = job.prepare.manifest.body.hash();
+        let missing = store.held(&manifest_hash).iter().fold(job.states, StatesMask::without);
+        let total = bytes_of(&job.prepare.manifest, missing);
+        if job.bytes < total {
+            if !self.has_source(node, &job, missing) {
+                job.idle += 1;
+                if job.idle > IDLE_TICKS_MAX {
+                    return self.staged(node, (tx, attempt), Err(RefuseReason::Unavailable));
+                }
+            } else {
+                job.idle = 0;
+                job.bytes = total.min(job.bytes + self.options.disk.bytes_per_second * TICK_MS / 1000);
+            }
+        }
+        let complete = job.bytes >= total;
+        let states = if complete { job.states } else { StatesMask::EMPTY };
+        self.hosts[node].groups.store.stage(tx, job.bytes, states);
+        if complete {
+            return self.staged(node, (tx, attempt), Ok(job.states));
+        }
+        let bytes = job.bytes;
+        self.hosts[node].jobs.insert(tx, job);
+        self.queue.push(self.now + TICK_MS, Happening::Stage { node, boot: self.hosts[node].boot, tx, attempt });
+        self.step(node, Input::Progress { tx, attempt, bytes });
+    }
+
+    /// Whether somebody whom the coordinator named can deliver: up, reachable, and in possession of what is missing.
+    fn has_source(&self, node: usize, job: &Job, missing: StatesMask) -> bool {
+        let manifest = job.prepare.manifest.body.hash();
+        let stored = missing.iter().filter(|state| self.is_stored(job, *state)).collect::<StatesMask>();
+        job.prepare.sources.iter().filter_map(|source| self.cast.index_of(source)).any(|source| {
+            source != node
+                && self.hosts[source].is_up()
+                && self.network.is_open(node, source)
+                && self.hosts[source].groups.store.held(&manifest).covers(stored)
+        })
+    }
+
+    /// Whether a state is bytes of its own, and not a view.
+    fn is_stored(&self, job: &Job, state: ContentState) -> bool {
+        job.prepare.manifest.body.member(state).is_some_and(|member| member.blob.is_some())
+    }
+
+    fn staged(&mut self, node: usize, (tx, attempt): (TxId, u32), result: Result<StatesMask, RefuseReason>) {
+        self.hosts[node].jobs.remove(&tx);
+        self.step(node, Input::Staged { tx, attempt, result });
+    }
+}

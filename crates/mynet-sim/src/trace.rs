@@ -1,0 +1,129 @@
+//! The trace of a run: always hashed, and written down when somebody wants to read it.
+//!
+//! The hash covers every input with its time and node, and every output. Two runs of one seed that differ in a byte differ
+//! in their hash; that is how a hidden source of randomness is found.
+
+use std::{collections::VecDeque, fmt};
+
+use mynet_proto::{consensus, node};
+use mynet_types::{Message, codec};
+use sha2::{Digest, Sha256};
+
+use crate::{cast::Cast, describe};
+
+/// Lines kept before a violation.
+const LINES_KEPT: usize = 40;
+
+/// Who reads the trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Nobody: only the hash is made.
+    Nobody,
+    /// Whoever reads a violation: the last lines are kept.
+    Violation,
+    /// Somebody at a terminal: every line goes to stderr as well.
+    Stderr,
+}
+
+/// Hash, counter and lines of one run.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    hasher: Sha256,
+    audience: Audience,
+    lines: VecDeque<String>,
+    /// Inputs handled.
+    pub(crate) events: u64,
+}
+
+/// Feeds `Debug` output to the hash without building a string.
+struct Hashing<'a>(&'a mut Sha256);
+
+impl fmt::Write for Hashing<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.update(text.as_bytes());
+        Ok(())
+    }
+}
+
+impl Trace {
+    /// An empty trace.
+    pub(crate) fn new(audience: Audience) -> Self {
+        Self { hasher: Sha256::new(), audience, lines: VecDeque::new(), events: 0 }
+    }
+
+    /// A node was given an input.
+    pub(crate) fn input(&mut self, (at, node): (u64, usize), input: &node::io::Input, cast: &Cast) {
+        self.events += 1;
+        self.hasher.update(at.to_be_bytes());
+        self.hasher.update([u8::try_from(node).unwrap_or(u8::MAX)]);
+        match input {
+            node::io::Input::Message { from, message } => {
+                self.hasher.update(from.0);
+                self.message(message);
+            }
+            node::io::Input::Publish(publication) => self.hasher.update(codec::digest(&**publication)),
+            other => self.debug(other),
+        }
+        self.line(|| format!("{at:>9} n{node} <- {}", describe::input(input, cast)));
+    }
+
+    /// A node answered with an output.
+    pub(crate) fn output(&mut self, (at, node): (u64, usize), output: &node::io::Output, cast: &Cast) {
+        match output {
+            node::io::Output::Send { to, message } => {
+                self.hasher.update(to.0);
+                self.message(message);
+            }
+            node::io::Output::PersistVotes { records, .. } => self.hasher.update(codec::digest(records)),
+            node::io::Output::PersistGroups { records, .. } => self.hasher.update(codec::digest(records)),
+            node::io::Output::Stage { tx, attempt, states, .. } => {
+                self.hasher.update(codec::digest(&(*tx, *attempt, *states)));
+            }
+            node::io::Output::Event(node::io::Event::Consensus(consensus::io::Event::Certified(file))) => {
+                self.hasher.update(codec::digest(&**file));
+            }
+            other => self.debug(other),
+        }
+        self.line(|| format!("{at:>9} n{node}    -> {}", describe::output(output, cast)));
+    }
+
+    /// The world did something to a node or to the network.
+    pub(crate) fn note(&mut self, at: u64, text: impl fmt::Display) {
+        self.hasher.update(at.to_be_bytes());
+        self.hasher.update(text.to_string().as_bytes());
+        self.line(|| format!("{at:>9} == {text}"));
+    }
+
+    /// The last lines, oldest first.
+    pub(crate) fn tail(&self) -> impl Iterator<Item = &str> {
+        self.lines.iter().map(String::as_str)
+    }
+
+    /// The hash of everything so far.
+    pub(crate) fn hash(self) -> [u8; 32] {
+        self.hasher.finalize().into()
+    }
+
+    fn message(&mut self, message: &Message) {
+        self.hasher.update(codec::digest(message));
+    }
+
+    fn debug(&mut self, value: &dyn fmt::Debug) {
+        fmt::write(&mut Hashing(&mut self.hasher), format_args!("{value:?}")).expect("hashing does not fail");
+    }
+
+    #[expect(clippy::print_stderr, reason = "a reproduced run is read on stderr")]
+    fn line(&mut self, line: impl FnOnce() -> String) {
+        if self.audience == Audience::Nobody {
+            return;
+        }
+        let line = line();
+        if self.audience == Audience::Stderr {
+            eprintln!("{line}");
+        }
+        self.lines.push_back(line);
+        if self.lines.len() > LINES_KEPT {
+            self.lines.pop_front();
+        }
+    }
+}

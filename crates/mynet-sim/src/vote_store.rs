@@ -1,0 +1,100 @@
+//! Model of the vote store: records in, [`Restored`] out, as the documents of the records say.
+
+use std::collections::BTreeMap;
+
+use mynet_proto::consensus::io::{OpenProposal, Record, Restored, RosterLock};
+use mynet_types::{ProposalId, RosterLink, Vote};
+
+use crate::disk::Store;
+
+/// What one node's vote store holds.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct VoteStore {
+    links: Vec<RosterLink>,
+    keys: BTreeMap<u64, [u8; 32]>,
+    votes: Vec<Vote>,
+    lock: Option<RosterLock>,
+    proposals: BTreeMap<ProposalId, OpenProposal>,
+    /// Everything on disk is what was last written; false after a loss.
+    complete: bool,
+}
+
+impl VoteStore {
+    /// The store of a new node; a founder brings the vote key of epoch 0.
+    pub(crate) fn new(founder_secret: Option<[u8; 32]>) -> Self {
+        Self { keys: founder_secret.map(|secret| (0, secret)).into_iter().collect(), complete: true, ..Self::default() }
+    }
+
+    /// The store is lost: a new one, or an `old` copy, stands in its place and is known to be incomplete.
+    pub(crate) fn lose(&mut self, old: Option<Self>) {
+        *self = Self { complete: false, ..old.unwrap_or_default() };
+    }
+
+    /// The newest epoch on disk.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.links.last().map_or(0, |link| link.roster.epoch)
+    }
+
+    /// The links on disk.
+    pub(crate) fn links(&self) -> &[RosterLink] {
+        &self.links
+    }
+
+    /// The roster signed for the next epoch, if there is one.
+    pub(crate) fn lock(&self) -> Option<&RosterLock> {
+        self.lock.as_ref()
+    }
+
+    /// Proposals without an end.
+    pub(crate) fn open_proposals(&self) -> usize {
+        self.proposals.len()
+    }
+
+    /// Whether this store was never lost.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// What a restarted core begins from.
+    pub(crate) fn restored(&self) -> Restored {
+        let newest = self.epoch();
+        Restored {
+            links: self.links.clone(),
+            keys: self.keys.clone(),
+            votes: self.votes.iter().filter(|vote| vote.statement.epoch == newest).cloned().collect(),
+            lock: self.lock.clone(),
+            proposals: self.proposals.values().cloned().collect(),
+            may_vote: self.complete,
+        }
+    }
+}
+
+impl Store for VoteStore {
+    type Record = Record;
+
+    fn apply(&mut self, record: &Record) -> Result<(), String> {
+        match record {
+            Record::Vote(vote) => self.votes.push(vote.clone()),
+            Record::Key { epoch, secret } => {
+                self.keys.insert(*epoch, *secret);
+            }
+            Record::EraseKeys { through } => self.keys.retain(|epoch, _| epoch > through),
+            Record::RosterLock(lock) => self.lock = Some(lock.clone()),
+            Record::Link(link) => {
+                let (have, next) = (self.epoch(), link.roster.epoch);
+                if next != have + 1 {
+                    return Err(format!("a link to epoch {next} was written after epoch {have}"));
+                }
+                self.lock = self.lock.take().filter(|lock| lock.roster.epoch > next);
+                self.links.push(link.clone());
+            }
+            Record::Proposal(open) => {
+                self.proposals.insert(open.proposal.body.id(), open.clone());
+            }
+            Record::Closed(id) => {
+                self.proposals.remove(id);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,380 @@
+//! The simulated world: virtual time, one queue, nodes, links and disks, all drawn from one seed.
+//!
+//! ```text
+//! queue -> happen -> step(node, input) -> core -> outputs -> carry out -> queue
+//!                                             \-> seen by every checker
+//! ```
+//!
+//! **Invariants of the rig**
+//! 1. Nothing is drawn but from generators of the seed, and nothing depends on addresses or the order of a hash map.
+//! 2. `Persisted` is handed in only when the batch is in the store; a crash leaves a prefix of what was not told.
+//! 3. A timer never fires before its time on its node's own clock, and never after a restart.
+//! 4. Messages are encoded when they are sent and decoded when they arrive, as on the wire.
+//!
+//! Absent on purpose: bandwidth shared between messages, byte-wise file systems, and Byzantine nodes.
+
+use std::time::Duration;
+
+use mynet_proto::node::io::{Input, Output, Timer};
+use mynet_types::{Message, TxId, codec};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    cast::Cast,
+    checker::{self, Checker},
+    host::Host,
+    nemesis::{self, Fault},
+    network::{Fate, Network},
+    observe::{Deadline, Seen, View},
+    options::{Options, generator},
+    queue::Queue,
+    sometimes::{Counts, Fault as Broken},
+    trace::{Audience, Trace},
+    watch::Watch,
+    workload::{self, Work},
+};
+
+/// Inputs of one run at most; two orders of magnitude above what runs need, so only a loop without end reaches it.
+const EVENTS_MAX: u64 = 3_000_000;
+/// Size of one message at most; above the largest legal one, the certificate file.
+const MESSAGE_BYTES_MAX: usize = 8 << 20;
+/// Time that validators and roster need at most once the network is healed: four roster links of at most two attempts,
+/// then the longest resend pause, and as much again.
+const DECIDE_MS: u64 = 120_000;
+
+/// Something that will happen.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    /// A message arrives.
+    Deliver { from: usize, to: usize, bytes: Vec<u8> },
+    /// A timer runs out.
+    Timer { node: usize, boot: u64, timer: Timer },
+    /// The oldest batch of the vote store is on disk.
+    VotesOnDisk { node: usize, boot: u64 },
+    /// The oldest batch of the metadata store is on disk.
+    GroupsOnDisk { node: usize, boot: u64 },
+    /// A staging moves on.
+    Stage { node: usize, boot: u64, tx: TxId, attempt: u32 },
+    /// A node notices whether it reaches a peer.
+    Notice { node: usize, boot: u64, peer: usize },
+    /// A node hears that another was admitted.
+    Admit { node: usize, who: usize },
+    /// A fault of the schedule.
+    Fault(Fault),
+    /// A crashed node starts again.
+    Restart { node: usize },
+    /// Work is asked for.
+    Work { index: usize, node: usize },
+    /// The owner grants more readers.
+    Grant { index: usize },
+    /// Faults end.
+    Heal,
+    /// A bound of the healed phase.
+    Deadline(Deadline),
+    /// The run is over.
+    End,
+}
+
+/// A rule was broken.
+#[derive(Debug, Clone)]
+pub(crate) struct Violation {
+    /// The number of the invariant, as in the protocol documents.
+    pub(crate) invariant: &'static str,
+    /// What was seen.
+    pub(crate) message: String,
+}
+
+/// Changes what a core said before it is carried out: how tests plant a bug.
+pub(crate) type Plant = Box<dyn FnMut(usize, &mut Vec<Output>)>;
+
+/// Everything.
+pub(crate) struct World {
+    pub(crate) options: Options,
+    pub(crate) cast: Cast,
+    pub(crate) now: u64,
+    pub(crate) queue: Queue<Happening>,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) network: Network,
+    pub(crate) works: Vec<Work>,
+    pub(crate) rng: ChaCha8Rng,
+    pub(crate) healed: bool,
+    pub(crate) counts: Counts,
+    pub(crate) trace: Trace,
+    pub(crate) votes_lost: bool,
+    pub(crate) watch: Watch,
+    checkers: Vec<Box<dyn Checker>>,
+    plant: Option<Plant>,
+    pub(crate) violation: Option<Violation>,
+    over: bool,
+}
+
+impl World {
+    /// Draws a world and schedules everything that is known beforehand.
+    pub(crate) fn new(options: Options, audience: Audience) -> Self {
+        let cast = Cast::new(&options);
+        let mut rng = generator(options.suite, options.seed, "world");
+        let drift = options.faults.drift_ppm;
+        let hosts = cast.players.iter().enumerate().map(|(index, player)| {
+            Host::new(player.id, (index == 0).then_some(cast.founder_secret), rng.random_range(-drift..=drift))
+        });
+        let hosts = hosts.collect();
+        let works = workload::draw(&options, &cast);
+        let mut world = Self {
+            network: Network::new(options.network.clone()),
+            now: 0,
+            queue: Queue::new(),
+            hosts,
+            works,
+            rng,
+            healed: false,
+            counts: Counts::default(),
+            trace: Trace::new(audience),
+            votes_lost: false,
+            watch: Watch::default(),
+            checkers: checker::of(options.suite),
+            plant: None,
+            violation: None,
+            over: false,
+            cast,
+            options,
+        };
+        world.schedule();
+        world
+    }
+
+    /// Plants a bug.
+    #[cfg(test)]
+    pub(crate) fn with_plant(mut self, plant: Plant) -> Self {
+        self.plant = Some(plant);
+        self
+    }
+
+    fn schedule(&mut self) {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        for node in 0..self.options.nodes - self.options.late {
+            self.queue.push(0, Happening::Fault(Fault::Join { node }));
+        }
+        for (at, fault) in nemesis::schedule(&self.options) {
+            self.queue.push(at, Happening::Fault(fault));
+        }
+        for (index, work) in self.works.iter().enumerate() {
+            for node in std::iter::once(work.node).chain(work.rival.filter(|_| !self.options.suite.replicates())) {
+                self.queue.push(work.at, Happening::Work { index, node });
+            }
+            if let Some((at, _)) = work.granted_later.as_ref().filter(|_| self.options.suite.replicates()) {
+                self.queue.push(*at, Happening::Grant { index });
+            }
+        }
+        let heal = ms(self.options.safety);
+        self.queue.push(heal, Happening::Heal);
+        let transfer = self.options.bytes_max * 2 * 1000 / self.options.disk.bytes_per_second;
+        let lease = ms(self.options.lease);
+        // A transaction begun in bad times runs into its deadline of one and a half leases at worst; then a pause.
+        let durable = heal + 2 * lease + transfer + 180_000;
+        let quiet = heal + 3 * lease + 2 * transfer + 240_000;
+        let (decided, end) = if self.options.suite.replicates() {
+            self.queue.push(durable, Happening::Deadline(Deadline::Durable));
+            self.queue.push(quiet, Happening::Deadline(Deadline::Quiet));
+            (durable + DECIDE_MS, quiet.max(durable + DECIDE_MS))
+        } else {
+            (heal + DECIDE_MS, heal + DECIDE_MS)
+        };
+        if self.options.suite.certifies() {
+            self.queue.push(decided, Happening::Deadline(Deadline::Decided));
+        }
+        self.queue.push(end, Happening::End);
+    }
+
+    /// Runs until the end or the first violation.
+    pub(crate) fn run(&mut self) {
+        while self.violation.is_none() && !self.over {
+            let Some((at, happening)) = self.queue.pop() else { break };
+            self.now = at;
+            if self.trace.events > EVENTS_MAX {
+                self.violate("rig", format!("more than {EVENTS_MAX} inputs: the cores talk without end"));
+                break;
+            }
+            self.happen(happening);
+        }
+    }
+
+    /// Records a violation; the first one counts.
+    pub(crate) fn violate(&mut self, invariant: &'static str, message: String) {
+        self.violation.get_or_insert(Violation { invariant, message });
+    }
+
+    /// Whether a node still is in the start for which something was scheduled.
+    fn is_current(&self, node: usize, boot: u64) -> bool {
+        self.hosts[node].is_up() && self.hosts[node].boot == boot
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Deliver { from, to, bytes } => self.deliver(from, to, &bytes),
+            Happening::Timer { node, boot, timer } if self.is_current(node, boot) => {
+                self.step(node, Input::Timer(timer));
+            }
+            Happening::VotesOnDisk { node, boot } if self.is_current(node, boot) => self.votes_on_disk(node),
+            Happening::GroupsOnDisk { node, boot } if self.is_current(node, boot) => self.groups_on_disk(node),
+            Happening::Stage { node, boot, tx, attempt } if self.is_current(node, boot) => {
+                self.staging_moves(node, tx, attempt);
+            }
+            Happening::Notice { node, boot, peer } if self.is_current(node, boot) => self.notice(node, peer),
+            Happening::Timer { .. }
+            | Happening::VotesOnDisk { .. }
+            | Happening::GroupsOnDisk { .. }
+            | Happening::Stage { .. }
+            | Happening::Notice { .. } => {}
+            Happening::Admit { node, who } => self.admit(node, who),
+            Happening::Fault(fault) => self.fault(fault),
+            Happening::Restart { node } if !self.hosts[node].is_up() => {
+                self.counts.fault(Broken::Restart);
+                self.boot(node);
+            }
+            Happening::Restart { .. } => {}
+            Happening::Work { index, node } => self.work(index, node),
+            Happening::Grant { index } => self.grant(index),
+            Happening::Heal => self.heal(),
+            Happening::Deadline(deadline) => {
+                self.trace.note(self.now, format_args!("deadline {deadline:?}"));
+                self.see(&Seen::Deadline(deadline));
+                if deadline == Deadline::Durable {
+                    self.certify_again();
+                }
+            }
+            Happening::End => self.over = true,
+        }
+    }
+
+    /// Shows something to the checkers.
+    pub(crate) fn see(&mut self, seen: &Seen<'_>) {
+        let view = View { cast: &self.cast, hosts: &self.hosts, works: &self.works };
+        self.watch.see(seen, &view, &mut self.counts);
+        for checker in &mut self.checkers {
+            if let Err(message) = checker.see(seen, &view) {
+                self.violation.get_or_insert(Violation { invariant: checker.invariant(), message });
+            }
+        }
+    }
+
+    /// Hands an input to a node that is up and carries out what it says.
+    pub(crate) fn step(&mut self, node: usize, input: Input) {
+        if self.violation.is_some() {
+            return;
+        }
+        let now = self.hosts[node].clock.read(self.now);
+        let Some(machine) = self.hosts[node].machine.as_mut() else { return };
+        self.trace.input((self.now, node), &input, &self.cast);
+        let mut outputs = Vec::new();
+        machine.handle(now, input, &mut outputs);
+        if let Some(plant) = &mut self.plant {
+            plant(node, &mut outputs);
+        }
+        for output in outputs {
+            self.trace.output((self.now, node), &output, &self.cast);
+            self.carry_out(node, output);
+        }
+        self.see(&Seen::Handled(node));
+    }
+
+    fn carry_out(&mut self, node: usize, output: Output) {
+        let boot = self.hosts[node].boot;
+        match output {
+            Output::Send { to, message } => self.send(node, to, &message),
+            Output::PersistVotes { id, records } => {
+                let delay = self.fsync(node);
+                let at = self.hosts[node].votes.write((id, records), self.now, delay);
+                self.queue.push(at, Happening::VotesOnDisk { node, boot });
+            }
+            Output::PersistGroups { id, records } => {
+                let delay = self.fsync(node);
+                let at = self.hosts[node].groups.write((id, records), self.now, delay);
+                self.queue.push(at, Happening::GroupsOnDisk { node, boot });
+            }
+            Output::SetTimer { timer, at } => {
+                let late = self.rng.random_range(0..=5);
+                let at = self.hosts[node].clock.true_time(at).max(self.now).saturating_add(late);
+                self.queue.push(at, Happening::Timer { node, boot, timer });
+            }
+            Output::Stage { tx, attempt, prepare, states } => self.stage(node, (tx, attempt), *prepare, states),
+            Output::CancelStage { tx } => {
+                self.hosts[node].jobs.remove(&tx);
+            }
+            Output::Event(event) => self.see(&Seen::Told { node, event: &event }),
+        }
+    }
+
+    /// How long one batch of a node takes to be on disk; a doomed node dies meanwhile.
+    fn fsync(&mut self, node: usize) -> u64 {
+        let disk = &self.options.disk;
+        let delay = if !self.healed && self.rng.random_ratio(disk.stall_permille, 1000) {
+            self.counts.fault(Broken::SlowDisk);
+            self.rng.random_range(1_000..=10_000)
+        } else {
+            self.rng.random_range(0..=disk.persist_ms)
+        };
+        if let Some(down_ms) = self.hosts[node].doomed.take() {
+            let at = self.now + self.rng.random_range(0..=delay);
+            self.queue.push(at, Happening::Fault(Fault::Crash { node, down_ms }));
+        }
+        delay
+    }
+
+    fn send(&mut self, from: usize, to: mynet_types::NodeId, message: &Message) {
+        self.see(&Seen::Sent { from, message });
+        let Some(index) = self.cast.index_of(&to).filter(|index| *index != from) else {
+            self.violate("rig", format!("n{from} sends to {to}, which is itself or nobody"));
+            return;
+        };
+        let bytes = codec::encode(message);
+        let (first, second) = match self.network.carry(&mut self.rng, from, index) {
+            Fate::Cut => return self.counts.fault(Broken::Cut),
+            Fate::Lost => return self.counts.fault(Broken::Lost),
+            Fate::Arrives(delay) => (delay, None),
+            Fate::Stalled(delay) => {
+                self.counts.fault(Broken::Stalled);
+                (delay, None)
+            }
+            Fate::Twice(first, second) => {
+                self.counts.fault(Broken::Duplicated);
+                (first, Some(second))
+            }
+        };
+        for delay in second.into_iter().chain([first]) {
+            self.queue.push(self.now + delay, Happening::Deliver { from, to: index, bytes: bytes.clone() });
+        }
+    }
+
+    fn deliver(&mut self, from: usize, to: usize, bytes: &[u8]) {
+        if !self.hosts[to].is_up() {
+            return self.counts.fault(Broken::ReceiverDown);
+        }
+        match codec::decode(bytes, MESSAGE_BYTES_MAX) {
+            Ok(message) => self.step(to, Input::Message { from: self.hosts[from].id, message }),
+            Err(error) => self.violate("rig", format!("n{from} sent what n{to} cannot decode: {error}")),
+        }
+    }
+
+    fn votes_on_disk(&mut self, node: usize) {
+        match self.hosts[node].votes.complete() {
+            Ok(Some((id, records))) => {
+                self.see(&Seen::VotesOnDisk { node, records: &records });
+                self.step(node, Input::Persisted(id));
+            }
+            Ok(None) => {}
+            Err(error) => self.violate("store", format!("n{node}: {error}")),
+        }
+    }
+
+    fn groups_on_disk(&mut self, node: usize) {
+        match self.hosts[node].groups.complete() {
+            Ok(Some((id, records))) => {
+                self.see(&Seen::GroupsOnDisk { node, records: &records });
+                self.step(node, Input::Persisted(id));
+            }
+            Ok(None) => {}
+            Err(error) => self.violate("store", format!("n{node}: {error}")),
+        }
+    }
+}
