@@ -1,6 +1,9 @@
 //! A whole network on loopback.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -58,7 +61,7 @@ impl Network {
         self.temp.path().join(format!("node{index}"))
     }
 
-    fn start(&mut self, dir: &std::path::Path) -> Result<()> {
+    fn start(&mut self, dir: &Path) -> Result<()> {
         if !self.settings.is_empty() {
             let path = dir.join("config.toml");
             let text = std::fs::read_to_string(&path).context("read config.toml")?;
@@ -119,12 +122,12 @@ impl Network {
         .with_context(|| node.log_tail())
     }
 
-    /// Writes the genesis file of the network and returns its path.
+    /// Writes the genesis file of the network into `dir` and returns its path.
     ///
     /// # Errors
     /// If the command fails.
-    pub fn genesis(&self) -> Result<String> {
-        let path = self.temp.path().join("genesis.out").to_string_lossy().into_owned();
+    pub fn genesis(&self, dir: &Path) -> Result<String> {
+        let path = dir.join("genesis.out").to_string_lossy().into_owned();
         let founder = self.nodes.first().context("a network has a founder")?;
         let done = founder.run(&["genesis", "-o", &path])?;
         ensure!(done.status == 0, "{}", done.stderr);
@@ -133,7 +136,7 @@ impl Network {
 }
 
 /// Arguments of `init` and `join` for node `index`: its own zone, free ports on loopback.
-fn init_args<'a>(verb: &[&'a str], dir: &'a std::path::Path, index: usize) -> Vec<&'a str> {
+fn init_args<'a>(verb: &[&'a str], dir: &'a Path, index: usize) -> Vec<&'a str> {
     const ZONES: [&str; 8] = ["z0", "z1", "z2", "z3", "z4", "z5", "z6", "z7"];
     let zone = ZONES.get(index % ZONES.len()).copied().unwrap_or("z");
     let dir = dir.to_str().expect("temporary directories are UTF-8");
@@ -146,7 +149,7 @@ fn init_args<'a>(verb: &[&'a str], dir: &'a std::path::Path, index: usize) -> Ve
 ///
 /// # Errors
 /// If the command fails.
-pub fn lonely(dir: &std::path::Path) -> Result<Value> {
+pub fn lonely(dir: &Path) -> Result<Value> {
     let done = run(&[init_args(&["init", "--network", "other"], dir, 7), vec!["--json"]].concat())?;
     ensure!(done.status == 0, "{}", done.stderr);
     done.json()

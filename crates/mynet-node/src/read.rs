@@ -411,7 +411,7 @@ impl Remote {
 async fn ask(shell: &Shell, blob: &BlobRef, holder: NodeId, range: Range<u64>) -> Option<RangeDecoder<NetStream>> {
     let wanted = RangeWanted { sha256: blob.sha256, offset: range.start, len: range.end - range.start };
     match shell.net.get()?.open_range(holder, wanted).await {
-        Ok((_, stream)) => Some(RangeDecoder::new(blob, range, stream)),
+        Ok((_, stream)) => RangeDecoder::new(blob, range, stream).ok(),
         Err(error) => {
             tracing::info!(peer = %holder.short(), blob = %blob.sha256, %error, "a holder sends no bytes");
             None

@@ -19,7 +19,7 @@ fn a_certificate_verifies_with_the_genesis_alone_and_no_changed_byte_does() {
     let empty = tempfile::tempdir().unwrap();
     let certificate = empty.path().join("c").to_string_lossy().into_owned();
     assert_eq!(node.run(&["cert", group, "-o", &certificate]).unwrap().status, 0);
-    let genesis = network.genesis().unwrap();
+    let genesis = network.genesis(empty.path()).unwrap();
     drop(network);
 
     let verify = || run(&["verify", &certificate, "--genesis", &genesis, "--json"]).unwrap();
@@ -54,7 +54,7 @@ fn the_content_is_checked_against_the_certificate_when_it_is_given() {
     let (certificate, encrypted) = (file("c"), file("e"));
     assert_eq!(node.run(&["cert", group, "-o", &certificate]).unwrap().status, 0);
     assert_eq!(node.run(&["get", group, "--state", "encrypted", "-o", &encrypted]).unwrap().status, 0);
-    let genesis = network.genesis().unwrap();
+    let genesis = network.genesis(network.temp.path()).unwrap();
     let verify = |content: &str| run(&["verify", &certificate, "--genesis", &genesis, "--content", content]).unwrap();
     assert_eq!(verify(&encrypted).status, 0);
     assert_eq!(verify(&path).status, 5, "the plaintext is not what the certificate names");

@@ -1,3 +1,5 @@
+//! Placement: golden scores, balance, movement and failure domains.
+
 use mynet_types::{NodeId, Roles};
 use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
 
