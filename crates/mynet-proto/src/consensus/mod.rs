@@ -263,7 +263,7 @@ impl Consensus {
     fn on_durable(&mut self, step: &mut Step<'_>, then: Then) {
         match then {
             Then::Announce(id) => self.proposer.announce(&mut self.shared, step, id),
-            Then::Vote(key) => self.validator.on_durable(step, key),
+            Then::Vote(key, epoch) => self.validator.on_durable(step, key, epoch),
             Then::Offer(epoch) => self.growth.on_key_durable(&mut self.shared, step, epoch),
             Then::Locked => self.growth.on_lock_durable(&self.shared, step),
             Then::Grown { past, made_here } => {

@@ -17,8 +17,8 @@ pub(super) type BallotKey = (SlotKey, Claim, StatesMask);
 pub(super) enum Then {
     /// The proposal may be sent.
     Announce(ProposalId),
-    /// The vote may leave.
-    Vote(BallotKey),
+    /// The vote of this epoch may leave.
+    Vote(BallotKey, u64),
     /// The vote key of this epoch may be offered.
     Offer(u64),
     /// The lock on the next roster holds; its signatures may leave.

@@ -171,7 +171,7 @@ impl Validator {
         let vote = Vote { statement, seat, signature, proposal_id: ask.proposal.body.id(), reason };
         let key = ballot_key(&statement);
         step.persist(Record::Vote(vote.clone()));
-        step.then(Then::Vote(key));
+        step.then(Then::Vote(key, statement.epoch));
         self.ballots.insert(key, Ballot { vote, durable: false, waiting: BTreeSet::new() });
         self.answer(step, key, ask.from);
     }
@@ -186,9 +186,11 @@ impl Validator {
         }
     }
 
-    /// A vote is on disk: it leaves. Nothing happens if its epoch has ended meanwhile.
-    pub(super) fn on_durable(&mut self, step: &mut Step<'_>, key: BallotKey) {
-        let Some(ballot) = self.ballots.get_mut(&key) else { return };
+    /// A vote is on disk: it leaves. Nothing happens if its epoch has ended meanwhile, even if the same question was
+    /// answered again in the next one: that vote is in a later batch.
+    pub(super) fn on_durable(&mut self, step: &mut Step<'_>, key: BallotKey, epoch: u64) {
+        let of_epoch = |ballot: &&mut Ballot| ballot.vote.statement.epoch == epoch;
+        let Some(ballot) = self.ballots.get_mut(&key).filter(of_epoch) else { return };
         ballot.durable = true;
         step.event(Event::Voted(Box::new(ballot.vote.statement)));
         for to in std::mem::take(&mut ballot.waiting) {

@@ -8,7 +8,7 @@ use mynet_types::{
 };
 
 use super::kit::{EPOCH_MS, Net, id, key};
-use crate::consensus::io::{Event, Input};
+use crate::consensus::io::{Config, Event, Input};
 
 /// The proposal that `proposer` would make, changed by `change` before it is signed.
 fn proposal(
@@ -78,6 +78,35 @@ fn a_vote_leaves_only_after_it_is_durable() {
     net.settle();
     assert_eq!(answers(&net).len(), 1, "asked three times, answered once");
     assert!(matches!(net.nodes[1].events[..], [Event::Voted(_)]));
+}
+
+#[test]
+fn a_vote_of_an_epoch_that_ended_does_not_stand_for_the_next_one() {
+    let mut net = Net::new(4, Config::default(), false);
+    net.run_until(30, |net| net.nodes.iter().all(|node| node.core.roster().epoch == 2));
+    net.filter = Box::new(|_, _, message| !matches!(message, ConsensusMessage::RosterLinks(_)));
+    let grown = |net: &Net| net.nodes.iter().position(|node| node.core.roster().epoch == 3);
+    net.run_until(30, |net| grown(net).is_some());
+    let maker = grown(&net).unwrap();
+    let voter = (0..3).find(|index| *index != maker).unwrap();
+    let link = net.nodes[maker].core.chain().after(2)[0].clone();
+    let (manifest, old) = (net.manifest(|_| ()), net.nodes[voter].core.roster().clone());
+    net.clear();
+    net.disks_stall = true;
+    for roster in [old, link.roster.clone()] {
+        let change = |body: &mut Proposal| (body.epoch, body.roster) = (roster.epoch, roster.hash());
+        let ask = proposal(&net, 3, (&manifest, Claim::Seen), change);
+        net.inject(3, voter, message(ask, &manifest, BoundedVec::new()));
+        net.inject(maker, voter, ConsensusMessage::RosterLinks(vec![link.clone()].try_into().unwrap()));
+    }
+    // The batches come back one after the other; whatever leaves is compared with the disk at that moment.
+    net.disks_stall = false;
+    net.settle();
+    let votes = net.sent.iter().filter_map(|(from, _, message)| match message {
+        ConsensusMessage::Vote(vote) if *from == id(voter) => Some(vote.statement.epoch),
+        _ => None,
+    });
+    assert_eq!(votes.collect::<Vec<_>>(), [3]);
 }
 
 #[test]
