@@ -243,10 +243,14 @@ impl Proposer {
         }
     }
 
-    /// Sends again to the silent, ever less often.
+    /// Sends again to the silent, ever less often. A wall clock that was set right may show long before the timer that
+    /// nobody votes on the proposal any more; a new one takes its place then.
     pub(super) fn on_resend(&mut self, shared: &mut Shared, step: &mut Step<'_>, id: ProposalId) {
         let Some(key) = self.rounds.get(&id) else { return };
         let Some(round) = self.cases.get_mut(key).and_then(|case| case.round.as_mut()) else { return };
+        if round.proposal.body.expires_at <= step.now.wall {
+            return self.on_expire(shared, step, id);
+        }
         round.resends = (round.resends + 1).min(RESEND_DOUBLINGS);
         let wait = shared.config.resend * 2_u32.pow(round.resends);
         step.timer(Timer::Resend(id), shared.jittered(wait));

@@ -256,6 +256,19 @@ fn new_receipts_reach_the_validators_that_missed_them() {
 }
 
 #[test]
+fn a_proposal_of_a_wrong_clock_is_replaced_when_the_clock_is_right() {
+    let mut net = Net::grown(4, 4);
+    let manifest = net.manifest(|_| ());
+    net.now.wall.0 -= 3_600_000;
+    net.filter = Box::new(|_, _, message| !matches!(message, ConsensusMessage::Propose { .. }));
+    net.propose(0, &manifest, Claim::Seen, net.receipts(&[], &manifest));
+    net.settle();
+    net.filter = Box::new(|_, _, _| true);
+    net.run(5);
+    assert_eq!(net.outcomes(0), [Outcome::Pending, Outcome::Approved]);
+}
+
+#[test]
 fn stale_timers_change_nothing() {
     let mut net = Net::grown(4, 4);
     let manifest = net.manifest(|_| ());
