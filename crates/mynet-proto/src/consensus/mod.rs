@@ -228,7 +228,10 @@ impl Consensus {
                 } else if manifest.verify(&self.shared.network).is_err() {
                     tracing::warn!(manifest_hash = %value, "not proposed: its owner did not sign it");
                 } else {
-                    self.proposer.propose(&mut self.shared, step, (value, claim), (*manifest, &receipts));
+                    let asked = (*manifest, &receipts);
+                    if let Some(file) = self.proposer.propose(&mut self.shared, step, (value, claim), asked) {
+                        self.made_certificate(step, file);
+                    }
                 }
             }
             Input::Admitted(admission) => self.shared.admit(*admission),

@@ -60,6 +60,13 @@ struct Round {
     abstained: BTreeMap<NodeId, AbstainReason>,
 }
 
+impl Case {
+    /// Whether this node can show what `claim` claims. Votes do not tell: those for another proposer's receipts count too.
+    fn shows(&self, claim: Claim) -> bool {
+        claim != Claim::Durable || self.receipts.len() >= usize::from(self.manifest.body.quorum).max(1)
+    }
+}
+
 impl Round {
     fn new(proposal: SignedProposal) -> Self {
         Self { proposal, announced: false, resends: 0, abstained: BTreeMap::new() }
@@ -116,14 +123,15 @@ impl Proposer {
         }
     }
 
-    /// Certify `manifest`. Repeating it brings receipts that are new and begins the caller's wait anew.
+    /// Certify `manifest`. Repeating it brings receipts that are new and begins the caller's wait anew. Answers with the
+    /// certificate if receipts were all that it lacked.
     pub(super) fn propose(
         &mut self,
         shared: &mut Shared,
         step: &mut Step<'_>,
         key: CaseKey,
         (manifest, receipts): (SignedManifest, &Receipts),
-    ) {
+    ) -> Option<CertificateFile> {
         let known = self.cases.get(&key).map(|case| case.receipts.clone()).unwrap_or_default();
         let counting = shared.counting_receipts(known.iter().chain(receipts), (&key.0, &manifest.body), step.now.wall);
         let until = step.now.mono.after(shared.config.timeout);
@@ -147,6 +155,7 @@ impl Proposer {
             }
         }
         self.report(shared, step, &key);
+        self.certify(shared, &key)
     }
 
     /// Makes a new proposal for a case under the newest roster, in place of an old one.
@@ -380,8 +389,11 @@ impl Proposer {
         let validators = shared.roster().validators.len();
         let too_few = Tally { outcome: Outcome::NotEnoughValidators, accepts: 0, rejects: 0, quorum: 0, validators };
         let (Some(round), Some(quorum)) = (&case.round, shared.quorum()) else { return Some(too_few) };
-        let accept = round.accept();
-        Some(self.books.get(&accept.slot)?.tally(&accept, quorum, case.waits_until.is_some()))
+        let (accept, waits) = (round.accept(), case.waits_until.is_some());
+        let tally = self.books.get(&accept.slot)?.tally(&accept, quorum, waits);
+        let short = tally.outcome == Outcome::Approved && !case.shows(key.1);
+        let outcome = if waits { Outcome::Pending } else { Outcome::Undecided };
+        Some(if short { Tally { outcome, ..tally } } else { tally })
     }
 
     /// The open cases with the abstentions that came, in the order of their values.

@@ -256,6 +256,27 @@ fn new_receipts_reach_the_validators_that_missed_them() {
 }
 
 #[test]
+fn votes_for_the_receipts_of_another_proposer_approve_nothing_without_own_ones() {
+    let mut net = Net::grown(4, 4);
+    let manifest = net.manifest(|_| ());
+    let value = manifest.body.hash();
+    net.filter = Box::new(|_, to, message| !(matches!(message, ConsensusMessage::Certified(_)) && to == id(0)));
+    net.propose(0, &manifest, Claim::Durable, net.receipts(&[1], &manifest));
+    net.propose(1, &manifest, Claim::Durable, net.receipts(&[1, 2], &manifest));
+    net.run(40);
+    assert_eq!(net.outcome(1, &value), Some(Outcome::Approved));
+    let tally = net.tally(0, &value);
+    assert_eq!(
+        (tally.accepts, tally.outcome),
+        (4, Outcome::Undecided),
+        "it has the votes, and nothing to show with them"
+    );
+    net.propose(0, &manifest, Claim::Durable, net.receipts(&[2], &manifest));
+    assert_eq!(net.outcome(0, &value), Some(Outcome::Approved));
+    assert!(certificate::verify(net.certificates(0)[0], &trust(&net), false).is_ok());
+}
+
+#[test]
 fn a_proposal_of_a_wrong_clock_is_replaced_when_the_clock_is_right() {
     let mut net = Net::grown(4, 4);
     let manifest = net.manifest(|_| ());
