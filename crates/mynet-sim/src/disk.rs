@@ -22,12 +22,15 @@ pub(crate) trait Store {
     fn apply(&mut self, record: &Self::Record) -> Result<(), String>;
 }
 
+/// One batch: its name and its records.
+pub(crate) type Batch<R> = (PersistId, Vec<R>);
+
 /// A store behind a queue of unacknowledged batches.
 #[derive(Debug)]
 pub(crate) struct Disk<S: Store> {
     /// What is on disk.
     pub(crate) store: S,
-    pending: VecDeque<(PersistId, Vec<S::Record>)>,
+    pending: VecDeque<Batch<S::Record>>,
     /// When the newest batch will be on disk; the next one comes no earlier.
     busy_until: u64,
 }
@@ -48,7 +51,7 @@ impl<S: Store> Disk<S> {
     }
 
     /// Takes a batch that needs `delay` ms and tells when it will be on disk.
-    pub(crate) fn write(&mut self, (id, records): (PersistId, Vec<S::Record>), now: u64, delay: u64) -> u64 {
+    pub(crate) fn write(&mut self, (id, records): Batch<S::Record>, now: u64, delay: u64) -> u64 {
         self.busy_until = self.busy_until.max(now + delay);
         self.pending.push_back((id, records));
         self.busy_until
@@ -58,7 +61,7 @@ impl<S: Store> Disk<S> {
     ///
     /// # Errors
     /// As [`Store::apply`].
-    pub(crate) fn complete(&mut self) -> Result<Option<(PersistId, Vec<S::Record>)>, String> {
+    pub(crate) fn complete(&mut self) -> Result<Option<Batch<S::Record>>, String> {
         let Some((id, records)) = self.pending.pop_front() else { return Ok(None) };
         records.iter().try_for_each(|record| self.store.apply(record))?;
         Ok(Some((id, records)))
