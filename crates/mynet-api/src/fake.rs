@@ -10,8 +10,8 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
 use mynet_node::{
     handle::{
-        AddOptions, Asker, ByteStream, ContentInfo, InviteOptions, NodeError, Principal, PublishOptions, Source,
-        TokenOptions,
+        AddOptions, Asker, ByteStream, ContentInfo, InviteOptions, NodeError, Opened, Principal, PublishOptions,
+        Source, TokenOptions,
     },
     view::{
         ConsensusView, FindOutcome, FindView, GroupView, InviteView, OutcomeView, Page, PeerState, PeerView, PlanView,
@@ -109,6 +109,7 @@ impl NodeHandle {
                 filename: Some("a.ogg".to_owned()),
                 public: held.public,
                 source: Source::Local,
+                opened: Opened::default(),
             }),
             Some(_) | None => Err(NodeError::NotFound(hash.to_string())),
         }
@@ -157,8 +158,8 @@ impl NodeHandle {
         self.show(key).await.map(|_| b"certificate".to_vec())
     }
 
-    pub(crate) async fn genesis(&self) -> Result<Vec<u8>, NodeError> {
-        Ok(b"genesis".to_vec())
+    pub(crate) fn genesis(&self) -> Vec<u8> {
+        b"genesis".to_vec()
     }
 
     pub(crate) async fn status(&self) -> Result<StatusView, NodeError> {

@@ -56,7 +56,7 @@ pub(crate) fn wall_clock() -> Timestamp {
 #[derive(Debug)]
 pub(crate) enum Mail {
     /// An occurrence.
-    Input(Input),
+    Input(Box<Input>),
     /// A question, answered without changing anything.
     Plan {
         /// What would be published.
@@ -73,7 +73,7 @@ pub(crate) struct Inbox(mpsc::Sender<Mail>);
 impl Inbox {
     /// Waits for a place in the queue; `false` if the node is stopping.
     pub(crate) async fn put(&self, input: Input) -> bool {
-        self.0.send(Mail::Input(input)).await.is_ok()
+        self.0.send(Mail::Input(Box::new(input))).await.is_ok()
     }
 }
 
@@ -119,7 +119,7 @@ impl Driver {
             tokio::select! {
                 () = cancel.cancelled() => return,
                 input = inputs.recv() => match input {
-                    Some(Mail::Input(input)) => self.feed(input),
+                    Some(Mail::Input(input)) => self.feed(*input),
                     Some(Mail::Plan { publication, reply }) => {
                         let plan = self.core.replication_core().plan(&publication, wall_clock());
                         // Whoever asked may have gone.

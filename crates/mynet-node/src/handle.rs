@@ -7,7 +7,7 @@ use futures::Stream;
 use mynet_types::{ContentHash, ContentState, ContentType, GenesisFile, NodeId, Roles, Timestamp, rpc::GroupKey};
 
 use crate::{
-    read::Opened,
+    read::Location,
     shell::Shell,
     view::{FindView, GroupView, InviteView, Page, PeerView, PlanView, Scope, StatusView, TokenView, Wait},
 };
@@ -159,8 +159,13 @@ pub struct ContentInfo {
     pub public: bool,
     /// Whether the bytes are here or come from a peer.
     pub source: Source,
-    pub(crate) opened: Opened,
+    /// Where the bytes are.
+    pub opened: Opened,
 }
+
+/// Where opened bytes are. Only a node makes one that reads anything; the default reads nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Opened(pub(crate) Option<Location>);
 
 /// Where bytes come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -271,7 +276,8 @@ impl NodeHandle {
         let end = offset.checked_add(len).filter(|end| *end <= info.size);
         let end =
             end.ok_or_else(|| NodeError::Invalid { field: "range", why: "it ends behind the content".to_owned() })?;
-        self.shell.read_content(&info.opened, offset..end).await
+        let location = info.opened.0.as_ref().ok_or_else(|| NodeError::Unavailable(info.hash.to_string()))?;
+        self.shell.read_content(location, offset..end).await
     }
 
     /// Replicates a group that was uploaded here, and waits as an upload does.

@@ -16,7 +16,7 @@ use futures::stream;
 use mynet_net::{ByteStream as NetStream, RangeWanted};
 use mynet_proto::group;
 use mynet_store::{
-    blobs::{BlobReader, DecryptedRange, RangeDecoder, ReadError, VerifiedStream},
+    blobs::{BlobRange, BlobReader, DecryptedRange, RangeDecoder, ReadError, VerifiedStream},
     cipher::{ChunkSpan, FileCipher, plain_len},
     meta::{FoundBy, Group, StoredBlob},
 };
@@ -29,7 +29,7 @@ use mynet_types::{
 use crate::{
     driver::wall_clock,
     grant::{self, GrantError},
-    handle::{Asker, ByteStream, ContentInfo, NodeError, Source},
+    handle::{Asker, ByteStream, ContentInfo, NodeError, Opened, Source},
     shell::Shell,
 };
 
@@ -51,7 +51,7 @@ pub(crate) struct Found {
 
 /// Content that was opened: what to read, and where.
 #[derive(Debug, Clone)]
-pub(crate) struct Opened {
+pub(crate) struct Location {
     blob: BlobRef,
     local: Option<StoredBlob>,
     holders: Vec<NodeId>,
@@ -216,7 +216,7 @@ impl Shell {
             filename: plain_mime.map(|details| details.filename.to_string()),
             public: is_for_everybody(&found, state),
             source: if opened.local.is_some() { Source::Local } else { Source::Peer },
-            opened,
+            opened: Opened(Some(opened)),
         })
     }
 
@@ -233,10 +233,10 @@ impl Shell {
     }
 
     /// Where the bytes of a blob can be read.
-    async fn locate(&self, found: &Found, blob: BlobRef, cipher: Option<FileCipher>) -> Result<Opened, NodeError> {
+    async fn locate(&self, found: &Found, blob: BlobRef, cipher: Option<FileCipher>) -> Result<Location, NodeError> {
         let row = self.meta.blob(&blob.sha256).await.map_err(NodeError::storage)?;
         if let Some(row) = row.filter(|row| !row.quarantined && found.local.is_some()) {
-            return Ok(Opened { blob, local: Some(row.stored), holders: Vec::new(), cipher });
+            return Ok(Location { blob, local: Some(row.stored), holders: Vec::new(), cipher });
         }
         let asked;
         let told = if found.local.is_some() {
@@ -256,13 +256,13 @@ impl Shell {
         if holders.is_empty() {
             return Err(NodeError::Unavailable(blob.sha256.to_string()));
         }
-        Ok(Opened { blob, local: None, holders, cipher })
+        Ok(Location { blob, local: None, holders, cipher })
     }
 
     /// Reads a range of opened content.
     pub(crate) async fn read_content(
         self: &Arc<Self>,
-        opened: &Opened,
+        opened: &Location,
         range: Range<u64>,
     ) -> Result<ByteStream, NodeError> {
         let Some(cipher) = &opened.cipher else {
@@ -277,7 +277,7 @@ impl Shell {
     }
 
     /// Opens verified bytes of a blob.
-    async fn open_blob(self: &Arc<Self>, opened: &Opened, range: Range<u64>) -> Result<BlobSource, NodeError> {
+    async fn open_blob(self: &Arc<Self>, opened: &Location, range: Range<u64>) -> Result<BlobSource, NodeError> {
         let Some(stored) = opened.local else {
             let remote = Remote { shell: Arc::clone(self), opened: opened.clone(), left: range, tried: 0, now: None };
             return Ok(BlobSource::Remote(Box::new(remote)));
@@ -285,7 +285,7 @@ impl Shell {
         let opened = self.blobs.read(stored.blob, stored.generation).await;
         let range = opened.and_then(|reader: BlobReader| reader.range(range));
         match range {
-            Ok(range) => Ok(BlobSource::Local { shell: Arc::clone(self), stored, range }),
+            Ok(range) => Ok(BlobSource::Local(Box::new(Local { shell: Arc::clone(self), stored, range }))),
             Err(error) => {
                 self.damaged(&stored, &error).await;
                 Err(NodeError::Corrupt(stored.blob.sha256))
@@ -349,8 +349,15 @@ fn encrypted_blob(manifest: &Manifest) -> Option<BlobRef> {
 
 /// Verified bytes of a blob.
 enum BlobSource {
-    Local { shell: Arc<Shell>, stored: StoredBlob, range: mynet_store::blobs::BlobRange },
+    Local(Box<Local>),
     Remote(Box<Remote>),
+}
+
+/// A range of a blob on this disk.
+struct Local {
+    shell: Arc<Shell>,
+    stored: StoredBlob,
+    range: BlobRange,
 }
 
 impl VerifiedStream for BlobSource {
@@ -358,11 +365,11 @@ impl VerifiedStream for BlobSource {
 
     async fn next(&mut self) -> Result<Option<Bytes>, NodeError> {
         match self {
-            Self::Local { shell, stored, range } => match range.next().await {
+            Self::Local(local) => match local.range.next().await {
                 Ok(bytes) => Ok(bytes),
                 Err(error @ (ReadError::Missing { .. } | ReadError::Corrupt { .. })) => {
-                    shell.damaged(stored, &error).await;
-                    Err(NodeError::Corrupt(stored.blob.sha256))
+                    local.shell.damaged(&local.stored, &error).await;
+                    Err(NodeError::Corrupt(local.stored.blob.sha256))
                 }
                 Err(error) => Err(NodeError::storage(error)),
             },
@@ -374,7 +381,7 @@ impl VerifiedStream for BlobSource {
 /// A range that peers deliver; when one fails the next goes on where it stopped.
 struct Remote {
     shell: Arc<Shell>,
-    opened: Opened,
+    opened: Location,
     left: Range<u64>,
     tried: usize,
     now: Option<RangeDecoder<NetStream>>,
