@@ -1,6 +1,6 @@
 //! A connection whose other side stopped reading.
 //!
-//! Everything else that a client can do slowly has its own bound: heads in [`crate::serve`], bodies in [`crate::body`]. An answer that
+//! Everything else that a client can do slowly has its own bound: heads in [`mod@crate::serve`], bodies in [`crate::body`]. An answer that
 //! is not read would hold a connection and an open file for ever; so a write that makes no progress for too long fails.
 
 use std::{

@@ -1,6 +1,6 @@
 //! The service: drives the cores against store and network.
 //!
-//! The counterpart of the specification's `MYNetworkService`. The core decides, the modules here act: [`driver`] feeds it,
+//! The counterpart of the specification's `MYNetworkService`. The core decides, the modules here act: `driver` feeds it,
 //! `persist` writes what it wants kept, `stage` pulls what it wants held, `peers` and `serve` speak to other nodes, `add`,
 //! `publish` and `read` serve users, `care` keeps the disk clean. Users of this crate start a node with [`service::start`]
 //! and speak to it through a [`handle::NodeHandle`].

@@ -39,6 +39,11 @@ impl Shell {
         options: &PublishOptions,
     ) -> Result<Publication, NodeError> {
         let group = self.own_group(group_id).await?;
+        // What was reached before this start is known from the rows; a wait must not look for it again.
+        self.board.update(group_id, |progress| {
+            progress.durable |= group.replica_count >= u32::from(group.manifest.body.quorum);
+            progress.certified |= group.consensus_achieved;
+        });
         let wraps = self.meta.wraps(group_id, None).await.map_err(NodeError::storage)?;
         let replicas = options.replicas.unwrap_or(group.manifest.body.replicas);
         if replicas < group.manifest.body.quorum {

@@ -15,6 +15,8 @@ use crate::{
     output::{line, short, size},
 };
 
+/// Memory that a node may take, whatever the size of the file: nothing is ever held whole.
+const MEMORY_MAX: u64 = 200 * 1024 * 1024;
 /// The node that takes uploads.
 const ORIGIN: usize = 0;
 
@@ -66,6 +68,7 @@ pub(super) async fn tell(cluster: &mut Cluster, nodes: usize, file: &Path) -> an
     for node in cluster.running() {
         if let Some(bytes) = node.peak_memory() {
             line(&format!("{}  {}", node.name, size(bytes)))?;
+            ensure!(bytes < MEMORY_MAX, "{} took more than {}", node.name, size(MEMORY_MAX));
         }
     }
     Ok(())
