@@ -30,8 +30,8 @@ use crate::{
 const PREVIEW_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes looked at to tell what a file is.
 const SNIFF_BYTES: usize = 8192;
-/// Free bytes that uploads leave: databases and logs must go on.
-const DISK_RESERVE: u64 = 64 * 1024 * 1024;
+/// Free bytes that uploads and staging leave: databases and logs must go on.
+pub(crate) const DISK_RESERVE: u64 = 64 * 1024 * 1024;
 /// Starts the names of staging directories of uploads; those found at a start are leftovers.
 pub(crate) const STAGING_PREFIX: &str = "upload-";
 

@@ -28,7 +28,8 @@ use crate::{
     ticket::Ticket,
 };
 
-/// How long an admission holds. A stolen key dies with it; nodes ask for a new one long before.
+/// How long an admission holds. A stolen key dies with it. Renewal does not exist yet: a node
+/// whose admission ends needs a new ticket.
 pub(crate) const ADMISSION_LIFETIME: Duration = Duration::from_secs(90 * 24 * 3600);
 /// How long an announcement holds; the most that others accept.
 const RECORD_LIFETIME: Duration = Duration::from_secs(24 * 3600);

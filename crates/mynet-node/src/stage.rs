@@ -26,6 +26,7 @@ use mynet_types::{
 use sha2::{Digest, Sha256};
 
 use crate::{
+    add::DISK_RESERVE,
     driver::wall_clock,
     grant::{self, GrantError},
     shell::{Shell, stage_name},
@@ -35,8 +36,6 @@ use crate::{
 const LANES: usize = 4;
 /// Rounds over all sources before a blob is given up; between rounds a source may have come back.
 const ROUNDS: usize = 3;
-/// Free bytes that are never promised: databases and logs must go on.
-const DISK_RESERVE: u64 = 64 * 1024 * 1024;
 
 /// What is to be staged.
 #[derive(Debug)]

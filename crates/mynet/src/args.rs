@@ -1,4 +1,4 @@
-//! The command line, as `docs/cli.md` and `--help` show it.
+//! The command line, as `--help` shows it.
 
 use std::{path::PathBuf, time::Duration};
 
