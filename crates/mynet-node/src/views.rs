@@ -92,8 +92,8 @@ impl Shell {
             return Ok(CertificateFile::decode(&bytes).ok().map(|file| file.certificate));
         }
         let chain = self.members.chain();
-        let told = found.holders.iter().filter_map(|(_, info)| info.certificate.as_ref());
-        Ok(told.map(|file| &file.certificate).find(|certificate| is_proven(certificate, &chain, hash)).cloned())
+        let told = found.holders.iter().filter_map(|(_, info)| info.certificate.as_deref());
+        Ok(told.into_iter().find(|file| is_proven(file, &chain, hash)).map(|file| file.certificate.clone()))
     }
 
     /// What the validators said.
@@ -189,7 +189,7 @@ impl Shell {
             Some(bytes) => CertificateFile::decode(&bytes).map_err(NodeError::storage)?,
             None => {
                 let told = found.holders.iter().filter_map(|(_, info)| info.certificate.as_deref());
-                told.into_iter().find(|file| is_proven(&file.certificate, &chain, hash)).cloned().ok_or_else(none)?
+                told.into_iter().find(|file| is_proven(file, &chain, hash)).cloned().ok_or_else(none)?
             }
         };
         Ok(CertificateFile { chain: chain.up_to(chain.newest().epoch), ..file }.encode())
@@ -297,10 +297,8 @@ impl Shell {
 }
 
 /// Whether a certificate that a peer told of is about this manifest and stands.
-fn is_proven(certificate: &QuorumCertificate, chain: &VerifiedChain, hash: mynet_types::ManifestHash) -> bool {
-    let roster = chain.roster(certificate.statement.epoch);
-    certificate.statement.value == hash
-        && roster.is_some_and(|roster| certificate.verify(chain.genesis(), roster).is_ok())
+fn is_proven(file: &CertificateFile, chain: &VerifiedChain, hash: mynet_types::ManifestHash) -> bool {
+    file.verify_under(chain).is_ok_and(|verified| verified.manifest_hash == hash)
 }
 
 /// The words of roles.

@@ -88,7 +88,7 @@ impl Candidate {
     /// Whether it may hold durable copies.
     #[must_use]
     pub fn is_eligible(&self) -> bool {
-        self.roles.contains(Roles::STORAGE) && !self.roles.contains(Roles::EDGE) && self.weight > 0
+        self.roles.may_hold() && self.weight > 0
     }
 }
 

@@ -48,15 +48,17 @@ pub(crate) struct View<'a> {
 }
 
 /// The receipts that a message carries.
-pub(crate) fn receipts_in(message: &Message) -> &[SignedReceipt] {
+pub(crate) fn receipts_in(message: &Message) -> Vec<&SignedReceipt> {
     match message {
         Message::Replication(ReplicationMessage::DecisionAck {
             outcome: DecisionOutcome::Committed(receipt), ..
-        }) => std::slice::from_ref(receipt),
+        }) => vec![receipt],
         Message::Replication(ReplicationMessage::Receipts { receipts, .. })
-        | Message::Consensus(ConsensusMessage::Propose { receipts, .. }) => receipts,
-        Message::Consensus(ConsensusMessage::Certified(file)) => &file.receipts,
-        _ => &[],
+        | Message::Consensus(ConsensusMessage::Propose { receipts, .. }) => receipts.iter().collect(),
+        Message::Consensus(ConsensusMessage::Certified(file)) => {
+            file.holdings.iter().map(|holding| &holding.receipt).collect()
+        }
+        _ => Vec::new(),
     }
 }
 

@@ -7,8 +7,9 @@
 //!    or names signatures that are all checked.
 //! 2. One statement may have several valid files: other quorums of signers, other receipts, links past the epoch of the
 //!    votes. What the votes say is the same in all of them.
-//! 3. The votes do not cover the receipts. That holders were admitted nodes is what the validators checked before they
-//!    claimed `durable`; the receipts beside them prove only that the keys they name signed.
+//! 3. The votes do not cover the holdings: that W admitted nodes held the group is what the validators checked before they
+//!    claimed `durable`. The file names holders all the same, and each by its own receipt and by the admission that a
+//!    validator signed for it, so nobody can put keys of his own in their place. A validator who is bad could.
 //!
 //! This module does no IO and needs no runtime: `verify` is a pure function that others may embed.
 
@@ -17,9 +18,10 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     BoundedVec, CertificateHash, Claim, Genesis, GroupId, LinkError, ManifestHash, NetworkId, NodeId, Phase,
-    QuorumCertificate, Roster, RosterChain, RosterHash, SignedManifest, SignedReceipt, StatesMask, Verdict,
-    VerifiedChain,
+    QuorumCertificate, Roster, RosterChain, RosterHash, SignedAdmission, SignedManifest, SignedReceipt, StatesMask,
+    Verdict, VerifiedChain,
     codec::{self, DecodeError},
+    records::check_admission,
     vote::{CertificateError, attest_slot},
 };
 
@@ -31,7 +33,7 @@ const GENESIS_MAGIC: &[u8; 8] = b"MYNETGEN";
 pub const CERTIFICATE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Size of a genesis file at most.
 pub const GENESIS_BYTES_MAX: usize = 16 * 1024;
-/// Receipts in a certificate at most.
+/// Holdings in a certificate, and receipts beside a proposal, at most.
 pub const RECEIPTS_MAX: usize = 64;
 /// Rosters below this size are never pinned: see [`Checkpoint`].
 pub const CHECKPOINT_VALIDATORS: usize = 4;
@@ -43,10 +45,19 @@ pub struct CertificateFile {
     pub manifest: SignedManifest,
     /// The votes.
     pub certificate: QuorumCertificate,
-    /// Receipts that were shown to the validators, by holder.
-    pub receipts: BoundedVec<SignedReceipt, RECEIPTS_MAX>,
+    /// The copies that were shown to the validators, sorted by holder.
+    pub holdings: BoundedVec<Holding, RECEIPTS_MAX>,
     /// From the genesis to the newest roster known at export, past the epoch of the votes.
     pub chain: RosterChain,
+}
+
+/// One copy: who says to hold it, and why that node may say so.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Holding {
+    /// The holder's own word.
+    pub receipt: SignedReceipt,
+    /// A validator's word that the holder belongs to the network.
+    pub admission: SignedAdmission,
 }
 
 /// A roster that every honest chain must pass through.
@@ -180,7 +191,8 @@ pub struct Verified {
     pub quorum: usize,
     /// Fewer than three validators: proves little, and must be allowed explicitly.
     pub small: bool,
-    /// Who says to hold it, by their own signature; not under the votes, see the module's third rule.
+    /// Who says to hold it, each by its own signature and admitted by a validator; not under the votes, see the module's
+    /// third rule.
     pub holders: Vec<NodeId>,
 }
 
@@ -223,6 +235,12 @@ pub enum VerifyError {
         /// Who is said to hold it.
         holder: NodeId,
     },
+    /// The admission beside a receipt is of another node, or of one that holds no copies, or no validator signed it.
+    #[error("{holder} has a receipt, but nothing shows that a validator admitted it as a holder")]
+    NotAdmitted {
+        /// Who is said to hold it.
+        holder: NodeId,
+    },
     /// Fewer receipts than the claim needs.
     #[error("claims to be durable with {got} receipts, {need} are needed")]
     TooFewReceipts {
@@ -236,7 +254,8 @@ pub enum VerifyError {
     Small,
 }
 
-/// Checks a certificate against the genesis, with no network and no clock; receipts are not checked for expiry.
+/// Checks a certificate against the genesis, with no network and no clock: neither receipts nor admissions are checked
+/// for expiry.
 ///
 /// Costs one signature check per signature in the file, fewer than 65,536 in [`CERTIFICATE_BYTES_MAX`]; callers that take
 /// files from peers bound how many.
@@ -245,70 +264,83 @@ pub enum VerifyError {
 /// The first defect found; see [`VerifyError`].
 pub fn verify(file: &CertificateFile, trust: &GenesisFile, allow_small: bool) -> Result<Verified, VerifyError> {
     let chain = VerifiedChain::verify(trust.genesis.clone(), &file.chain)?;
-    let statement = &file.certificate.statement;
-    let epoch = statement.epoch;
-    let roster = chain.roster(epoch).ok_or(VerifyError::UnknownEpoch { epoch })?;
+    let verified = file.verify_under(&chain)?;
     if let Some(checkpoint) = &trust.checkpoint
         && chain.roster(checkpoint.epoch).map(Roster::hash) != Some(checkpoint.roster)
     {
         return Err(VerifyError::AvoidsCheckpoint { epoch: checkpoint.epoch });
     }
-    let quorum = file.certificate.verify(&trust.genesis, roster)?;
-    let small = roster.validators.len() < 3;
-    if small && !allow_small {
+    if verified.small && !allow_small {
         return Err(VerifyError::Small);
     }
-    let network_id = trust.genesis.network_id();
-    let manifest = &file.manifest.body;
-    let manifest_hash = manifest.hash();
-    if statement.value != manifest_hash {
-        return Err(VerifyError::OtherManifest);
-    }
-    if statement.phase != Phase::Vote || statement.slot != attest_slot(&manifest_hash) {
-        return Err(VerifyError::NotAttestation);
-    }
-    let names_states = !statement.states.is_empty() && manifest.states().covers(statement.states);
-    if statement.verdict == Verdict::Accept && !names_states {
-        return Err(VerifyError::States);
-    }
-    file.manifest.verify(&network_id).map_err(|_bad| VerifyError::Owner)?;
-    let holders = check_receipts(file, &network_id, &manifest_hash)?;
-    // An owner cannot make "durable" mean less than one copy.
-    let need = usize::from(manifest.quorum).max(1);
-    if statement.claim == Claim::Durable && statement.verdict == Verdict::Accept && holders.len() < need {
-        return Err(VerifyError::TooFewReceipts { got: holders.len(), need });
-    }
-    let seats = file.certificate.signers.seats();
-    Ok(Verified {
-        network_id,
-        epoch,
-        group_id: manifest.group_id,
-        manifest_hash,
-        verdict: statement.verdict,
-        claim: statement.claim,
-        states: statement.states,
-        signers: seats.filter_map(|seat| roster.validators.get(seat).map(|validator| validator.node)).collect(),
-        quorum,
-        small,
-        holders,
-    })
+    Ok(verified)
 }
 
-/// Checks that receipts count for this manifest, are signed, and sorted by distinct holders.
-fn check_receipts(
-    file: &CertificateFile,
-    network: &NetworkId,
-    manifest_hash: &ManifestHash,
-) -> Result<Vec<NodeId>, VerifyError> {
-    let mut holders: Vec<NodeId> = Vec::new();
-    for receipt in &file.receipts {
-        let holder = receipt.body.holder;
-        let in_order = holders.last().is_none_or(|last| *last < holder);
-        let counts = receipt.body.counts_for(manifest_hash, &file.manifest.body);
-        if !in_order || !counts || receipt.verify(network).is_err() {
-            return Err(VerifyError::Receipt { holder });
+impl CertificateFile {
+    /// Checks everything but the chain in the file: for whoever has verified a chain that reaches its epoch. Class `small`
+    /// is told, not refused.
+    ///
+    /// # Errors
+    /// The first defect found; see [`VerifyError`].
+    pub fn verify_under(&self, chain: &VerifiedChain) -> Result<Verified, VerifyError> {
+        let statement = &self.certificate.statement;
+        let epoch = statement.epoch;
+        let roster = chain.roster(epoch).ok_or(VerifyError::UnknownEpoch { epoch })?;
+        let quorum = self.certificate.verify(chain.genesis(), roster)?;
+        let network_id = chain.genesis().network_id();
+        let manifest = &self.manifest.body;
+        let manifest_hash = manifest.hash();
+        if statement.value != manifest_hash {
+            return Err(VerifyError::OtherManifest);
         }
-        holders.push(holder);
+        if statement.phase != Phase::Vote || statement.slot != attest_slot(&manifest_hash) {
+            return Err(VerifyError::NotAttestation);
+        }
+        let names_states = !statement.states.is_empty() && manifest.states().covers(statement.states);
+        if statement.verdict == Verdict::Accept && !names_states {
+            return Err(VerifyError::States);
+        }
+        self.manifest.verify(&network_id).map_err(|_bad| VerifyError::Owner)?;
+        let holders = self.check_holdings(chain, &manifest_hash)?;
+        // An owner cannot make "durable" mean less than one copy.
+        let need = usize::from(manifest.quorum).max(1);
+        if statement.claim == Claim::Durable && statement.verdict == Verdict::Accept && holders.len() < need {
+            return Err(VerifyError::TooFewReceipts { got: holders.len(), need });
+        }
+        let seats = self.certificate.signers.seats();
+        Ok(Verified {
+            network_id,
+            epoch,
+            group_id: manifest.group_id,
+            manifest_hash,
+            verdict: statement.verdict,
+            claim: statement.claim,
+            states: statement.states,
+            signers: seats.filter_map(|seat| roster.validators.get(seat).map(|validator| validator.node)).collect(),
+            quorum,
+            small: roster.validators.len() < 3,
+            holders,
+        })
     }
-    Ok(holders)
+
+    /// Checks that receipts count for this manifest and are signed, that a validator admitted each holder, and that
+    /// holders are distinct and sorted.
+    fn check_holdings(&self, chain: &VerifiedChain, manifest_hash: &ManifestHash) -> Result<Vec<NodeId>, VerifyError> {
+        let network = chain.genesis().network_id();
+        let mut holders: Vec<NodeId> = Vec::new();
+        for Holding { receipt, admission } in &self.holdings {
+            let holder = receipt.body.holder;
+            let in_order = holders.last().is_none_or(|last| *last < holder);
+            let counts = receipt.body.counts_for(manifest_hash, &self.manifest.body);
+            if !in_order || !counts || receipt.verify(&network).is_err() {
+                return Err(VerifyError::Receipt { holder });
+            }
+            let may_hold = admission.body.node == holder && admission.body.roles.may_hold();
+            if !may_hold || check_admission(admission, chain).is_err() {
+                return Err(VerifyError::NotAdmitted { holder });
+            }
+            holders.push(holder);
+        }
+        Ok(holders)
+    }
 }

@@ -20,7 +20,7 @@ pub mod time;
 pub mod vote;
 pub mod wire;
 
-pub use certificate::{CertificateFile, Checkpoint, GenesisFile};
+pub use certificate::{CertificateFile, Checkpoint, GenesisFile, Holding};
 pub use codec::{BoundedString, BoundedVec, DecodeError};
 pub use content::{BlobRef, ContentState, ContentType, RelationshipKind, StatesMask};
 pub use ids::{

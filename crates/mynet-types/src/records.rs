@@ -98,6 +98,12 @@ impl Roles {
         self.0 & other.0 == other.0
     }
 
+    /// Whether copies at such a node count: it stores, and is no edge.
+    #[must_use]
+    pub const fn may_hold(self) -> bool {
+        self.contains(Self::STORAGE) && !self.contains(Self::EDGE)
+    }
+
     /// Both sets.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
@@ -216,21 +222,28 @@ pub enum AdmissionError {
     Signature(#[from] SignatureError),
 }
 
-/// Checks an admission record against a verified chain at wall-clock time `now`.
-///
-/// It ends at `expires_at`, that moment included. The issuer needs a seat in the epoch that the record names, not in the
-/// newest one: a record outlives the seat of its issuer until it expires or the node is banned.
+/// Checks an admission record against a verified chain at wall-clock time `now`. It ends at `expires_at`, that moment
+/// included.
 ///
 /// # Errors
 /// The first defect found.
 pub fn verify_admission(record: &SignedAdmission, chain: &VerifiedChain, now: Timestamp) -> Result<(), AdmissionError> {
+    check_admission(record, chain)?;
+    if record.body.expires_at <= now { Err(AdmissionError::Expired(record.body.expires_at)) } else { Ok(()) }
+}
+
+/// Checks all of an admission record that needs no clock.
+///
+/// The issuer needs a seat in the epoch that the record names, not in the newest one: a record outlives the seat of its
+/// issuer until it expires or the node is banned.
+///
+/// # Errors
+/// The first defect found; never [`AdmissionError::Expired`].
+pub fn check_admission(record: &SignedAdmission, chain: &VerifiedChain) -> Result<(), AdmissionError> {
     let epoch = record.body.epoch;
     let roster = chain.roster(epoch).ok_or(AdmissionError::UnknownEpoch { epoch })?;
     if roster.seat_of(&record.body.issuer).is_none() {
         return Err(AdmissionError::IssuerNotValidator { epoch });
-    }
-    if record.body.expires_at <= now {
-        return Err(AdmissionError::Expired(record.body.expires_at));
     }
     if record.body.weight == 0 {
         return Err(AdmissionError::Weight);

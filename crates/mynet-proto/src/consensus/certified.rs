@@ -9,10 +9,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use mynet_types::{
-    CertificateFile, Claim, ManifestHash, Phase, Verdict, VerifiedChain,
-    vote::{CertificateError, attest_slot},
-};
+use mynet_types::{CertificateFile, Claim, ManifestHash, Verdict, VerifiedChain, certificate::VerifyError};
 
 use super::io::{Outcome, Tally};
 
@@ -20,57 +17,28 @@ use super::io::{Outcome, Tally};
 /// arrive late, twice as many would cost another 1.6 MB.
 const DECIDED_MAX: usize = 16_384;
 
-/// Why a certificate that arrived proves nothing.
+/// Why a certificate that arrived proves nothing here.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Invalid {
-    #[error("its epoch {0} is not known here")]
-    UnknownEpoch(u64),
-    #[error("it is not about the manifest beside it")]
-    OtherManifest,
-    #[error("the owner's signature does not verify")]
-    Owner,
-    #[error("its receipts do not count for its manifest, or are too few")]
-    Receipts,
+    #[error("it is not about the states that every holder keeps")]
+    OtherStates,
     #[error(transparent)]
-    Votes(#[from] CertificateError),
+    File(#[from] VerifyError),
 }
 
-/// Checks a certificate against the chain of this node; the same rules as [`mynet_types::certificate::verify`], without
-/// walking the chain again for every certificate.
+/// Checks a certificate against the chain of this node, without walking the chain in it. Votes of this network are about
+/// all states that any holder may keep; what is about others is of no use here.
 pub(super) fn verify(file: &CertificateFile, chain: &VerifiedChain) -> Result<Tally, Invalid> {
-    let statement = &file.certificate.statement;
-    let roster = chain.roster(statement.epoch).ok_or(Invalid::UnknownEpoch(statement.epoch))?;
-    let manifest = &file.manifest.body;
-    let hash = manifest.hash();
-    let about = statement.value == hash && statement.slot == attest_slot(&hash) && statement.phase == Phase::Vote;
-    if !about || statement.states != manifest.allowed(false) {
-        return Err(Invalid::OtherManifest);
+    let verified = file.verify_under(chain)?;
+    if verified.states != file.manifest.body.allowed(false) {
+        return Err(Invalid::OtherStates);
     }
-    file.certificate.verify(chain.genesis(), roster)?;
-    let network = chain.genesis().network_id();
-    file.manifest.verify(&network).map_err(|_bad| Invalid::Owner)?;
-    let mut last = None;
-    for receipt in &file.receipts {
-        let body = &receipt.body;
-        let counts = body.manifest_hash == hash
-            && manifest.states().covers(body.states)
-            && body.states.covers(manifest.allowed(false))
-            && last < Some(body.holder);
-        if !counts || receipt.verify(&network).is_err() {
-            return Err(Invalid::Receipts);
-        }
-        last = Some(body.holder);
-    }
-    let accepts = statement.verdict == Verdict::Accept;
-    if accepts && statement.claim == Claim::Durable && file.receipts.len() < usize::from(manifest.quorum).max(1) {
-        return Err(Invalid::Receipts);
-    }
-    let (votes, validators) = (file.certificate.signers.signatures.len(), roster.validators.len());
+    let votes = verified.signers.len();
+    let validators = chain.roster(verified.epoch).map_or(0, |roster| roster.validators.len());
     let quorum = chain.genesis().quorum(validators).map_or(0, |quorum| quorum.accept());
-    Ok(if accepts {
-        Tally { outcome: Outcome::Approved, accepts: votes, rejects: 0, quorum, validators }
-    } else {
-        Tally { outcome: Outcome::Rejected, accepts: 0, rejects: votes, quorum, validators }
+    Ok(match verified.verdict {
+        Verdict::Accept => Tally { outcome: Outcome::Approved, accepts: votes, rejects: 0, quorum, validators },
+        Verdict::Reject => Tally { outcome: Outcome::Rejected, accepts: 0, rejects: votes, quorum, validators },
     })
 }
 

@@ -356,7 +356,7 @@ impl Proposer {
         Some(CertificateFile {
             manifest: case.manifest.clone(),
             certificate: QuorumCertificate { statement, signers },
-            receipts: case.receipts.clone(),
+            holdings: shared.holdings(&case.receipts),
             chain: shared.chain.up_to(shared.roster().epoch),
         })
     }
@@ -406,7 +406,7 @@ impl Proposer {
 
     /// Those who are told of a certificate: the holders it names and the newest roster, but not this node.
     pub(super) fn audience(shared: &Shared, file: &CertificateFile) -> BTreeSet<NodeId> {
-        let holders = file.receipts.iter().map(|receipt| receipt.body.holder);
+        let holders = file.holdings.iter().map(|holding| holding.receipt.body.holder);
         holders.chain(shared.roster().nodes()).filter(|node| *node != shared.me).collect()
     }
 }

@@ -7,8 +7,8 @@ use std::{
 
 use ed25519_dalek::SigningKey;
 use mynet_types::{
-    BoundedVec, Manifest, ManifestHash, NetworkId, NodeId, Quorum, Roles, Roster, SignedAdmission, SignedReceipt,
-    Timestamp, VerifiedChain, wire::Receipts,
+    BoundedVec, Holding, Manifest, ManifestHash, NetworkId, NodeId, Quorum, Roster, SignedAdmission, SignedReceipt,
+    Timestamp, VerifiedChain, certificate::RECEIPTS_MAX, wire::Receipts,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -86,10 +86,18 @@ impl Shared {
         admitted || self.roster().seat_of(node).is_some()
     }
 
-    /// Whether a copy at `node` counts: a member that is no edge.
+    /// Whether a copy at `node` counts: a member that was admitted to hold copies.
     fn may_hold(&self, node: &NodeId, wall: Timestamp) -> bool {
-        let edge = self.admitted.get(node).is_some_and(|admission| admission.body.roles.contains(Roles::EDGE));
-        self.is_member(node, wall) && !edge
+        let admitted = self.admitted.get(node).is_some_and(|admission| admission.body.roles.may_hold());
+        admitted && self.is_member(node, wall)
+    }
+
+    /// What a certificate says of the copies that `receipts` show.
+    pub(super) fn holdings(&self, receipts: &Receipts) -> BoundedVec<Holding, RECEIPTS_MAX> {
+        BoundedVec::truncated(receipts.iter().filter_map(|receipt| {
+            let admission = self.admitted.get(&receipt.body.holder)?.clone();
+            Some(Holding { receipt: receipt.clone(), admission })
+        }))
     }
 
     /// The receipts among `receipts` that count now for `manifest`: right hash, all states that any holder may keep,
@@ -104,11 +112,7 @@ impl Shared {
         for receipt in receipts {
             let body = &receipt.body;
             let longer = by_holder.get(&body.holder).is_none_or(|known| known.body.until < body.until);
-            let counts = body.manifest_hash == *hash
-                && manifest.states().covers(body.states)
-                && body.states.covers(manifest.allowed(false))
-                && body.until > wall
-                && self.may_hold(&body.holder, wall);
+            let counts = body.counts_for(hash, manifest) && body.until > wall && self.may_hold(&body.holder, wall);
             if longer && counts && receipt.verify(&self.network).is_ok() {
                 by_holder.insert(body.holder, receipt);
             }

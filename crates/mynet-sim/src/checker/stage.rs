@@ -8,9 +8,11 @@ use mynet_proto::{
     replication::io::{Decided, Event as ReplicationEvent, Intent, Mode, Record},
 };
 use mynet_types::{
-    BoundedVec, CertificateFile, Claim, ConsensusMessage, ContentState, Decision, DecryptedClass, Domain, Message,
-    Phase, ProposalId, QuorumCertificate, ReplicationMessage, RosterChain, SignedDecision, SignedReceipt, SignerSet,
-    StatesMask, StorageReceipt, Timestamp, TxId, Verdict, Vote, VoteStatement, signing,
+    BoundedVec, CertificateFile, Claim, ConsensusMessage, ContentState, Decision, DecryptedClass, Domain, Holding,
+    Message, Phase, ProposalId, QuorumCertificate, ReplicationMessage, RosterChain, SignedDecision, SignedReceipt,
+    SignerSet, StatesMask, StorageReceipt, Timestamp, TxId, Verdict, Vote, VoteStatement,
+    certificate::RECEIPTS_MAX,
+    signing,
     vote::attest_slot,
     wire::{DecisionOutcome, Prepare, Receipts, TxStatus},
 };
@@ -122,9 +124,17 @@ impl Stage {
         CertificateFile {
             manifest: self.works[0].publication.manifest.clone(),
             certificate: QuorumCertificate { statement: vote.statement, signers },
-            receipts: self.works[0].receipts.clone(),
+            holdings: self.holdings(),
             chain: RosterChain::default(),
         }
+    }
+
+    /// The receipts of the group beside the admissions of their holders.
+    fn holdings(&self) -> BoundedVec<Holding, RECEIPTS_MAX> {
+        BoundedVec::truncated(self.works[0].receipts.iter().map(|receipt| {
+            let player = self.cast.index_of(&receipt.body.holder).expect("receipts of the cast");
+            Holding { receipt: receipt.clone(), admission: self.cast.players[player].admission.clone() }
+        }))
     }
 
     /// A core reports an outcome of the group.

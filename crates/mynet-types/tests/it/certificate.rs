@@ -1,10 +1,11 @@
 //! What a certificate file must hold to be valid, and what each defect is called.
 
 use mynet_types::{
-    BoundedVec, CertificateFile, Checkpoint, Claim, ContentState, GenesisFile, LinkError, Manifest, Phase, RosterChain,
-    SignedReceipt, SignerSetError, SlotKey, StorageReceipt, Timestamp, Verdict, VoteStatement,
+    AdmissionRecord, BoundedVec, CertificateFile, Checkpoint, Claim, ContentState, Domain, GenesisFile, Holding,
+    LinkError, Manifest, Phase, Roles, RosterChain, SignedReceipt, SignerSetError, SlotKey, StorageReceipt, Timestamp,
+    Verdict, VoteStatement,
     certificate::{self, FileError, VerifyError},
-    signing::Signed,
+    signing::{self, Signed},
     vote::CertificateError,
 };
 
@@ -24,15 +25,20 @@ fn over(network: &Network, manifest: Manifest) -> CertificateFile {
     let seats = network.chain.newest().validators.len();
     CertificateFile {
         certificate: network.votes(network.statement(epoch, &manifest), 0..seats),
-        receipts: network.receipts(&manifest, &[0, 1]).try_into().unwrap(),
+        holdings: network.holdings(network.receipts(&manifest, &[0, 1])),
         chain: network.chain.up_to(epoch),
         manifest: Signed::new(&network.genesis().network_id(), manifest, &owner_key()),
     }
 }
 
-/// The file with other receipts.
-fn received(file: &CertificateFile, receipts: Vec<SignedReceipt>) -> CertificateFile {
-    CertificateFile { receipts: receipts.try_into().unwrap(), ..file.clone() }
+/// The file with other receipts, of admitted holders.
+fn received(network: &Network, file: &CertificateFile, receipts: Vec<SignedReceipt>) -> CertificateFile {
+    CertificateFile { holdings: network.holdings(receipts), ..file.clone() }
+}
+
+/// The receipts in a file.
+fn receipts(file: &CertificateFile) -> Vec<SignedReceipt> {
+    file.holdings.iter().map(|holding| holding.receipt.clone()).collect()
 }
 
 #[test]
@@ -132,7 +138,7 @@ fn a_rejection_needs_no_receipts_and_no_states() {
         statement.verdict = Verdict::Reject;
         statement.states = mask(&[]);
     });
-    assert!(network.verify(&received(&file, vec![])).is_ok());
+    assert!(network.verify(&received(&network, &file, vec![])).is_ok());
 }
 
 #[test]
@@ -141,7 +147,7 @@ fn votes_are_about_the_manifest_beside_them() {
     let good = network.certificate(3);
     let id = network.genesis().network_id();
     let other = Signed::new(&id, Manifest { replicas: 4, ..manifest() }, &owner_key());
-    let swapped = CertificateFile { manifest: other, receipts: BoundedVec::new(), ..good };
+    let swapped = CertificateFile { manifest: other, holdings: BoundedVec::new(), ..good };
     assert!(matches!(network.verify(&swapped), Err(VerifyError::OtherManifest)));
     let file = stated(&network, 3, |statement| statement.value = public_manifest().hash());
     assert!(matches!(network.verify(&file), Err(VerifyError::OtherManifest)));
@@ -200,9 +206,9 @@ fn the_owner_signed_the_manifest() {
 fn receipts_are_sorted_distinct_and_about_this_manifest() {
     let network = Network::of(4);
     let good = network.certificate(3);
-    let list = good.receipts.clone().into_vec();
+    let list = receipts(&good);
     let refused = |receipts: Vec<SignedReceipt>, holder| {
-        let verdict = network.verify(&received(&good, receipts));
+        let verdict = network.verify(&received(&network, &good, receipts));
         assert!(matches!(verdict, Err(VerifyError::Receipt { holder: found }) if found == holder), "{verdict:?}");
     };
     let (first, second) = (list[0].clone(), list[1].clone());
@@ -218,6 +224,46 @@ fn receipts_are_sorted_distinct_and_about_this_manifest() {
 }
 
 #[test]
+fn only_a_holder_that_a_validator_admitted_counts() {
+    let network = Network::of(4);
+    let id = network.genesis().network_id();
+    let good = network.certificate(3);
+    let refused = |change: &dyn Fn(AdmissionRecord) -> AdmissionRecord, issuer: u64, why: &str| {
+        let mut holdings = good.holdings.clone().into_vec();
+        let holder = holdings[0].receipt.body.holder;
+        let body = change(holdings[0].admission.body.clone());
+        let signature = signing::sign_as(Domain::Admission, &id, &body, &node_key(issuer));
+        holdings[0].admission = Signed { body, signature };
+        let verdict = network.verify(&CertificateFile { holdings: holdings.try_into().unwrap(), ..good.clone() });
+        assert!(
+            matches!(verdict, Err(VerifyError::NotAdmitted { holder: found }) if found == holder),
+            "{why}: {verdict:?}"
+        );
+    };
+    refused(&|body| AdmissionRecord { issuer: node(9), ..body }, 9, "a stranger admits");
+    refused(&|body| AdmissionRecord { issuer: node(0), ..body }, 9, "a stranger signs");
+    refused(&|body| AdmissionRecord { issuer: node(1), ..body }, 1, "no validator of that epoch");
+    refused(&|body| AdmissionRecord { epoch: 9, ..body }, 0, "an epoch that does not exist");
+    refused(&|body| AdmissionRecord { node: node(9), ..body }, 0, "another node");
+    refused(&|body| AdmissionRecord { roles: Roles::EDGE, ..body }, 0, "an edge");
+    refused(&|body| AdmissionRecord { roles: Roles::VALIDATOR, ..body }, 0, "a node that stores nothing");
+}
+
+#[test]
+fn receipts_of_keys_that_nobody_admitted_cannot_take_the_place_of_the_right_ones() {
+    let network = Network::of(4);
+    let good = network.certificate(3);
+    let forged = network.receipts(&good.manifest.body, &[77, 78]);
+    let holdings: Vec<Holding> = forged
+        .into_iter()
+        .zip(&good.holdings)
+        .map(|(receipt, holding)| Holding { receipt, admission: holding.admission.clone() })
+        .collect();
+    let file = CertificateFile { holdings: holdings.try_into().unwrap(), ..good };
+    assert!(matches!(network.verify(&file), Err(VerifyError::NotAdmitted { .. })));
+}
+
+#[test]
 fn a_receipt_for_a_part_of_the_group_or_more_than_it_has_does_not_count() {
     let network = Network::of(4);
     let id = network.genesis().network_id();
@@ -227,7 +273,7 @@ fn a_receipt_for_a_part_of_the_group_or_more_than_it_has_does_not_count() {
         let mut receipts = network.receipts(&file.manifest.body, &[1, 2]);
         receipts.push(Signed::new(&id, body, &node_key(0)));
         receipts.sort_by_key(|receipt| receipt.body.holder);
-        network.verify(&received(&file, receipts)).is_ok()
+        network.verify(&received(&network, &file, receipts)).is_ok()
     };
     use ContentState::{Decrypted, Encrypted, Preview};
     assert!(counts(manifest(), &[Encrypted, Preview]));
@@ -245,12 +291,12 @@ fn durable_needs_the_receipts_that_the_manifest_asks_for() {
     let network = Network::of(4);
     let good = network.certificate(3);
     for got in [0, 1] {
-        let few = received(&good, good.receipts.iter().take(got).cloned().collect());
+        let few = received(&network, &good, receipts(&good).into_iter().take(got).collect());
         let verdict = network.verify(&few);
         assert!(matches!(verdict, Err(VerifyError::TooFewReceipts { got: found, need: 2 }) if found == got));
     }
     let seen = stated(&network, 3, |statement| statement.claim = Claim::Seen);
-    assert!(network.verify(&received(&seen, vec![])).is_ok());
+    assert!(network.verify(&received(&network, &seen, vec![])).is_ok());
 }
 
 #[test]
@@ -258,7 +304,7 @@ fn durable_means_one_copy_at_least_whatever_the_owner_wrote() {
     let network = Network::of(4);
     let file = over(&network, Manifest { quorum: 0, ..manifest() });
     assert!(network.verify(&file).is_ok());
-    let verdict = network.verify(&received(&file, vec![]));
+    let verdict = network.verify(&received(&network, &file, vec![]));
     assert!(matches!(verdict, Err(VerifyError::TooFewReceipts { got: 0, need: 1 })));
 }
 
@@ -345,7 +391,7 @@ fn a_certificate_is_named_by_its_votes_alone() {
     let file = network.certificate(3);
     let hash = file.hash();
     network.step(&[0, 1, 2, 3, 4]);
-    let longer = CertificateFile { chain: network.chain.up_to(4), receipts: BoundedVec::new(), ..file };
+    let longer = CertificateFile { chain: network.chain.up_to(4), holdings: BoundedVec::new(), ..file };
     assert_eq!(longer.hash(), hash);
     assert_ne!(network.certificate(4).hash(), hash);
 }

@@ -6,8 +6,8 @@
 use std::sync::LazyLock;
 
 use mynet_types::{
-    CertificateFile, Claim, ContentState, GenesisFile, NodeId, Phase, RosterChain, SignerSet, StatesMask, Timestamp,
-    Verdict,
+    CertificateFile, Claim, ContentState, GenesisFile, Holding, NodeId, Phase, RosterChain, SignerSet, StatesMask,
+    Timestamp, Verdict,
     certificate::{self, Verified},
 };
 use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
@@ -132,8 +132,8 @@ fn fewer_signers_or_receipts_verify_only_with_a_quorum_and_the_same_meaning() {
         let mut file = good.clone();
         let signatures = good.certificate.signers.signatures.iter().copied().enumerate();
         file.certificate.signers = SignerSet::collect(signatures.filter(|(seat, _)| kept(seats)(*seat)));
-        let held = good.receipts.iter().cloned().enumerate().filter(|(index, _)| kept(receipts)(*index));
-        file.receipts = held.map(|(_, receipt)| receipt).collect::<Vec<_>>().try_into().unwrap();
+        let held = good.holdings.iter().cloned().enumerate().filter(|(index, _)| kept(receipts)(*index));
+        file.holdings = held.map(|(_, holding)| holding).collect::<Vec<_>>().try_into().unwrap();
         let verified = verify(&file.encode(), &trust);
         assert_eq!(verified.is_some(), seats.count_ones() >= 3 && receipts == 0b11, "{seats:04b} {receipts:02b}");
         if let Some(verified) = verified {
@@ -146,8 +146,8 @@ fn fewer_signers_or_receipts_verify_only_with_a_quorum_and_the_same_meaning() {
 /// One change of a field that no signature was made for.
 type Change = fn(&mut CertificateFile);
 
-/// Every field of the votes and of a receipt, and the shape of all lists.
-const CHANGES: [(&str, Change); 27] = [
+/// Every field of the votes and of a receipt, those of an admission that say who, and the shape of all lists.
+const CHANGES: [(&str, Change); 31] = [
     ("epoch", |file| file.certificate.statement.epoch -= 1),
     ("roster", |file| file.certificate.statement.roster.0[0] ^= 1),
     ("phase", |file| file.certificate.statement.phase = Phase::Ack),
@@ -171,6 +171,10 @@ const CHANGES: [(&str, Change); 27] = [
     ("until", |file| change_receipt(file, |receipt| receipt.body.until = Timestamp::MAX)),
     ("held", |file| change_receipt(file, |receipt| receipt.body.states = mask(&ContentState::ALL))),
     ("held value", |file| change_receipt(file, |receipt| receipt.body.manifest_hash.0[0] ^= 1)),
+    ("admitted node", |file| change_holding(file, |holding| holding.admission.body.node = NodeId([0; 32]))),
+    ("admitted by", |file| change_holding(file, |holding| holding.admission.body.issuer = NodeId([0; 32]))),
+    ("admitted in", |file| change_holding(file, |holding| holding.admission.body.epoch += 1)),
+    ("admitted until", |file| change_holding(file, |holding| holding.admission.body.expires_at = Timestamp::MAX)),
     ("last link dropped", |file| change_links(file, |links| drop(links.pop()))),
     ("first link dropped", |file| change_links(file, |links| drop(links.remove(0)))),
     ("last link repeated", |file| change_links(file, |links| links.push(links[links.len() - 1].clone()))),
@@ -178,9 +182,13 @@ const CHANGES: [(&str, Change); 27] = [
 ];
 
 fn change_receipt(file: &mut CertificateFile, change: impl FnOnce(&mut mynet_types::SignedReceipt)) {
-    let mut receipts = std::mem::take(&mut file.receipts).into_vec();
-    change(&mut receipts[0]);
-    file.receipts = receipts.try_into().unwrap();
+    change_holding(file, |holding| change(&mut holding.receipt));
+}
+
+fn change_holding(file: &mut CertificateFile, change: impl FnOnce(&mut Holding)) {
+    let mut holdings = std::mem::take(&mut file.holdings).into_vec();
+    change(&mut holdings[0]);
+    file.holdings = holdings.try_into().unwrap();
 }
 
 fn change_links(file: &mut CertificateFile, change: impl FnOnce(&mut Vec<mynet_types::RosterLink>)) {

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 
 use ed25519_dalek::SigningKey;
 use mynet_types::{
-    BlobRef, BoundedVec, CertificateFile, Claim, ContentState, DecryptedClass, Details, Domain, Genesis, GenesisFile,
-    GroupId, Manifest, Member, NodeId, OwnerKey, Phase, Protection, QuorumCertificate, Roster, RosterLink, Signature,
-    SignedReceipt, SignerSet, StatesMask, StorageReceipt, Timestamp, Validator, Verdict, VerifiedChain, VoteKey,
-    VoteStatement, certificate,
+    AdmissionRecord, BlobRef, BoundedVec, CertificateFile, Claim, ContentState, DecryptedClass, Details, Domain,
+    Genesis, GenesisFile, GroupId, Holding, Manifest, Member, NodeId, OwnerKey, Phase, Protection, QuorumCertificate,
+    Roles, Roster, RosterLink, Signature, SignedAdmission, SignedReceipt, SignerSet, StatesMask, StorageReceipt,
+    Timestamp, Validator, Verdict, VerifiedChain, VoteKey, VoteStatement,
+    certificate::{self, RECEIPTS_MAX},
     manifest::{Aead, MANIFEST_FORMAT},
     roster::GENESIS_FORMAT,
     signing::{self, Signed},
@@ -197,14 +198,26 @@ impl Network {
         receipts
     }
 
-    /// A certificate that [`manifest`] is durable: votes of the newest epoch by the first `votes` seats, receipts of
-    /// nodes 0 and 1.
+    /// The admission of `node` by the founder, with a role that counts.
+    pub(crate) fn admission(&self, node: NodeId) -> SignedAdmission {
+        let body = AdmissionRecord { node, roles: Roles::STORAGE, epoch: 0, ..crate::samples::admission() };
+        Signed::new(&self.genesis().network_id(), body, &node_key(0))
+    }
+
+    /// `receipts` beside the admissions of their holders.
+    pub(crate) fn holdings(&self, receipts: Vec<SignedReceipt>) -> BoundedVec<Holding, RECEIPTS_MAX> {
+        let admitted = |receipt: SignedReceipt| Holding { admission: self.admission(receipt.body.holder), receipt };
+        receipts.into_iter().map(admitted).collect::<Vec<_>>().try_into().unwrap()
+    }
+
+    /// A certificate that [`manifest`] is durable: votes of the newest epoch by the first `votes` seats, held by nodes 0
+    /// and 1.
     pub(crate) fn certificate(&self, votes: usize) -> CertificateFile {
         let manifest = manifest();
         let epoch = self.chain.newest().epoch;
         CertificateFile {
             certificate: self.votes(self.statement(epoch, &manifest), 0..votes),
-            receipts: self.receipts(&manifest, &[0, 1]).try_into().unwrap(),
+            holdings: self.holdings(self.receipts(&manifest, &[0, 1])),
             chain: self.chain.up_to(epoch),
             manifest: Signed::new(&self.genesis().network_id(), manifest, &owner_key()),
         }

@@ -75,7 +75,7 @@ fn four_validators_certify_with_one_away_and_the_certificate_verifies_offline() 
     let verified = certificate::verify(&file, &trust(&net), false).unwrap();
     assert_eq!((verified.verdict, verified.claim, verified.small), (Verdict::Accept, Claim::Durable, false));
     assert_eq!(verified.signers.len(), 3);
-    assert_eq!(verified.holders, file.receipts.iter().map(|receipt| receipt.body.holder).collect::<Vec<_>>());
+    assert_eq!(verified.holders, file.holdings.iter().map(|holding| holding.receipt.body.holder).collect::<Vec<_>>());
     // Validators and holders have it, once; a node that is neither has not.
     let told: Vec<usize> = (0..6).filter(|index| net.certificates(*index).len() == 1).collect();
     let expected: Vec<usize> = (0..6).filter(|index| *index != away && *index != 4).collect();
@@ -252,7 +252,7 @@ fn new_receipts_reach_the_validators_that_missed_them() {
     net.settle();
     assert_eq!(net.outcome(0, &value), Some(Outcome::Approved));
     assert_eq!(proposals(&net, 0).iter().map(|(_, p)| p.body.id()).collect::<BTreeSet<_>>().len(), 1);
-    assert_eq!(net.certificates(0)[0].receipts.len(), 2);
+    assert_eq!(net.certificates(0)[0].holdings.len(), 2);
 }
 
 #[test]

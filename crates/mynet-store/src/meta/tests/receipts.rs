@@ -122,7 +122,7 @@ fn certificate(seed: u64, verdict: Verdict) -> CertificateFile {
     CertificateFile {
         manifest: manifest(seed),
         certificate: QuorumCertificate { statement, signers: SignerSet { seats: 0, signatures: BoundedVec::new() } },
-        receipts: BoundedVec::new(),
+        holdings: BoundedVec::new(),
         chain: RosterChain::default(),
     }
 }
