@@ -1,7 +1,7 @@
 //! What a node keeps: content encryption, keys, blobs on a local directory, metadata and votes in databases.
 //!
 //! Everything here is about bytes and rows at rest; what they mean for a group, who gets them and when, is decided in the
-//! cores.
+//! cores. A full disk is told from a broken one by [`is_disk_full`].
 //!
 //! Reading order: [`cipher`] (how content is encrypted), [`keys`] (who can open it), [`blobs`] (how bytes get to disk, and
 //! how only verified bytes leave it), [`meta`] (what is known about groups and members), [`votes`] (what was signed).
@@ -14,6 +14,9 @@
 
 pub mod blobs;
 pub mod cipher;
+mod full;
 pub mod keys;
 pub mod meta;
 pub mod votes;
+
+pub use full::is_disk_full;

@@ -9,6 +9,8 @@ use std::{
 
 use mynet_types::{ContentHash, ParseIdError};
 
+use crate::full::is_io_full;
+
 /// What the outboard's name adds to the blob's.
 const OUTBOARD_SUFFIX: &str = ".obao";
 /// Directories belong to the node alone: names of blobs tell what it holds.
@@ -90,7 +92,7 @@ impl DiskError {
     /// Whether the disk, or this user's share of it, is full.
     #[must_use]
     pub fn is_no_space(&self) -> bool {
-        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        is_io_full(&self.source)
     }
 }
 

@@ -34,6 +34,9 @@ impl WriteScope<'_> {
         let manifest = &group.rows.manifest.body;
         self.put_blobs(&group.blobs).await?;
         self.install(&group.rows, true).await?;
+        if let Some((replicas, mode)) = group.publish {
+            self.publish(manifest.group_id, (replicas, mode)).await?;
+        }
         if let (Some(user_id), Some(root)) = (group.user, rows::root(manifest)) {
             let row = user_content::Model {
                 user_id,
@@ -234,10 +237,14 @@ impl WriteScope<'_> {
 
     pub(super) async fn wraps(&mut self, group_id: GroupId, known: &[SignedWrap]) -> Result<(), WriteError> {
         let Some(model) = self.find_group(group_id).await? else { return Ok(()) };
-        for wrap in known.iter().filter(|wrap| wrap.body.group_id == group_id) {
-            if to_column("version", wrap.body.version)? != model.version {
-                continue;
-            }
+        // Peers hand on wraps that anybody may have signed; only those of this group's owner, for this version, are its wraps.
+        let belongs = |wrap: &&SignedWrap| {
+            let wrap = &wrap.body;
+            wrap.group_id == group_id
+                && wrap.owner.0[..] == model.owner[..]
+                && i64::try_from(wrap.version).is_ok_and(|version| version == model.version)
+        };
+        for wrap in known.iter().filter(belongs) {
             let row = wraps::Model {
                 group_id: group_id.0.to_vec(),
                 version: model.version,

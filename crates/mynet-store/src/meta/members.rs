@@ -2,7 +2,7 @@
 
 use mynet_types::{Invite, NodeId, SignedAdmission, SignedInvite, SignedNodeRecord, Timestamp};
 use sea_orm::{
-    ColumnTrait, EntityTrait, QueryFilter, QueryOrder,
+    ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder,
     sea_query::{Expr, ExprTrait, OnConflict},
 };
 
@@ -37,56 +37,34 @@ impl From<sea_orm::DbErr> for RedeemError {
 }
 
 impl Meta {
-    /// Keeps a verified admission unless a later one of the same node is here. Returns whether it was news.
+    /// Keeps verified admissions and announcements in one transaction. Of two admissions of a node the one that lasts
+    /// longer stays, of two announcements the one with the higher sequence number.
     ///
     /// # Errors
-    /// [`MetaError`].
-    pub async fn put_admission(&self, record: &SignedAdmission) -> Result<bool, MetaError> {
-        let row = admissions::Model {
-            node: record.body.node.0.to_vec(),
-            admitted_at: millis(record.body.admitted_at),
-            expires_at: millis(record.body.expires_at),
-            admission: pack_record(record),
-        };
-        use admissions::Column::{Admission, AdmittedAt, ExpiresAt, Node};
-        let later = Expr::col((admissions::Entity, AdmittedAt)).lt(row.admitted_at);
-        let mut conflict = OnConflict::column(Node);
-        conflict.update_columns([AdmittedAt, ExpiresAt, Admission]).action_and_where(later);
-        let written = sql::upsert(&self.write, row, &mut conflict).await?;
-        Ok(written > 0)
+    /// [`MetaError`]; nothing was kept.
+    pub async fn put_members(
+        &self,
+        admissions: &[SignedAdmission],
+        records: &[SignedNodeRecord],
+    ) -> Result<(), MetaError> {
+        let transaction = self.begin().await?;
+        for record in admissions {
+            put_admission(&transaction, record).await?;
+        }
+        for record in records {
+            put_node_record(&transaction, record).await?;
+        }
+        Ok(transaction.commit().await?)
     }
 
-    /// Admissions that have not ended at `now`, by node.
+    /// Admissions by node; also those that have ended, because a renewal keeps their nonce and with it the node's place.
     ///
     /// # Errors
     /// [`MetaError`].
-    pub async fn admissions(&self, now: Timestamp) -> Result<Vec<SignedAdmission>, MetaError> {
-        let rows = admissions::Entity::find()
-            .filter(admissions::Column::ExpiresAt.gt(millis(now)))
-            .order_by_asc(admissions::Column::Node)
-            .all(&self.read)
-            .await?;
+    pub async fn admissions(&self) -> Result<Vec<SignedAdmission>, MetaError> {
+        let rows = admissions::Entity::find().order_by_asc(admissions::Column::Node).all(&self.read).await?;
         let decoded = rows.iter().map(|row| unpack_record(&row.admission, SMALL_RECORD_MAX)).collect::<Result<_, _>>();
         decoded.map_err(|damage: Damage| damage.within("mynet_admissions"))
-    }
-
-    /// Keeps a verified announcement unless one with the same or a higher sequence number is here. Returns whether it was
-    /// news.
-    ///
-    /// # Errors
-    /// [`MetaError`].
-    pub async fn put_node_record(&self, record: &SignedNodeRecord) -> Result<bool, MetaError> {
-        let row = node_records::Model {
-            node: record.body.node.0.to_vec(),
-            seq: to_column("sequence number", record.body.seq)?,
-            record: pack_record(record),
-        };
-        use node_records::Column::{Node, Record, Seq};
-        let newer = Expr::col((node_records::Entity, Seq)).lt(row.seq);
-        let mut conflict = OnConflict::column(Node);
-        conflict.update_columns([Seq, Record]).action_and_where(newer);
-        let written = sql::upsert(&self.write, row, &mut conflict).await?;
-        Ok(written > 0)
     }
 
     /// The newest announcement of every node, by node; also those no longer to be believed, which still say where to dial.
@@ -156,4 +134,35 @@ impl Meta {
         let decoded = rows.iter().map(|row| Ok((NodeId(fixed(&row.node)?), row.trusted))).collect::<Result<_, _>>();
         decoded.map_err(|damage: Damage| damage.within("mynet_trust"))
     }
+}
+
+/// Keeps an admission unless one that lasts at least as long is here.
+async fn put_admission(db: &DatabaseTransaction, record: &SignedAdmission) -> Result<(), MetaError> {
+    let row = admissions::Model {
+        node: record.body.node.0.to_vec(),
+        admitted_at: millis(record.body.admitted_at),
+        expires_at: millis(record.body.expires_at),
+        admission: pack_record(record),
+    };
+    use admissions::Column::{Admission, AdmittedAt, ExpiresAt, Node};
+    let longer = Expr::col((admissions::Entity, ExpiresAt)).lt(row.expires_at);
+    let mut conflict = OnConflict::column(Node);
+    conflict.update_columns([AdmittedAt, ExpiresAt, Admission]).action_and_where(longer);
+    sql::upsert(db, row, &mut conflict).await?;
+    Ok(())
+}
+
+/// Keeps an announcement unless one with the same or a higher sequence number is here.
+async fn put_node_record(db: &DatabaseTransaction, record: &SignedNodeRecord) -> Result<(), MetaError> {
+    let row = node_records::Model {
+        node: record.body.node.0.to_vec(),
+        seq: to_column("sequence number", record.body.seq)?,
+        record: pack_record(record),
+    };
+    use node_records::Column::{Node, Record, Seq};
+    let newer = Expr::col((node_records::Entity, Seq)).lt(row.seq);
+    let mut conflict = OnConflict::column(Node);
+    conflict.update_columns([Seq, Record]).action_and_where(newer);
+    sql::upsert(db, row, &mut conflict).await?;
+    Ok(())
 }

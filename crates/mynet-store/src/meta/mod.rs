@@ -40,8 +40,7 @@ use std::path::Path;
 
 use mynet_types::NodeId;
 use sea_orm::{
-    ColumnTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait, sea_query::OnConflict,
+    ColumnTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, sea_query::OnConflict,
 };
 
 pub use self::{
@@ -85,7 +84,7 @@ impl Meta {
     /// [`MetaError`]: the file cannot be opened, or was written by a newer program.
     pub async fn open(path: &Path, me: NodeId) -> Result<Self, MetaError> {
         let write = sqlite::connect(path, Access::Write).await?;
-        let transaction = begin(&write).await?;
+        let transaction = sqlite::begin(&write).await?;
         migration::migrate(&transaction).await?;
         let boot = count_boot(&transaction).await?;
         transaction.commit().await?;
@@ -132,15 +131,8 @@ impl Meta {
 
     /// Begins the one write transaction; waits while another one is open.
     async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
-        begin(&self.write).await
+        sqlite::begin(&self.write).await
     }
-}
-
-/// Takes the write lock at once: a transaction that reads first and then writes could find its snapshot outdated.
-async fn begin(write: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
-    let options =
-        TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
-    write.begin_with_options(options).await
 }
 
 async fn count_boot(transaction: &DatabaseTransaction) -> Result<u64, MetaError> {

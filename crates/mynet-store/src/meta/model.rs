@@ -130,6 +130,9 @@ pub struct NewGroup {
     pub rows: GroupRows,
     /// Its blobs, all on disk and fsynced.
     pub blobs: Vec<StoredBlob>,
+    /// Copies wanted and when success is reported, if it is to be in the network: it counts as published from this moment,
+    /// so a crash before the core heard of it loses nothing.
+    pub publish: Option<(u8, Mode)>,
     /// The user who uploaded it, for `user_content`.
     pub user: Option<String>,
 }

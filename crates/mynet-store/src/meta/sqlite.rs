@@ -4,15 +4,21 @@
 //! a power cut would take back what was already said to others.
 //! Source: <https://www.sqlite.org/pragma.html#pragma_synchronous>, <https://www.sqlite.org/wal.html>.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DbErr,
+    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, RuntimeErr, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait, sqlx,
     sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqliteSynchronous},
 };
 
+use crate::full::driver_error;
+
 /// How long a connection waits for another process that writes, such as `mynet db` beside a running node.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a write waits for its turn. Writers queue for one connection and each holds it for a few fsyncs; a disk that
+/// stalls for minutes must slow the node down, not end it.
+const TURN_TIMEOUT: Duration = Duration::from_secs(600);
 /// Page cache of one connection in KiB. Random hashes touch the whole index: a quarter of this halves insert speed at a
 /// million groups, four times this gains little.
 const CACHE_KIB: u32 = 16 * 1024;
@@ -37,6 +43,7 @@ pub(crate) async fn connect(path: &Path, access: Access) -> Result<DatabaseConne
     options
         .max_connections(connections)
         .min_connections(1)
+        .acquire_timeout(TURN_TIMEOUT)
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
@@ -60,6 +67,25 @@ pub(crate) async fn connect(path: &Path, access: Access) -> Result<DatabaseConne
             }
         });
     Database::connect(options).await
+}
+
+/// Begins the writer's one transaction; waits while another one is open. Takes the write lock at once: a transaction that
+/// reads first and then writes could find its snapshot outdated.
+///
+/// A transaction that met a full disk was ended by SQLite itself, and the driver still counts it as open: a new one would
+/// be nested in nothing. The connection is opened anew then.
+pub(crate) async fn begin(writer: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+    let options =
+        TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
+    let begun = writer.begin_with_options(options).await;
+    let Err(error) = begun else { return begun };
+    if !matches!(driver_error(&error), Some(sqlx::Error::InvalidSavePointStatement)) {
+        return Err(error);
+    }
+    let failed = |error: sqlx::Error| DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)));
+    let connection = writer.get_sqlite_connection_pool().acquire().await.map_err(failed)?;
+    connection.close().await.map_err(failed)?;
+    writer.begin_with_options(options).await
 }
 
 /// What both kinds of writers have in common.

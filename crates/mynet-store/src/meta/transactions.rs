@@ -174,7 +174,6 @@ impl WriteScope<'_> {
         (replicas, mode): (u8, Mode),
         publication: &[u8],
     ) -> Result<(), WriteError> {
-        let model = self.known_group(group_id).await?;
         let row = coordinations::Model {
             group_id: group_id.0.to_vec(),
             publication: pack(publication),
@@ -182,7 +181,14 @@ impl WriteScope<'_> {
             updated_at: millis(self.now),
         };
         use coordinations::Column::{GroupId, Publication, UpdatedAt};
+        self.publish(group_id, (replicas, mode)).await?;
         sql::upsert(self.db, row, OnConflict::column(GroupId).update_columns([Publication, UpdatedAt])).await?;
+        Ok(())
+    }
+
+    /// The group is to be in the network.
+    pub(super) async fn publish(&mut self, group_id: GroupId, (replicas, mode): (u8, Mode)) -> Result<(), WriteError> {
+        let model = self.known_group(group_id).await?;
         let changed = groups::ActiveModel {
             published: Set(true),
             replicas: Set(replicas.into()),

@@ -374,6 +374,20 @@ impl Meta {
         Ok(rows.into_iter().map(|row| row.content_id.into()).collect())
     }
 
+    /// Bytes of blobs on disk. Reads one index; asked for every upload and every prepare.
+    ///
+    /// # Errors
+    /// [`MetaError`].
+    pub async fn blob_bytes(&self) -> Result<u64, MetaError> {
+        let bytes: Option<Option<i64>> = blobs::Entity::find()
+            .select_only()
+            .column_as(Expr::col(blobs::Column::Size).sum().cast_as("bigint"), "bytes")
+            .into_tuple()
+            .one(&self.read)
+            .await?;
+        from_column(bytes.flatten().unwrap_or(0)).map_err(|damage| damage.within("mynet_blobs"))
+    }
+
     /// Numbers for status pages; `min_replicas` is what counts as at risk below it.
     ///
     /// # Errors
@@ -401,13 +415,7 @@ impl Meta {
             .filter(groups::Column::ReplicaCount.lt(i32::from(min_replicas)));
         counts.at_risk = at_risk.count(&self.read).await?;
         counts.states = stored_content::Entity::find().count(&self.read).await?;
-        let bytes: Option<Option<i64>> = blobs::Entity::find()
-            .select_only()
-            .column_as(Expr::col(blobs::Column::Size).sum().cast_as("bigint"), "bytes")
-            .into_tuple()
-            .one(&self.read)
-            .await?;
-        counts.bytes = from_column(bytes.flatten().unwrap_or(0)).map_err(|damage| damage.within("mynet_blobs"))?;
+        counts.bytes = self.blob_bytes().await?;
         Ok(counts)
     }
 }

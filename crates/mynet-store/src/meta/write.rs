@@ -155,7 +155,8 @@ impl Meta {
     /// Does all `writes` in their order, in one transaction, and makes them durable.
     ///
     /// # Errors
-    /// The first write refused; see [`WriteError`]. Nothing of the batch was done then.
+    /// The first write refused; see [`WriteError`]. Nothing of the batch was done then; after a full disk
+    /// ([`crate::is_disk_full`]) it may be tried again.
     pub async fn batch(&self, writes: Vec<MetaWrite>, now: Timestamp) -> Result<BatchDone, WriteError> {
         let transaction = self.begin().await?;
         let mut scope = WriteScope { db: &transaction, me: self.me, now, done: BatchDone::default() };
@@ -173,7 +174,8 @@ impl Meta {
                 Ok(done)
             }
             Err(refused) => {
-                transaction.rollback().await?;
+                // A full disk has ended the transaction already; what is told is why.
+                drop(transaction.rollback().await);
                 Err(refused)
             }
         }

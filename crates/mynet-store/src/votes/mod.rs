@@ -35,18 +35,18 @@ use std::{
 };
 
 use mynet_types::{ManifestHash, Phase, ProposalId, RosterHash, RosterLink, SlotKey, Verdict, Vote};
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, ExecResult, SqlErr, SqliteTransactionMode,
-    Statement, TransactionOptions, TransactionTrait, Value,
-};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, ExecResult, SqlErr, Statement, Value};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use self::boot::{Boot, Found};
 pub use self::restore::RestoredVotes;
-use crate::meta::{
-    Damage,
-    column::{pack, pack_record},
-    sqlite::{self, Access},
+use crate::{
+    full::{has_code, is_disk_full},
+    meta::{
+        Damage,
+        column::{pack, pack_record},
+        sqlite::{self, Access},
+    },
 };
 
 /// SQLite's primary result code for "locked by somebody else"; extended codes keep it in their low byte.
@@ -179,9 +179,10 @@ impl Votes {
     pub async fn open(directory: &Path, data_dir: DataDir) -> Result<Self, VotesError> {
         let path = directory.join("votes.db");
         boot::create_private(&path).map_err(|source| VotesError::File { what: "create votes.db", source })?;
-        let in_use = |error: DbErr| if is_busy(&error) { VotesError::InUse(path.clone()) } else { error.into() };
+        let in_use =
+            |error: DbErr| if has_code(&error, SQLITE_BUSY) { VotesError::InUse(path.clone()) } else { error.into() };
         let db = sqlite::connect(&path, Access::Exclusive).await.map_err(in_use)?;
-        let transaction = begin(&db).await.map_err(in_use)?;
+        let transaction = sqlite::begin(&db).await.map_err(in_use)?;
         let file = boot::read(directory).map_err(|source| VotesError::File { what: "read votes.boot", source })?;
         schema::prepare(&transaction).await?;
         let database = read_boot(&transaction).await?;
@@ -214,14 +215,17 @@ impl Votes {
     ///
     /// # Errors
     /// A refusal ([`VotesError::VoteConflict`], [`VotesError::RosterConflict`], [`VotesError::Epoch`]) leaves no trace and
-    /// the store goes on. [`VotesError::Database`] ends it: every later batch gets [`VotesError::Failed`], and whether
-    /// this one is on disk is known only after a restart.
+    /// the store goes on; so does a full disk ([`crate::is_disk_full`]), and the batch may be tried again. Any other
+    /// [`VotesError::Database`] ends it: every later batch gets [`VotesError::Failed`], and whether this one is on disk
+    /// is known only after a restart.
     pub async fn batch(&self, writes: Vec<VoteWrite>) -> Result<(), VotesError> {
         if self.failed.load(Ordering::Acquire) {
             return Err(VotesError::Failed);
         }
         let outcome = self.write(writes).await;
-        if matches!(outcome, Err(VotesError::Database(_))) {
+        if let Err(VotesError::Database(error)) = &outcome
+            && !is_disk_full(error)
+        {
             self.failed.store(true, Ordering::Release);
         }
         outcome
@@ -229,10 +233,11 @@ impl Votes {
 
     async fn write(&self, writes: Vec<VoteWrite>) -> Result<(), VotesError> {
         let erases = writes.iter().any(|write| matches!(write, VoteWrite::EraseKeys { .. }));
-        let transaction = begin(&self.db).await?;
+        let transaction = sqlite::begin(&self.db).await?;
         for write in writes {
             if let Err(refused) = apply(&transaction, write).await {
-                transaction.rollback().await?;
+                // A full disk has ended the transaction already; what is told is why.
+                drop(transaction.rollback().await);
                 return Err(refused);
             }
         }
@@ -351,25 +356,6 @@ async fn execute<const N: usize>(db: &DatabaseTransaction, sql: &str, values: [V
     db.execute_raw(Statement::from_sql_and_values(db.get_database_backend(), sql, values)).await
 }
 
-async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
-    let options =
-        TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
-    db.begin_with_options(options).await
-}
-
 fn column(epoch: u64) -> Result<i64, VotesError> {
     i64::try_from(epoch).map_err(|_too_big| VotesError::Epoch(epoch))
-}
-
-/// Whether another process holds the lock.
-fn is_busy(error: &DbErr) -> bool {
-    use sea_orm::{RuntimeErr, sqlx};
-    let (DbErr::Conn(RuntimeErr::SqlxError(cause))
-    | DbErr::Exec(RuntimeErr::SqlxError(cause))
-    | DbErr::Query(RuntimeErr::SqlxError(cause))) = error
-    else {
-        return false;
-    };
-    let sqlx::Error::Database(cause) = cause.as_ref() else { return false };
-    cause.code().and_then(|code| code.parse::<i64>().ok()).is_some_and(|code| code & 0xff == SQLITE_BUSY)
 }

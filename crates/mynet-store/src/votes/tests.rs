@@ -254,6 +254,20 @@ async fn after_a_failure_of_the_database_no_batch_is_taken() {
 }
 
 #[tokio::test]
+async fn a_full_disk_leaves_no_trace_of_a_vote_and_the_store_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let votes = open(directory.path(), DataDir::New).await;
+    votes.db.execute_unprepared("PRAGMA max_page_count = 1").await.unwrap();
+    let many = || (0..200).map(|value| VoteWrite::Vote(accept(1, value))).collect::<Vec<_>>();
+    let refused = votes.batch(many()).await.unwrap_err();
+    assert!(crate::is_disk_full(&refused), "{refused:?}");
+    votes.db.execute_unprepared("PRAGMA max_page_count = 100000").await.unwrap();
+    votes.batch(many()).await.unwrap();
+    let votes = restart(votes, directory.path()).await;
+    assert_eq!(votes.restore().await.unwrap().votes.len(), 200);
+}
+
+#[tokio::test]
 async fn a_file_of_a_newer_program_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let votes = open(dir.path(), DataDir::New).await;

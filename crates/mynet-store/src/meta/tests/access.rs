@@ -41,21 +41,22 @@ fn announcement(seq: u64) -> SignedNodeRecord {
 }
 
 #[tokio::test]
-async fn the_latest_admission_of_a_node_is_kept_until_it_ends() {
+async fn of_two_admissions_of_a_node_the_one_that_lasts_longer_is_kept() {
     let store = Store::new().await;
-    assert!(store.meta.put_admission(&admission(later(5), later(100))).await.unwrap());
-    assert!(!store.meta.put_admission(&admission(later(4), later(200))).await.unwrap());
-    assert!(!store.meta.put_admission(&admission(later(5), later(100))).await.unwrap());
-    assert_eq!(store.meta.admissions(later(99)).await.unwrap(), [admission(later(5), later(100))]);
-    assert!(store.meta.admissions(later(100)).await.unwrap().is_empty());
+    let (long, short) = (admission(later(4), later(200)), admission(later(5), later(100)));
+    for order in [[&long, &short], [&short, &long]] {
+        for one in order {
+            store.meta.put_members(std::slice::from_ref(one), &[]).await.unwrap();
+        }
+        assert_eq!(store.meta.admissions().await.unwrap(), std::slice::from_ref(&long));
+    }
 }
 
 #[tokio::test]
 async fn an_older_announcement_never_replaces_a_newer_one() {
     let store = Store::new().await;
-    assert!(store.meta.put_node_record(&announcement(7)).await.unwrap());
-    assert!(!store.meta.put_node_record(&announcement(6)).await.unwrap());
-    assert!(store.meta.put_node_record(&announcement(8)).await.unwrap());
+    store.meta.put_members(&[], &[announcement(7)]).await.unwrap();
+    store.meta.put_members(&[], &[announcement(6), announcement(8), announcement(7)]).await.unwrap();
     assert_eq!(store.meta.node_records().await.unwrap(), [announcement(8)]);
 }
 

@@ -96,6 +96,7 @@ async fn public_content_is_one_plain_state_that_everybody_may_find() {
     let group = NewGroup {
         rows: GroupRows { manifest: signed(body), wraps: vec![], held, granted: None, ..rows(1, held) },
         blobs: vec![StoredBlob { blob: plain, generation: 1 }],
+        publish: None,
         user: None,
     };
     store.meta.insert_uploaded_group(group, NOW).await.unwrap();
@@ -241,6 +242,31 @@ async fn lists_can_be_limited_to_groups_made_here() {
     let page = store.meta.groups(ListQuery { limit: 9, origin_only: true, after: None }).await.unwrap();
     let ids: Vec<_> = page.items.iter().map(|group| group.manifest.body.group_id).collect();
     assert_eq!(ids, [group_id(1)]);
+}
+
+#[tokio::test]
+async fn an_upload_that_is_to_be_published_is_so_from_its_first_moment() {
+    let store = Store::new().await;
+    let group = NewGroup { publish: Some((5, Mode::All)), ..upload(1) };
+    store.meta.insert_uploaded_group(group, NOW).await.unwrap();
+    let store = store.restart().await;
+    let (group, _) = find(&store, GroupKey::Group(group_id(1))).await.unwrap();
+    assert_eq!((group.published, group.replicas_wanted, group.mode), (true, 5, Mode::All));
+    assert_eq!(group.status, ReplicationStatus::Pending);
+    assert!(store.meta.restore().await.unwrap().coordinations.is_empty(), "the core has not heard of it");
+}
+
+#[tokio::test]
+async fn nobody_replaces_the_wraps_of_another_owner_nor_stops_the_store_with_a_version() {
+    let store = Store::new().await;
+    store.meta.insert_uploaded_group(upload(1), NOW).await.unwrap();
+    let mut forged = wrap(1, ME);
+    (forged.body.owner, forged.body.ciphertext) = (mynet_types::OwnerKey([9; 32]), [9; 48]);
+    let mut endless = wrap(1, ME);
+    endless.body.version = u64::MAX;
+    let wraps = vec![forged, endless];
+    store.write(MetaWrite::Wraps { group_id: group_id(1), wraps }).await;
+    assert_eq!(store.meta.wraps(group_id(1), None).await.unwrap(), [wrap(1, ME)]);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 mod access;
 mod blobs;
+mod full;
 mod groups;
 mod receipts;
 mod schema;
@@ -125,7 +126,7 @@ fn rows(seed: u64, held: StatesMask) -> GroupRows {
 }
 
 fn upload(seed: u64) -> NewGroup {
-    NewGroup { rows: rows(seed, FULL), blobs: stored(seed, 1), user: Some("alice".to_owned()) }
+    NewGroup { rows: rows(seed, FULL), blobs: stored(seed, 1), publish: None, user: Some("alice".to_owned()) }
 }
 
 fn wrap(seed: u64, recipient: NodeId) -> SignedWrap {
