@@ -220,7 +220,7 @@ impl From<NodeError> for Problem {
             NodeError::NotFound(_) => Code::NotFound,
             NodeError::Forbidden(_) => Code::Forbidden,
             NodeError::Invalid { field, .. } => Code::Invalid(field),
-            NodeError::NoSpace { .. } => Code::NoSpace,
+            NodeError::NoSpace { .. } | NodeError::DiskFull => Code::NoSpace,
             NodeError::Corrupt(_) => Code::Corrupt,
             NodeError::Unavailable(_) => Code::Unavailable,
             NodeError::Stopping => Code::Stopping,
@@ -303,11 +303,12 @@ mod tests {
 
     #[test]
     fn every_error_of_the_node_has_its_code_and_status() {
-        let table: [(NodeError, &str, u16, Option<&str>); 9] = [
+        let table: [(NodeError, &str, u16, Option<&str>); 10] = [
             (NodeError::NotFound("x".to_owned()), "not_found", 404, None),
             (NodeError::Forbidden("x".to_owned()), "forbidden", 403, None),
             (NodeError::Invalid { field: "tags", why: "x".to_owned() }, "invalid_tags", 400, None),
             (NodeError::NoSpace { needed: 2, free: 1 }, "no_space", 507, None),
+            (NodeError::DiskFull, "no_space", 507, None),
             (NodeError::Corrupt(ContentHash::of(b"x")), "corrupt", 500, None),
             (NodeError::Unavailable("x".to_owned()), "unavailable", 503, Some("15")),
             (NodeError::Stopping, "stopping", 503, Some("5")),

@@ -9,11 +9,9 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use mynet_proto::placement::PlacementSlot;
 use mynet_store::{
-    blobs::{
-        BlobKey, CommitError, DiskError, Ingest, IngestError, Ingested, StageName, StagedBlob, StagingDir, free_space,
-    },
+    blobs::{BlobKey, Ingest, IngestError, Ingested, StageName, StagedBlob, StagingDir},
     keys::{WrapTarget, wrap_key},
-    meta::{GroupRows, NewGroup, StoredBlob, WriteError},
+    meta::{GroupRows, Mode, NewGroup, StoredBlob},
 };
 use mynet_types::{ContentType, DecryptedClass, GroupId, SignedAdmission, SignedWrap};
 
@@ -23,6 +21,7 @@ use crate::{
     grant,
     handle::{AddOptions, Grant, NodeError, PreviewChoice},
     preview::{OriginalKey, PreviewError, PreviewLimits},
+    room::Flight,
     shell::Shell,
 };
 
@@ -30,8 +29,6 @@ use crate::{
 const PREVIEW_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes looked at to tell what a file is.
 const SNIFF_BYTES: usize = 8192;
-/// Free bytes that uploads and staging leave: databases and logs must go on.
-pub(crate) const DISK_RESERVE: u64 = 64 * 1024 * 1024;
 /// Starts the names of staging directories of uploads; those found at a start are leftovers.
 pub(crate) const STAGING_PREFIX: &str = "upload-";
 
@@ -50,7 +47,7 @@ impl Shell {
         let copies = self.check_options(options)?;
         let name = format!("{STAGING_PREFIX}{}", uuid::Uuid::new_v4().simple());
         let name: StageName = name.parse().expect("hex digits and a dash make a staging name");
-        let staging = self.blobs.stage(name).await.map_err(disk)?;
+        let staging = self.blobs.stage(name).await.map_err(NodeError::storage)?;
         let stored = self.store_in(&staging, body, (options, copies)).await;
         if let Err(error) = staging.remove().await {
             tracing::warn!(%error, "staging of an upload was not removed, the next start does");
@@ -90,7 +87,10 @@ impl Shell {
         (options, copies): (&AddOptions, Copies),
     ) -> Result<GroupId, NodeError> {
         let draft = Draft::new();
-        let (ingested, head) = self.ingest(staging, body, (!options.public).then_some(&draft)).await?;
+        // Held until the rows are written: from then on they count.
+        let mut flight = self.take_off();
+        let sealed = (!options.public).then_some(&draft);
+        let (ingested, head) = self.ingest(staging, body, (sealed, &mut flight)).await?;
         let description = describe(options, &head);
         let preview = if options.public {
             None
@@ -121,12 +121,13 @@ impl Shell {
             wraps,
             granted,
         };
-        let group = NewGroup { rows, blobs: blobs.clone(), user: None };
+        let publish = options.publish.then_some((copies.replicas, Mode::Quorum));
+        let group = NewGroup { rows, blobs: blobs.clone(), publish, user: None };
         match self.meta.insert_uploaded_group(group, wall_clock()).await {
             Ok(done) => self.unlink(done.redundant).await,
             Err(error) => {
                 self.unlink(blobs).await;
-                return Err(write_error(error));
+                return Err(NodeError::storage(error));
             }
         }
         tracing::info!(group = %group_id.short(), bytes = ingested.plain.size, "group stored");
@@ -138,7 +139,7 @@ impl Shell {
         &self,
         staging: &StagingDir,
         mut body: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
-        draft: Option<&Draft>,
+        (draft, flight): (Option<&Draft>, &mut Flight<'_>),
     ) -> Result<(Ingested, Vec<u8>), NodeError> {
         let label = label("content");
         let ingest = match draft {
@@ -146,14 +147,11 @@ impl Shell {
             None => Ingest::plain(staging, &label, None).await,
         };
         let mut ingest = ingest.map_err(ingest_error)?;
-        let room = self.room().await?;
         let (mut size, mut head) = (0, Vec::new());
         while let Some(bytes) = body.next().await {
             let bytes = bytes.map_err(NodeError::Upload)?;
             size += bytes.len() as u64;
-            if size > room {
-                return Err(NodeError::NoSpace { needed: size, free: room });
-            }
+            flight.take(bytes.len() as u64).await?;
             if size > self.config.limits.upload.as_u64() {
                 let why = format!("more than {}, the largest upload allowed", self.config.limits.upload);
                 return Err(NodeError::Invalid { field: "body", why });
@@ -163,14 +161,6 @@ impl Shell {
             ingest.write(&bytes).await.map_err(ingest_error)?;
         }
         Ok((ingest.finish().await.map_err(ingest_error)?, head))
-    }
-
-    /// Bytes that content may still take: of the capacity, what is neither used nor promised; and of the disk.
-    pub(crate) async fn room(&self) -> Result<u64, NodeError> {
-        let used = self.meta.counts(0).await.map_err(NodeError::storage)?.bytes;
-        let reserved = self.meta.reserved_bytes().await.map_err(NodeError::storage)?;
-        let disk = free_space(self.blobs.dir()).map_err(disk)?.saturating_sub(DISK_RESERVE);
-        Ok(self.config.storage.capacity.as_u64().saturating_sub(used).saturating_sub(reserved).min(disk))
     }
 
     /// The preview asked for, or the one that the type has.
@@ -276,7 +266,7 @@ impl Shell {
                 Ok(BlobKey { .. }) => placed.push(StoredBlob { blob: staged.blob, generation }),
                 Err(error) => {
                     self.unlink(placed).await;
-                    return Err(commit_error(error));
+                    return Err(NodeError::storage(error));
                 }
             }
         }
@@ -308,25 +298,11 @@ fn describe(options: &AddOptions, head: &[u8]) -> Description {
     }
 }
 
-fn disk(error: DiskError) -> NodeError {
-    if error.is_no_space() { NodeError::NoSpace { needed: 0, free: 0 } } else { NodeError::storage(error) }
-}
-
 fn ingest_error(error: IngestError) -> NodeError {
     match error {
-        IngestError::NoSpace { needed, free } => NodeError::NoSpace { needed: needed.unwrap_or(free), free },
+        IngestError::NoSpace { needed: Some(needed), free } => NodeError::NoSpace { needed, free },
+        IngestError::NoSpace { needed: None, .. } => NodeError::DiskFull,
         IngestError::TooLong => NodeError::Invalid { field: "body", why: error.to_string() },
         error => NodeError::storage(error),
     }
-}
-
-fn commit_error(error: CommitError) -> NodeError {
-    match error {
-        CommitError::Disk(error) => disk(error),
-        error @ CommitError::NotStaged { .. } => NodeError::storage(error),
-    }
-}
-
-fn write_error(error: WriteError) -> NodeError {
-    NodeError::storage(error)
 }

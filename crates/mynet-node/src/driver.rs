@@ -1,7 +1,8 @@
 //! Runs the composed core: one task that owns it, feeds it inputs and carries out its outputs.
 //!
 //! The loop decides nothing. Writes go to one task per database, in order, and come back as `Persisted`; staging runs as
-//! tasks of its own; sends are queued by the network. The simulator stands in for exactly this module.
+//! tasks of its own; sends are queued by the network. The simulator stands in for exactly this module. While the disk is far
+//! behind, inputs wait in their queue and peers with them; only timers and durable batches are taken.
 //!
 //! **Invariant:** outputs are carried out in the order in which the core gave them.
 
@@ -17,6 +18,7 @@ use mynet_proto::{
         NodeCore,
         io::{Event, Input, Output, Timer},
     },
+    persist::PersistId,
     replication::{io::Publication, plan::Plan},
 };
 use mynet_types::{Mono, Now, Timestamp};
@@ -93,11 +95,19 @@ pub(crate) fn inbox() -> (Inbox, mpsc::Receiver<Mail>) {
 }
 
 /// Starts the loop with the inputs that must come before all others; it ends when the node stops.
-pub(crate) fn spawn(core: NodeCore, shell: &Arc<Shell>, first: Vec<Input>, inputs: mpsc::Receiver<Mail>) {
+pub(crate) fn spawn(core: NodeCore, shell: &Arc<Shell>, first: Vec<Input>, mail: Incoming) {
     let (timers, outputs) = (BTreeSet::new(), Vec::new());
     let mut driver = Driver { core, clock: Clock::start(), shell: Arc::clone(shell), timers, outputs };
     let cancel = shell.cancel.clone();
-    shell.tasks.spawn(async move { driver.run(first, inputs, cancel).await });
+    shell.tasks.spawn(async move { driver.run(first, mail, cancel).await });
+}
+
+/// Where the loop hears from.
+pub(crate) struct Incoming {
+    /// Peers, users, and the node's own tasks. Left waiting while the disk is far behind.
+    pub(crate) inputs: mpsc::Receiver<Mail>,
+    /// Both databases: batches that are durable.
+    pub(crate) durable: mpsc::UnboundedReceiver<PersistId>,
 }
 
 /// The task's state.
@@ -110,15 +120,21 @@ struct Driver {
 }
 
 impl Driver {
-    async fn run(&mut self, first: Vec<Input>, mut inputs: mpsc::Receiver<Mail>, cancel: CancellationToken) {
+    async fn run(&mut self, first: Vec<Input>, mail: Incoming, cancel: CancellationToken) {
+        let Incoming { mut inputs, mut durable } = mail;
         for input in first {
             self.feed(input);
         }
+        let backlog = self.shell.backlog().clone();
         loop {
             let next = self.timers.first().copied();
             tokio::select! {
                 () = cancel.cancelled() => return,
-                input = inputs.recv() => match input {
+                id = durable.recv() => match id {
+                    Some(id) => self.feed(Input::Persisted(id)),
+                    None => return,
+                },
+                input = inputs.recv(), if !backlog.is_long() => match input {
                     Some(Mail::Input(input)) => self.feed(*input),
                     Some(Mail::Plan { publication, reply }) => {
                         let plan = self.core.replication_core().plan(&publication, wall_clock());

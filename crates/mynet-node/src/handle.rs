@@ -4,6 +4,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::Stream;
+use mynet_store::is_disk_full;
 use mynet_types::{ContentHash, ContentState, ContentType, GenesisFile, NodeId, Roles, Timestamp, rpc::GroupKey};
 
 use crate::{
@@ -32,14 +33,17 @@ pub enum NodeError {
         /// Why.
         why: String,
     },
-    /// The disk or the capacity is full; nothing was kept.
-    #[error("no space: {needed} bytes are needed, {free} are free")]
+    /// The capacity, or the disk but for its reserve, is used up; nothing was kept.
+    #[error("no space: at least {needed} bytes are needed, {free} may be used")]
     NoSpace {
-        /// Bytes needed.
+        /// Bytes that came so far and need a place.
         needed: u64,
-        /// Bytes free.
+        /// Bytes that content may still take.
         free: u64,
     },
+    /// The file system of the data directory is full; nothing was kept, and nothing that was there is lost.
+    #[error("the disk is full")]
+    DiskFull,
     /// Bytes on disk are damaged; they were quarantined and are not served.
     #[error("{0} is damaged on this node's disk and was quarantined")]
     Corrupt(ContentHash),
@@ -197,9 +201,9 @@ pub struct TokenOptions {
 }
 
 impl NodeError {
-    /// A failure of disk or database.
+    /// A failure of disk or database; a full disk among them.
     pub(crate) fn storage(error: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self::Storage(Box::new(error))
+        if is_disk_full(&error) { Self::DiskFull } else { Self::Storage(Box::new(error)) }
     }
 }
 
@@ -215,7 +219,8 @@ impl NodeHandle {
     /// Nothing is kept unless the whole body arrived, was hashed, encrypted and fsynced.
     ///
     /// # Errors
-    /// [`NodeError::Invalid`], [`NodeError::NoSpace`], [`NodeError::Upload`], [`NodeError::Stopping`],
+    /// [`NodeError::Invalid`], [`NodeError::NoSpace`], [`NodeError::DiskFull`], [`NodeError::Upload`],
+    /// [`NodeError::Stopping`],
     /// [`NodeError::Storage`]. A wait that ran out is no error: see [`GroupView::wait_result`].
     pub async fn add(
         &self,

@@ -19,6 +19,8 @@ mod persist;
 pub mod preview;
 mod publish;
 mod read;
+mod renewal;
+mod room;
 mod serve;
 pub mod service;
 pub mod setup;

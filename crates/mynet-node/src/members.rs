@@ -1,18 +1,25 @@
 //! Who belongs to the network, as far as this node knows, and where they are.
 //!
 //! Admissions are checked against the roster chain before they enter; one that names an epoch this node has not seen
-//! yet is kept aside until the chain has grown. Announcements are replaced only by newer ones.
+//! yet is kept aside until the chain has grown. Of two admissions of a node the one that lasts longer counts: the later is a
+//! renewal. Ended ones are kept, because a renewal keeps what they say. Announcements are taken from admitted nodes only, and
+//! replaced only by newer ones.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
 };
 
+use mynet_net::admission::check_record;
 use mynet_types::{
-    NodeId, SignedAdmission, SignedNodeRecord, Timestamp, VerifiedChain,
+    AdmissionRecord, NodeId, SignedAdmission, SignedNodeRecord, Timestamp, VerifiedChain,
     records::{AdmissionError, verify_admission},
 };
 
+/// How far ahead of this node's clock a sequence number may be. Less would refuse honest clocks that run ahead, more would
+/// let a node bar itself for longer.
+const SEQ_AHEAD_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Admissions of unknown epochs kept aside at most; more are dropped and come again with the next exchange.
 const WAITING_MAX: usize = 1024;
 
@@ -34,9 +41,11 @@ struct State {
 /// What became of an admission record.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Learned {
-    /// It is new and good.
+    /// It is good, and the node's first, or it says something else about the node than the one before.
     New,
-    /// It was known, or an equal or later one is.
+    /// It is good, and says the same as the one before until later.
+    Renewed,
+    /// It was known, or one is that lasts as long.
     Known,
     /// Its epoch is not known yet; kept aside.
     Waiting,
@@ -78,7 +87,8 @@ impl Members {
         }
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
-        waiting.into_values().filter(|admission| self.learn(admission, now) == Learned::New).collect()
+        let good = |admission: &SignedAdmission| matches!(self.learn(admission, now), Learned::New | Learned::Renewed);
+        waiting.into_values().filter(good).collect()
     }
 
     /// Checks an admission and takes it in.
@@ -86,13 +96,14 @@ impl Members {
         let mut state = self.write();
         let node = admission.body.node;
         let known = state.admitted.get(&node);
-        if known.is_some_and(|known| known.body.admitted_at >= admission.body.admitted_at) {
+        if known.is_some_and(|known| known.body.expires_at >= admission.body.expires_at) {
             return Learned::Known;
         }
         match verify_admission(admission, &state.chain, now) {
             Ok(()) => {
+                let same = known.is_some_and(|known| says_the_same(&known.body, &admission.body));
                 state.admitted.insert(node, admission.clone());
-                Learned::New
+                if same { Learned::Renewed } else { Learned::New }
             }
             Err(AdmissionError::UnknownEpoch { .. }) => {
                 if state.waiting.len() < WAITING_MAX {
@@ -104,12 +115,17 @@ impl Members {
         }
     }
 
-    /// Takes in an announcement; `true` if it is newer than the one known and its signature is good.
-    pub(crate) fn learn_record(&self, record: &SignedNodeRecord) -> bool {
+    /// Takes in an announcement; `true` if it is newer than the one known, good now, and of a node that was admitted.
+    pub(crate) fn learn_record(&self, record: &SignedNodeRecord, now: Timestamp) -> bool {
         let mut state = self.write();
         let node = record.body.node;
         let newer = state.records.get(&node).is_none_or(|known| known.body.seq < record.body.seq);
-        if !newer || record.verify(&state.chain.genesis().network_id()).is_err() {
+        // Sequence numbers go on from a clock; one far ahead would bar all honest ones to come.
+        let sane = record.body.seq <= now.after(SEQ_AHEAD_MAX).0;
+        if !newer || !sane || !state.admitted.contains_key(&node) {
+            return false;
+        }
+        if check_record(&state.chain, &node, record, now).is_err() {
             return false;
         }
         state.records.insert(node, record.clone());
@@ -121,14 +137,34 @@ impl Members {
         self.read().admitted.get(node).is_some_and(|admission| now < admission.body.expires_at)
     }
 
-    /// The admission of a node.
+    /// Whether a node may speak to this one: it is admitted now, or was and still holds a seat.
+    pub(crate) fn may_enter(&self, node: &NodeId, now: Timestamp) -> bool {
+        let seated = || {
+            let state = self.read();
+            state.admitted.contains_key(node) && state.chain.newest().seat_of(node).is_some()
+        };
+        self.is_admitted(node, now) || seated()
+    }
+
+    /// The admission of a node, ended or not.
     pub(crate) fn admission(&self, node: &NodeId) -> Option<SignedAdmission> {
         self.read().admitted.get(node).cloned()
     }
 
-    /// Every admission known.
-    pub(crate) fn admissions(&self) -> Vec<SignedAdmission> {
+    /// The admissions that hold now.
+    pub(crate) fn admissions(&self, now: Timestamp) -> Vec<SignedAdmission> {
+        self.read().admitted.values().filter(|admission| now < admission.body.expires_at).cloned().collect()
+    }
+
+    /// Every admission known, ended ones too.
+    pub(crate) fn all_admissions(&self) -> Vec<SignedAdmission> {
         self.read().admitted.values().cloned().collect()
+    }
+
+    /// The nodes that may speak to this one.
+    pub(crate) fn entitled(&self, now: Timestamp) -> BTreeSet<NodeId> {
+        let known: Vec<NodeId> = self.read().admitted.keys().copied().collect();
+        known.into_iter().filter(|node| self.may_enter(node, now)).collect()
     }
 
     /// Every announcement known.
@@ -155,4 +191,10 @@ impl Members {
     pub(crate) fn up(&self) -> BTreeSet<NodeId> {
         self.read().up.clone()
     }
+}
+
+/// Whether two admissions differ only in who gave them and until when.
+fn says_the_same(one: &AdmissionRecord, other: &AdmissionRecord) -> bool {
+    let AdmissionRecord { expires_at, epoch, issuer, .. } = *other;
+    AdmissionRecord { expires_at, epoch, issuer, ..one.clone() } == *other
 }

@@ -3,7 +3,7 @@
 //! Every two connected nodes tell each other all admissions and announcements they know; whatever is new to one of them
 //! it tells on. Records are signed and checked, so it does not matter who passed them on.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use mynet_net::{
@@ -24,13 +24,11 @@ use crate::{
     compose::random,
     driver::wall_clock,
     members::Learned,
+    renewal::end_of,
     shell::{Chain, Shell},
     ticket::Ticket,
 };
 
-/// How long an admission holds. A stolen key dies with it. Renewal does not exist yet: a node
-/// whose admission ends needs a new ticket.
-pub(crate) const ADMISSION_LIFETIME: Duration = Duration::from_secs(90 * 24 * 3600);
 /// How long an announcement holds; the most that others accept.
 const RECORD_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// How often this node announces itself again.
@@ -48,7 +46,7 @@ pub(crate) struct NodeDoor(pub(crate) Arc<Shell>);
 #[async_trait]
 impl Door for NodeDoor {
     fn is_admitted(&self, node: &NodeId) -> bool {
-        self.0.members.is_admitted(node, wall_clock())
+        self.0.members.may_enter(node, wall_clock())
     }
 
     fn budget(&self, node: &NodeId) -> Budget {
@@ -113,13 +111,14 @@ impl Shell {
             zone,
             weight,
             admitted_at: now,
-            expires_at: now.after(ADMISSION_LIFETIME),
+            expires_at: end_of(now),
             epoch: chain.newest().epoch,
             issuer: self.me(),
-            nonce: random(),
+            // Whoever comes back after its admission ended keeps its place.
+            nonce: self.members.admission(&from).map_or_else(random, |known| known.body.nonce),
         };
         let admission = Signed::new(&self.network, admission, self.keys.node());
-        self.learn_members([admission], [redeem.record.clone()]).await;
+        self.learn_members(vec![admission], vec![redeem.record.clone()]).await;
         tracing::info!(node = %from.short(), "a node was admitted");
         self.welcome(from, chain).ok_or(KnockRefusal::Busy)
     }
@@ -151,7 +150,7 @@ impl Shell {
             }
         }
         self.roster_changed(extended);
-        self.learn_members([present.admission.clone()], [present.record.clone()]).await;
+        self.learn_members(vec![present.admission.clone()], vec![present.record.clone()]).await;
         self.welcome(from, self.members.chain()).ok_or(KnockRefusal::Busy)
     }
 
@@ -169,7 +168,7 @@ impl Shell {
         Some(Welcome {
             admission: self.members.admission(&node)?,
             chain: chain.up_to(chain.newest().epoch),
-            admissions: BoundedVec::truncated(self.members.admissions()),
+            admissions: BoundedVec::truncated(self.members.admissions(wall_clock())),
             records: BoundedVec::truncated(self.members.records()),
         })
     }
@@ -179,65 +178,69 @@ impl Shell {
         let ready = self.members.chain_grew(chain, wall_clock());
         if !ready.is_empty() {
             let shell = Arc::clone(self);
-            self.tasks.spawn(async move {
-                for admission in ready {
-                    shell.admitted(admission).await;
-                }
-            });
+            self.tasks.spawn(async move { shell.keep_members(ready, Vec::new()).await });
         }
     }
 
-    /// Checks admissions and announcements, keeps what is new and tells it on.
+    /// Checks admissions and announcements, keeps what is new and tells it on. What was begun ends, also if whoever called
+    /// goes away.
     pub(crate) async fn learn_members(
         self: &Arc<Self>,
-        admissions: impl IntoIterator<Item = SignedAdmission> + Send,
-        records: impl IntoIterator<Item = SignedNodeRecord> + Send,
+        admissions: Vec<SignedAdmission>,
+        records: Vec<SignedNodeRecord>,
     ) {
-        let admissions: Vec<_> = admissions.into_iter().collect();
-        let records: Vec<_> = records.into_iter().filter(|record| self.members.learn_record(record)).collect();
-        for record in &records {
-            if let Err(error) = self.meta.put_node_record(record).await {
-                return self.fail("keep an announcement", error);
+        let shell = Arc::clone(self);
+        let learned = self.tasks.spawn(async move {
+            let now = wall_clock();
+            let mut fresh = Vec::new();
+            for admission in admissions {
+                match shell.members.learn(&admission, now) {
+                    Learned::New | Learned::Renewed => fresh.push(admission),
+                    Learned::Known | Learned::Waiting => {}
+                    Learned::Bad(error) => {
+                        tracing::warn!(node = %admission.body.node.short(), %error, "an admission does not hold");
+                    }
+                }
             }
-            if let Some(net) = self.net.get() {
+            let records = records.into_iter().filter(|record| shell.members.learn_record(record, now)).collect();
+            shell.keep_members(fresh, records).await;
+        });
+        if let Err(error) = learned.await {
+            tracing::error!(%error, "members were not learned");
+        }
+    }
+
+    /// Makes new admissions and announcements known to disk, core, network and peers.
+    async fn keep_members(self: &Arc<Self>, admissions: Vec<SignedAdmission>, records: Vec<SignedNodeRecord>) {
+        if admissions.is_empty() && records.is_empty() {
+            return;
+        }
+        for admission in &admissions {
+            self.owe_grants(admission).await;
+        }
+        if let Err(error) = self.meta.put_members(&admissions, &records).await {
+            self.not_kept("keep members", error);
+        }
+        if let Some(net) = self.net.get() {
+            for record in &records {
                 net.set_addrs(record.body.node, record_addrs(&record.body));
             }
         }
-        let mut fresh = Vec::new();
-        for admission in admissions {
-            match self.members.learn(&admission, wall_clock()) {
-                Learned::New => fresh.push(admission),
-                Learned::Known | Learned::Waiting => {}
-                Learned::Bad(error) => {
-                    tracing::warn!(node = %admission.body.node.short(), %error, "an admission does not hold");
-                }
-            }
+        for admission in &admissions {
+            self.inbox.put(Input::Admitted(Box::new(admission.clone()))).await;
+            self.grant_newcomer(admission.clone());
         }
-        for admission in &fresh {
-            self.admitted(admission.clone()).await;
-        }
-        if !fresh.is_empty() || !records.is_empty() {
-            let up: Vec<NodeId> = self.members.up().into_iter().collect();
-            self.tell(&up, &fresh, &records);
-        }
-    }
-
-    /// Makes a new admission known to disk, core and network.
-    async fn admitted(self: &Arc<Self>, admission: SignedAdmission) {
-        if let Err(error) = self.meta.put_admission(&admission).await {
-            return self.fail("keep an admission", error);
-        }
-        self.inbox.put(Input::Admitted(Box::new(admission.clone()))).await;
         self.keep_peers();
-        self.grant_newcomer(admission);
+        let up: Vec<NodeId> = self.members.up().into_iter().collect();
+        self.tell(&up, &admissions, &records);
     }
 
-    /// Has the network keep a connection to every admitted node.
+    /// Has the network keep a connection to every node that may speak to this one.
     pub(crate) fn keep_peers(&self) {
         if let Some(net) = self.net.get() {
-            let me = self.me();
-            let nodes = self.members.admissions().into_iter().map(|admission| admission.body.node);
-            net.set_peers(&nodes.filter(|node| *node != me).collect::<BTreeSet<_>>());
+            let mut nodes = self.members.entitled(wall_clock());
+            nodes.remove(&self.me());
+            net.set_peers(&nodes);
         }
     }
 
@@ -301,15 +304,17 @@ pub(crate) async fn follow(shell: Arc<Shell>, listen: SocketAddr, mut events: mp
             () = shell.cancel.cancelled() => return,
             _ = announce.tick() => {
                 let record = shell.own_record(listen);
-                shell.learn_members([], [record]).await;
+                shell.learn_members(Vec::new(), vec![record]).await;
+                shell.renew_admissions(shell.members.up().into_iter().chain([shell.me()])).await;
             }
             event = events.recv() => match event {
                 None => return,
                 Some(NetEvent::PeerUp(node)) => {
                     tracing::info!(peer = %node.short(), "peer is up");
                     shell.members.set_up(node, true);
-                    shell.tell(&[node], &shell.members.admissions(), &shell.members.records());
+                    shell.tell(&[node], &shell.members.admissions(wall_clock()), &shell.members.records());
                     shell.inbox.put(Input::PeerUp(node)).await;
+                    shell.renew_admissions([node]).await;
                 }
                 Some(NetEvent::PeerDown(node)) => {
                     tracing::info!(peer = %node.short(), "peer is down");
@@ -352,7 +357,7 @@ impl Shell {
                     Ok(chain) => self.roster_changed(chain),
                     Err(error) => tracing::warn!(%error, "a welcome came with a broken chain"),
                 }
-                let admissions = admissions.into_vec().into_iter().chain([admission]);
+                let admissions = admissions.into_vec().into_iter().chain([admission]).collect();
                 self.learn_members(admissions, records.into_vec()).await;
                 true
             }

@@ -1,27 +1,47 @@
 //! Writes what the cores want kept: one task per database, in order, each batch durable before it is answered.
 //!
+//! Batches that wait are written together, in one transaction with one flush: a disk that flushes a hundred times a second
+//! still takes thousands of batches. Queues have no bound of their own; the driver takes no more work while
+//! [`Backlog::is_long`], so that the core never runs far ahead of the disk.
+//!
 //! **Invariant:** a batch that cannot be written stops the node. A disk that failed once may lie the next time, so nothing
-//! is retried: the process ends and a restart begins from what is really there.
+//! is retried: the process ends and a restart begins from what is really there. The one exception is a full disk: it leaves no
+//! trace and says so, and the batch waits until there is space. Until then nothing that depends on it leaves the node.
 
-use std::sync::Arc;
+use std::{
+    error::Error,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use mynet_proto::{
     consensus::io as consensus,
-    node::io::Input,
     persist::PersistId,
     replication::io::{Mode, Record},
 };
 use mynet_store::{
+    is_disk_full,
     meta::{self, MetaWrite},
     votes::{VoteSecret, VoteWrite, Votes},
 };
 use mynet_types::codec;
 use tokio::sync::mpsc;
 
-use crate::{driver::Inbox, driver::wall_clock, shell::Shell};
+use crate::{
+    driver::wall_clock,
+    shell::{Chain, Shell},
+};
 
-/// Batches waiting for one database at most; the core cannot run further ahead of the disk than this.
-const BATCHES_MAX: usize = 4096;
+/// Batches on their way to disk beyond which the core is given no more work. A batch is a few kilobytes; with half as many a
+/// burst of votes would wait for flushes more often, with twice as many memory would hold more that a crash takes.
+const BACKLOG_LONG: usize = 4096;
+/// Batches written in one transaction at most. More make the first one wait for all of them.
+const TOGETHER_MAX: usize = 256;
+/// Pause before a batch that met a full disk is tried again.
+const FULL_RETRY: Duration = Duration::from_secs(1);
 
 /// Records of one core that are to be written together.
 #[derive(Debug)]
@@ -32,74 +52,144 @@ pub(crate) enum Batch {
     Groups { id: PersistId, records: Vec<Record> },
 }
 
+/// How many batches are on their way to disk. All clones count together.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Backlog(Arc<AtomicUsize>);
+
+impl Backlog {
+    /// Whether the disk is so far behind that no new work should be taken.
+    pub(crate) fn is_long(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= BACKLOG_LONG
+    }
+
+    fn grow(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn shrink(&self, written: usize) {
+        self.0.fetch_sub(written, Ordering::Relaxed);
+    }
+}
+
 /// The queues of both databases.
 #[derive(Debug, Clone)]
 pub(crate) struct Writers {
-    votes: mpsc::Sender<(PersistId, Vec<consensus::Record>)>,
-    groups: mpsc::Sender<(PersistId, Vec<Record>)>,
+    pub(crate) backlog: Backlog,
+    votes: mpsc::UnboundedSender<(PersistId, Vec<consensus::Record>)>,
+    groups: mpsc::UnboundedSender<(PersistId, Vec<Record>)>,
 }
 
-/// The other ends of [`Writers`].
+/// The other ends of [`Writers`], and where what is durable is told.
 pub(crate) struct Queues {
-    votes: mpsc::Receiver<(PersistId, Vec<consensus::Record>)>,
-    groups: mpsc::Receiver<(PersistId, Vec<Record>)>,
+    backlog: Backlog,
+    votes: mpsc::UnboundedReceiver<(PersistId, Vec<consensus::Record>)>,
+    groups: mpsc::UnboundedReceiver<(PersistId, Vec<Record>)>,
+    durable: mpsc::UnboundedSender<PersistId>,
 }
 
-/// Makes the queues.
-pub(crate) fn queues() -> (Writers, Queues) {
-    let (votes, votes_end) = mpsc::channel(BATCHES_MAX);
-    let (groups, groups_end) = mpsc::channel(BATCHES_MAX);
-    (Writers { votes, groups }, Queues { votes: votes_end, groups: groups_end })
+/// Makes the queues, and the one through which the driver hears of durable batches.
+pub(crate) fn queues() -> (Writers, Queues, mpsc::UnboundedReceiver<PersistId>) {
+    let (votes, votes_end) = mpsc::unbounded_channel();
+    let (groups, groups_end) = mpsc::unbounded_channel();
+    let (durable, durable_end) = mpsc::unbounded_channel();
+    let backlog = Backlog::default();
+    let writers = Writers { backlog: backlog.clone(), votes, groups };
+    (writers, Queues { backlog, votes: votes_end, groups: groups_end, durable }, durable_end)
 }
 
 impl Writers {
-    /// Queues a batch; `false` if the queue is full, which means that the disk does not keep up by far.
-    pub(crate) fn put(&self, batch: Batch) -> bool {
-        match batch {
-            Batch::Votes { id, records } => self.votes.try_send((id, records)).is_ok(),
-            Batch::Groups { id, records } => self.groups.try_send((id, records)).is_ok(),
+    /// Queues a batch; it is lost only if the node stops, and then nobody has been told of it.
+    pub(crate) fn put(&self, batch: Batch) {
+        self.backlog.grow();
+        let queued = match batch {
+            Batch::Votes { id, records } => self.votes.send((id, records)).is_ok(),
+            Batch::Groups { id, records } => self.groups.send((id, records)).is_ok(),
+        };
+        if !queued {
+            self.backlog.shrink(1);
         }
     }
 }
 
-/// Starts the writing tasks; each ends when the shell and its queue are gone, after what was queued.
-pub(crate) fn spawn(queues: Queues, votes: Votes, shell: &Arc<Shell>, inbox: &Inbox) {
+/// Starts the writing tasks; each ends when the node stops.
+pub(crate) fn spawn(queues: Queues, votes: Votes, shell: &Arc<Shell>) {
     let tasks = shell.tasks.clone();
-    let Queues { votes: mut vote_queue, groups: mut group_queue } = queues;
-    let (on_votes, to_core) = (Arc::clone(shell), inbox.clone());
+    let Queues { backlog, votes: mut vote_queue, groups: mut group_queue, durable } = queues;
+    let (on_votes, told, behind) = (Arc::clone(shell), durable.clone(), backlog.clone());
     tasks.spawn(async move {
-        while let Some((id, records)) = next(&on_votes, &mut vote_queue).await {
-            let writes = records.into_iter().map(vote_write).collect();
-            if let Err(error) = votes.batch(writes).await {
-                return on_votes.fail("write votes", error);
+        while let Some(batches) = next(&on_votes, &mut vote_queue).await {
+            let (ids, records): (Vec<_>, Vec<_>) = batches.into_iter().unzip();
+            let writes: Vec<VoteWrite> = records.into_iter().flatten().map(vote_write).collect();
+            if write(&on_votes, "write votes", || votes.batch(writes.clone())).await.is_none() {
+                return;
             }
-            to_core.put(Input::Persisted(id)).await;
+            tell(&told, &behind, ids);
         }
         if let Err(error) = votes.close().await {
             tracing::error!(%error, "vote store did not close cleanly");
         }
     });
-    let (on_groups, to_core) = (Arc::clone(shell), inbox.clone());
+    let on_groups = Arc::clone(shell);
     tasks.spawn(async move {
-        while let Some((id, records)) = next(&on_groups, &mut group_queue).await {
-            if !write_groups(&on_groups, records).await {
+        while let Some(batches) = next(&on_groups, &mut group_queue).await {
+            let (ids, records): (Vec<_>, Vec<_>) = batches.into_iter().unzip();
+            if !write_groups(&on_groups, records.into_iter().flatten().collect()).await {
                 return;
             }
-            to_core.put(Input::Persisted(id)).await;
+            tell(&durable, &backlog, ids);
         }
     });
 }
 
-/// The next batch; `None` once the node stops.
-async fn next<T>(shell: &Shell, queue: &mut mpsc::Receiver<T>) -> Option<T> {
+/// Tells the driver, in order, what is durable.
+fn tell(durable: &mpsc::UnboundedSender<PersistId>, backlog: &Backlog, ids: Vec<PersistId>) {
+    backlog.shrink(ids.len());
+    // The driver ends only with the node.
+    ids.into_iter().try_for_each(|id| durable.send(id)).ok();
+}
+
+/// The batches that wait, in order, and at least one; `None` once the node stops.
+async fn next<T>(shell: &Shell, queue: &mut mpsc::UnboundedReceiver<T>) -> Option<Vec<T>> {
+    let mut batches = Vec::new();
     tokio::select! {
         biased;
         () = shell.cancel.cancelled() => None,
-        batch = queue.recv() => batch,
+        count = queue.recv_many(&mut batches, TOGETHER_MAX) => (count > 0).then_some(batches),
     }
 }
 
-/// Writes one batch to the metadata store and does what follows from it on disk; `false` stops the node.
+/// Writes until it succeeds or the node stops, which every failure but a full disk brings about.
+async fn write<T, E, F>(shell: &Shell, what: &'static str, mut attempt: impl FnMut() -> F) -> Option<T>
+where
+    E: Error + 'static,
+    F: Future<Output = Result<T, E>>,
+{
+    let mut told = false;
+    loop {
+        let error = match attempt().await {
+            Ok(written) => {
+                if told {
+                    tracing::info!(what, "there is space again, the node goes on");
+                }
+                return Some(written);
+            }
+            Err(error) => error,
+        };
+        if !is_disk_full(&error) {
+            shell.fail(what, error);
+            return None;
+        }
+        if !std::mem::replace(&mut told, true) {
+            tracing::error!(what, error = %Chain(&error), "the disk is full: nothing new is acknowledged until there is space");
+        }
+        tokio::select! {
+            () = shell.cancel.cancelled() => return None,
+            () = tokio::time::sleep(FULL_RETRY) => {}
+        }
+    }
+}
+
+/// Writes records to the metadata store and does what follows from them on disk; `false` stops the node.
 async fn write_groups(shell: &Arc<Shell>, records: Vec<Record>) -> bool {
     let ended = records.iter().filter_map(ended_transaction).collect::<Vec<_>>();
     let mut writes = Vec::new();
@@ -112,13 +202,9 @@ async fn write_groups(shell: &Arc<Shell>, records: Vec<Record>) -> bool {
             }
         }
     }
-    match shell.meta.batch(writes, wall_clock()).await {
-        Ok(done) => shell.unlink(done.redundant).await,
-        Err(error) => {
-            shell.fail("write metadata", error);
-            return false;
-        }
-    }
+    let written = write(shell, "write metadata", || shell.meta.batch(writes.clone(), wall_clock())).await;
+    let Some(done) = written else { return false };
+    shell.unlink(done.redundant).await;
     for tx in ended {
         shell.forget_staging(tx).await;
     }

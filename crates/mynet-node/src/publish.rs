@@ -8,7 +8,7 @@ use mynet_proto::{
 };
 use mynet_store::{
     cipher::ContentKey,
-    meta::{Group, ListQuery, MetaWrite, Mode as StoredMode},
+    meta::{Group, ListQuery, MetaError, MetaWrite, Mode as StoredMode},
 };
 use mynet_types::{BoundedVec, DecryptedClass, GroupId, NodeId, SignedAdmission, SignedWrap, rpc::GroupKey};
 
@@ -22,6 +22,8 @@ use crate::{
 
 /// Groups looked at together when a new reader is granted old ones.
 const PAGE: u64 = 100;
+/// Starts the names of settings that keep which nodes are owed grants of old groups.
+const OWED_SETTING: &str = "owed/";
 /// Starts the names of settings that keep whom a group is granted to, where that is not everybody trusted.
 const GRANT_SETTING: &str = "grant/";
 
@@ -109,7 +111,7 @@ impl Shell {
 
     /// Every admitted node that this node trusts with decrypted states.
     pub(crate) fn trusted_members(&self) -> Vec<SignedAdmission> {
-        self.members.admissions().into_iter().filter(|admission| self.trusts(admission)).collect()
+        self.members.admissions(wall_clock()).into_iter().filter(|admission| self.trusts(admission)).collect()
     }
 
     /// Whether this node trusts another: its operator's word first, else that of whoever admitted it.
@@ -148,9 +150,37 @@ impl Shell {
             match granted {
                 Ok(0) => {}
                 Ok(count) => tracing::info!(node = %admission.body.node.short(), count, "old groups were granted"),
-                Err(error) => tracing::error!(error = %Chain(&error), "old groups were not granted to a new node"),
+                Err(error) => {
+                    tracing::error!(error = %Chain(&error), "old groups were not granted, the next start goes on");
+                    return;
+                }
+            }
+            if let Err(error) = shell.meta.set_setting(&owed(&admission.body.node), None).await {
+                tracing::warn!(error = %Chain(&error), "the next start looks again at what was granted");
             }
         });
+    }
+
+    /// Notes that old groups are to be granted to a node, before it is known: a crash on the way is made good by the next
+    /// start.
+    pub(crate) async fn owe_grants(&self, admission: &SignedAdmission) {
+        let node = admission.body.node;
+        if node == self.me() || !self.trusts(admission) {
+            return;
+        }
+        if let Err(error) = self.meta.set_setting(&owed(&node), Some("")).await {
+            self.not_kept("note that groups are to be granted", error);
+        }
+    }
+
+    /// Goes on with grants that a crash cut off.
+    pub(crate) async fn resume_grants(self: &Arc<Self>) -> Result<(), MetaError> {
+        for admission in self.trusted_members() {
+            if self.meta.setting(&owed(&admission.body.node)).await?.is_some() {
+                self.grant_newcomer(admission);
+            }
+        }
+        Ok(())
     }
 
     /// Wraps the keys of all groups uploaded here to `reader`, and publishes them again so that holders learn of it.
@@ -209,7 +239,13 @@ impl Shell {
         let admission = admission.ok_or_else(|| NodeError::NotFound(format!("node {node}")))?;
         self.meta.set_trust(&node, trusted, wall_clock()).await.map_err(NodeError::storage)?;
         self.set_trust_word(node, trusted);
+        self.owe_grants(&admission).await;
         self.grant_newcomer(admission.clone());
         Ok(self.peer_view(&admission))
     }
+}
+
+/// The setting that says that a node is owed grants.
+fn owed(node: &NodeId) -> String {
+    format!("{OWED_SETTING}{node}")
 }

@@ -90,7 +90,7 @@ impl Shell {
 
     /// Asks every peer that can be reached for a group.
     pub(crate) async fn ask_peers(&self, key: GroupKey) -> Answers {
-        let admitted = self.members.admissions();
+        let admitted = self.members.admissions(wall_clock());
         let peers: Vec<NodeId> =
             admitted.iter().map(|admission| admission.body.node).filter(|node| *node != self.me()).collect();
         let Some(net) = self.net.get() else { return Answers { found: Vec::new(), all_answered: peers.is_empty() } };

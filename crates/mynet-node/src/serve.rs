@@ -127,7 +127,7 @@ impl Shell {
         tracing::error!(blob = %stored.blob.sha256, error = %Chain(error), "a blob cannot be read");
         let (ReadError::Missing { blob } | ReadError::Corrupt { blob, .. }) = error else { return };
         if let Err(error) = self.meta.quarantine(stored).await {
-            return self.fail("quarantine a blob", error);
+            return self.not_kept("quarantine a blob", error);
         }
         if let Err(error) = self.blobs.quarantine(*blob).await {
             tracing::error!(%blob, %error, "a damaged file was not moved away");

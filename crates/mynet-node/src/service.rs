@@ -33,12 +33,13 @@ use crate::{
     care,
     compose::random,
     config::Config,
-    driver::{self, wall_clock},
+    driver::{self, Incoming, wall_clock},
     handle::NodeHandle,
     members::Members,
-    peers::{self, ADMISSION_LIFETIME, NodeDoor},
+    peers::{self, NodeDoor},
     persist::{self, restore},
     preview::PreviewWorker,
+    renewal::end_of,
     serve::NodeService,
     setup::{GENESIS_FILE, TICKET_FILE},
     shell::{Parts, Shell},
@@ -183,10 +184,10 @@ pub async fn start(data_dir: &Path, config: Config) -> Result<RunningNode, Start
     let restored_votes = votes.restore().await?;
     let links = mynet_types::BoundedVec::truncated(restored_votes.links.iter().cloned());
     let chain = VerifiedChain::verify(genesis.clone(), &RosterChain { links })?;
-    let members = Members::new(chain, meta.admissions(wall_clock()).await?, meta.node_records().await?);
+    let members = Members::new(chain, meta.admissions().await?, meta.node_records().await?);
     let exe = std::env::current_exe().map_err(|source| io("find", Path::new("this program"), source))?;
     let (inbox, inputs) = driver::inbox();
-    let (writers, queues) = persist::queues();
+    let (writers, queues, durable) = persist::queues();
     let trust = meta.trust().await?.into_iter().collect::<BTreeMap<NodeId, bool>>();
     let shell = Arc::new(Shell::new(Parts {
         config,
@@ -197,7 +198,7 @@ pub async fn start(data_dir: &Path, config: Config) -> Result<RunningNode, Start
         blobs,
         members,
         previews: PreviewWorker::new(exe),
-        inbox: inbox.clone(),
+        inbox,
         writers,
         trust,
     }));
@@ -211,11 +212,11 @@ pub async fn start(data_dir: &Path, config: Config) -> Result<RunningNode, Start
     }
     let core = core(&shell, &genesis, restore::consensus(restored_votes)?, replication)?;
     admit_founder(&shell, &genesis).await?;
-    let first = shell.members.admissions().into_iter().map(|admission| Input::Admitted(Box::new(admission)));
+    let first = shell.members.all_admissions().into_iter().map(|admission| Input::Admitted(Box::new(admission)));
     let first = first.chain([Input::Start]).collect();
-    persist::spawn(queues, votes, &shell, &inbox);
+    persist::spawn(queues, votes, &shell);
     start_network(&shell).await?;
-    driver::spawn(core, &shell, first, inputs);
+    driver::spawn(core, &shell, first, Incoming { inputs, durable });
     let tasks: TaskTracker = shell.tasks.clone();
     tasks.spawn(care::run(Arc::clone(&shell)));
     Ok(RunningNode { shell })
@@ -259,7 +260,7 @@ fn read_genesis(data_dir: &Path) -> Result<GenesisFile, StartError> {
 /// The founder admits itself: there is nobody else who could.
 async fn admit_founder(shell: &Arc<Shell>, genesis: &mynet_types::Genesis) -> Result<(), StartError> {
     let now = wall_clock();
-    if genesis.founder.node != shell.me() || shell.members.is_admitted(&shell.me(), now) {
+    if genesis.founder.node != shell.me() || shell.members.admission(&shell.me()).is_some() {
         return Ok(());
     }
     let (roles, (region, zone, weight)) = wish(&shell.config, &shell.me())?;
@@ -272,13 +273,13 @@ async fn admit_founder(shell: &Arc<Shell>, genesis: &mynet_types::Genesis) -> Re
         zone,
         weight,
         admitted_at: now,
-        expires_at: now.after(ADMISSION_LIFETIME),
+        expires_at: end_of(now),
         epoch: 0,
         issuer: shell.me(),
         nonce: random(),
     };
     let admission = Signed::new(&shell.network, admission, shell.keys.node());
-    shell.meta.put_admission(&admission).await?;
+    shell.meta.put_members(std::slice::from_ref(&admission), &[]).await?;
     shell.members.learn(&admission, now);
     Ok(())
 }
@@ -326,7 +327,9 @@ async fn start_network(shell: &Arc<Shell>) -> Result<(), StartError> {
         net.set_addrs(record.body.node, mynet_net::record_addrs(&record.body));
     }
     shell.net.set(net).expect("the network is started once");
-    shell.learn_members([], [shell.own_record(listen)]).await;
+    shell.learn_members(Vec::new(), vec![shell.own_record(listen)]).await;
+    shell.renew_admissions([shell.me()]).await;
+    shell.resume_grants().await?;
     shell.keep_peers();
     let tasks = shell.tasks.clone();
     tasks.spawn(peers::follow(Arc::clone(shell), listen, events));

@@ -6,7 +6,7 @@ use std::{
     fs,
     io::Write,
     net::SocketAddr,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -203,22 +203,30 @@ fn config_text(options: &SetupOptions, invited: Option<Roles>) -> String {
     sections.to_string()
 }
 
+/// What a fresh file system may hold without being in use.
+const OF_THE_FILE_SYSTEM: &str = "lost+found";
+
 /// A data directory in the making. Dropped before it is finished, it goes.
 struct Place {
     wanted: PathBuf,
     temporary: PathBuf,
+    /// The directory was there, empty: most often a disk is mounted on it, so it can be filled but not replaced.
+    existed: bool,
     finished: bool,
 }
 
 impl Place {
-    /// Begins beside `dir`, which must be absent or empty.
+    /// Begins beside `dir` if it is absent, within it if it is there and empty.
     fn new(dir: &Path) -> Result<Self, SetupError> {
-        match fs::read_dir(dir).map(|mut entries| entries.next().is_some()) {
+        let in_use = |mut entries: fs::ReadDir| {
+            entries.any(|entry| entry.map_or(true, |entry| entry.file_name() != OF_THE_FILE_SYSTEM))
+        };
+        let existed = match fs::read_dir(dir).map(in_use) {
             Ok(true) => return Err(SetupError::UsedDirectory(dir.to_owned())),
-            Ok(false) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Ok(false) => true,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
             Err(source) => return Err(SetupError::Io { verb: "read", path: dir.to_owned(), source }),
-        }
+        };
         let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(|source| SetupError::Io {
             verb: "make",
@@ -226,13 +234,14 @@ impl Place {
             source,
         })?;
         let name = dir.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = parent.join(format!(".{name}.new-{}", std::process::id()));
+        let beside = parent.join(format!(".{name}.new-{}", std::process::id()));
+        let temporary = if existed { dir.join(format!(".new-{}", std::process::id())) } else { beside };
         fs::DirBuilder::new().mode(0o700).create(&temporary).map_err(|source| SetupError::Io {
             verb: "make",
             path: temporary.clone(),
             source,
         })?;
-        Ok(Self { wanted: dir.to_owned(), temporary, finished: false })
+        Ok(Self { wanted: dir.to_owned(), temporary, existed, finished: false })
     }
 
     /// Writes a file.
@@ -261,12 +270,29 @@ impl Place {
     /// Moves the directory where it belongs.
     fn finish(mut self) -> Result<(), SetupError> {
         let sync = |path: &Path| fs::File::open(path).and_then(|dir| dir.sync_all());
-        let moved = sync(&self.temporary).and_then(|()| fs::rename(&self.temporary, &self.wanted)).and_then(|()| {
-            sync(self.wanted.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
-        });
+        let parent = self.wanted.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let moved = if self.existed {
+            sync(&self.temporary).and_then(|()| self.move_up()).and_then(|()| sync(&self.wanted))
+        } else {
+            sync(&self.temporary).and_then(|()| fs::rename(&self.temporary, &self.wanted)).and_then(|()| sync(parent))
+        };
         moved.map_err(|source| SetupError::Io { verb: "make", path: self.wanted.clone(), source })?;
         self.finished = true;
         Ok(())
+    }
+}
+
+impl Place {
+    /// Moves everything into the directory that was there, the genesis last: without it no node starts.
+    fn move_up(&self) -> std::io::Result<()> {
+        fs::set_permissions(&self.wanted, fs::Permissions::from_mode(0o700))?;
+        let mut names: Vec<_> =
+            fs::read_dir(&self.temporary)?.map(|entry| Ok(entry?.file_name())).collect::<std::io::Result<_>>()?;
+        names.sort_by_key(|name| name == GENESIS_FILE);
+        for name in names {
+            fs::rename(self.temporary.join(&name), self.wanted.join(&name))?;
+        }
+        fs::remove_dir(&self.temporary)
     }
 }
 

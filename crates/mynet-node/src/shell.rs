@@ -20,6 +20,7 @@ use mynet_proto::{
 };
 use mynet_store::{
     blobs::{BlobKey, Blobs, StageName},
+    is_disk_full,
     keys::KeyFiles,
     meta::{GroupRows, Meta, MetaWrite, StoredBlob},
 };
@@ -32,8 +33,9 @@ use crate::{
     driver::{Inbox, wall_clock},
     grant::{self, GrantError},
     members::Members,
-    persist::{Batch, TranslateError, Writers},
+    persist::{Backlog, Batch, TranslateError, Writers},
     preview::PreviewWorker,
+    room::Uploads,
     stage::{self, StageJob},
 };
 
@@ -62,6 +64,7 @@ pub(crate) struct Shell {
     writers: Writers,
     staged: Mutex<BTreeMap<TxId, Staged>>,
     next_generation: AtomicU64,
+    pub(crate) uploads: Uploads,
 }
 
 /// One transaction that this node stages as a participant.
@@ -107,6 +110,7 @@ impl Shell {
             writers,
             next_generation,
             started: Instant::now(),
+            uploads: Uploads::default(),
             trust: RwLock::new(trust),
             addresses: Mutex::default(),
             board: Board::new(),
@@ -162,6 +166,16 @@ impl Shell {
         self.staged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Something could not be kept that is known from memory or from peers until it can be: on a full disk the node goes on
+    /// without, every other failure stops it.
+    pub(crate) fn not_kept(&self, what: &'static str, error: impl std::error::Error + 'static) {
+        if is_disk_full(&error) {
+            tracing::error!(what, error = %Chain(&error), "the disk is full: not kept");
+        } else {
+            self.fail(what, error);
+        }
+    }
+
     /// Stops the node because its storage failed: a human must look.
     pub(crate) fn fail(&self, what: &'static str, error: impl std::error::Error) {
         tracing::error!(what, error = %Chain(&error), "storage failed, the node stops");
@@ -178,9 +192,12 @@ impl Shell {
 
     /// Queues a batch for its database.
     pub(crate) fn persist(&self, batch: Batch) {
-        if !self.writers.put(batch) && !self.cancel.is_cancelled() {
-            self.fail("queue a batch", QueueFull);
-        }
+        self.writers.put(batch);
+    }
+
+    /// How far the databases are behind.
+    pub(crate) fn backlog(&self) -> &Backlog {
+        &self.writers.backlog
     }
 
     /// Starts staging; the answer comes as [`Input::Staged`].
@@ -343,7 +360,7 @@ impl Shell {
         let accepts = file.certificate.statement.verdict == mynet_types::Verdict::Accept;
         let certificate = MetaWrite::Certificate(file);
         if let Err(error) = self.meta.batch(vec![certificate], wall_clock()).await {
-            return self.fail("keep a certificate", error);
+            return self.not_kept("keep a certificate", error);
         }
         tracing::info!(group = %group_id.short(), accepts, "group has a certificate");
         self.board.update(group_id, |progress| progress.certified |= accepts);
@@ -354,11 +371,6 @@ impl Shell {
 pub(crate) fn stage_name(tx: &TxId) -> StageName {
     format!("tx-{tx}").parse().expect("hex digits and a dash make a staging name")
 }
-
-/// A queue to a disk is full.
-#[derive(Debug, thiserror::Error)]
-#[error("the disk is thousands of batches behind")]
-struct QueueFull;
 
 /// An error with all its causes on one line.
 pub(crate) struct Chain<'a>(pub(crate) &'a dyn std::error::Error);

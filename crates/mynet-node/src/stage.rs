@@ -26,9 +26,9 @@ use mynet_types::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    add::DISK_RESERVE,
     driver::wall_clock,
     grant::{self, GrantError},
+    room::DISK_RESERVE,
     shell::{Shell, stage_name},
 };
 
@@ -123,7 +123,7 @@ pub(crate) async fn run(shell: &Arc<Shell>, job: &StageJob) -> Result<Vec<Stored
 
 /// Refuses what would exceed the capacity or fill the disk. Open reservations, this one among them, are counted.
 async fn check_space(shell: &Shell, needed: u64) -> Result<(), StageError> {
-    let used = shell.meta.counts(0).await?.bytes;
+    let used = shell.meta.blob_bytes().await?;
     let reserved = shell.meta.reserved_bytes().await?.max(needed);
     let capacity = shell.config.storage.capacity.as_u64();
     let dir = shell.blobs.dir().to_owned();

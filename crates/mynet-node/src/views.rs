@@ -239,7 +239,7 @@ impl Shell {
         let counts = self.meta.counts(self.config.replication.min_replicas).await.map_err(NodeError::storage)?;
         let own = self.members.admission(&self.me());
         let (up, others) =
-            (self.members.up(), self.members.admissions().len().saturating_sub(usize::from(own.is_some())));
+            (self.members.up(), self.members.admissions(wall_clock()).len().saturating_sub(usize::from(own.is_some())));
         let validators = chain.newest().validators.len();
         let by = |status| counts.by_status.get(&status).copied().unwrap_or(0);
         let (api, p2p) = self.addresses_text();
@@ -273,7 +273,8 @@ impl Shell {
 
     /// Every other admitted node.
     pub(crate) async fn peers(&self) -> Result<Vec<PeerView>, NodeError> {
-        let others = self.members.admissions().into_iter().filter(|admission| admission.body.node != self.me());
+        let others =
+            self.members.admissions(wall_clock()).into_iter().filter(|admission| admission.body.node != self.me());
         Ok(others.map(|admission| self.peer_view(&admission)).collect())
     }
 

@@ -1,0 +1,97 @@
+//! How many bytes this node may still take: the one place that knows.
+//!
+//! Of the capacity, what is neither used by blobs, nor promised to open transactions, nor granted to uploads in flight; and of
+//! the file system, what is free beyond a reserve and not granted either.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use mynet_store::{
+    blobs::{DiskError, free_space},
+    meta::MetaError,
+};
+
+use crate::{handle::NodeError, shell::Shell};
+
+/// Free bytes that uploads and staging leave: databases and logs must go on.
+pub(crate) const DISK_RESERVE: u64 = 64 * 1024 * 1024;
+/// What an upload of unknown size is granted at a time. More would refuse small uploads beside large ones early, less asks
+/// database and file system more often.
+const GRANT_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Uploads in flight, all together.
+#[derive(Debug, Default)]
+pub(crate) struct Uploads {
+    granted: AtomicU64,
+    written: AtomicU64,
+}
+
+/// What one upload was granted; given back when it ends.
+#[derive(Debug)]
+pub(crate) struct Flight<'a> {
+    shell: &'a Shell,
+    granted: u64,
+    written: u64,
+}
+
+/// Why room could not be told.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RoomError {
+    #[error(transparent)]
+    Meta(#[from] MetaError),
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+impl From<RoomError> for NodeError {
+    fn from(error: RoomError) -> Self {
+        Self::storage(error)
+    }
+}
+
+impl Shell {
+    /// Bytes that may still be taken.
+    pub(crate) async fn room(&self) -> Result<u64, RoomError> {
+        let (granted, written) =
+            (self.uploads.granted.load(Ordering::Relaxed), self.uploads.written.load(Ordering::Relaxed));
+        let taken = self.meta.blob_bytes().await? + self.meta.reserved_bytes().await? + granted;
+        let capacity = self.config.storage.capacity.as_u64().saturating_sub(taken);
+        let promised = DISK_RESERVE + granted.saturating_sub(written);
+        let disk = free_space(self.blobs.dir())?.saturating_sub(promised);
+        Ok(capacity.min(disk))
+    }
+
+    /// An upload begins.
+    pub(crate) fn take_off(&self) -> Flight<'_> {
+        Flight { shell: self, granted: 0, written: 0 }
+    }
+}
+
+impl Flight<'_> {
+    /// `bytes` more are about to be written.
+    ///
+    /// # Errors
+    /// [`NodeError::NoSpace`]: there is no room for them; nothing was granted.
+    pub(crate) async fn take(&mut self, bytes: u64) -> Result<(), NodeError> {
+        let needed = self.written + bytes;
+        if needed > self.granted {
+            let room = self.shell.room().await?;
+            let missing = needed - self.granted;
+            if missing > room {
+                return Err(NodeError::NoSpace { needed, free: self.granted + room });
+            }
+            let more = missing.max(GRANT_BYTES.min(room));
+            self.granted += more;
+            self.shell.uploads.granted.fetch_add(more, Ordering::Relaxed);
+        }
+        self.written = needed;
+        self.shell.uploads.written.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        self.shell.uploads.granted.fetch_sub(self.granted, Ordering::Relaxed);
+        self.shell.uploads.written.fetch_sub(self.written, Ordering::Relaxed);
+    }
+}
