@@ -4,6 +4,7 @@
 //! always for a condition with a deadline.
 
 pub mod content;
+pub mod disk;
 pub mod network;
 pub mod process;
 pub mod wait;

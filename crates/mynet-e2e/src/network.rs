@@ -56,6 +56,12 @@ impl Network {
         Ok(network)
     }
 
+    /// The directory of the node that joins next.
+    #[must_use]
+    pub fn next_dir(&self) -> PathBuf {
+        self.dir(self.nodes.len())
+    }
+
     /// The directory of node `index`.
     fn dir(&self, index: usize) -> PathBuf {
         self.temp.path().join(format!("node{index}"))

@@ -5,6 +5,7 @@
 mod certificates;
 mod chaos;
 mod damage;
+mod full;
 mod origin;
 mod spine;
 mod strangers;
