@@ -38,7 +38,7 @@ where
     let shape = StreamShape { samples: plan.samples, packet_bytes: plan.packet_bytes, source_rate: original.rate };
     let mut track = Track {
         writer: OggOpusWriter::new(CountingWriter::new(out), shape)?,
-        resampler: Resampler::new(original.rate),
+        resampler: Resampler::new(original.rate)?,
         fades: Fades { at: 0, samples: plan.samples },
         resampled: Vec::new(),
     };
@@ -87,10 +87,10 @@ fn transfer<W: Write>(source: &mut Source<'_>, plan: &Plan, track: &mut Track<W>
         frames.clear();
         source.read(left, &mut frames)?;
         left -= frames.len() as u64;
-        track.resampler.push(&frames, &mut track.resampled);
+        track.resampler.push(&frames, &mut track.resampled)?;
         track.write_resampled()?;
     }
-    track.resampler.flush(&mut track.resampled);
+    track.resampler.flush(&mut track.resampled)?;
     track.write_resampled()
 }
 

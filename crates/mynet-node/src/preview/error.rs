@@ -34,10 +34,10 @@ pub enum PreviewError {
     /// The preview could not be written. Retry when there is space.
     #[error("write preview")]
     Write(#[source] io::Error),
-    /// The encoder refused its input: a defect here, not of the original.
+    /// The resampler or the encoder refused its input: a defect here, not of the original.
     #[error("encode preview: {what}")]
     Encode {
-        /// The encoder's words.
+        /// Their words.
         what: Cow<'static, str>,
     },
     /// The child process failed as such. Worth one retry; if it repeats, the original is likely hostile.

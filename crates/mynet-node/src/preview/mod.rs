@@ -7,7 +7,7 @@
 //! Guarantees, each checked by a test:
 //! 1. A preview lasts at most [`PreviewLimits::audio_seconds`] and at most a third of the original's duration.
 //! 2. A preview is smaller than a third of the original in bytes.
-//! 3. The same original and limits give the same bytes (one build on one kind of CPU: the encoder picks SIMD paths).
+//! 3. The same original and limits give the same bytes (one build on one kind of CPU: resampler and encoder pick SIMD paths).
 //! 4. Memory does not grow with the original: only one packet, the resampler's window and one Ogg page are held.
 //! 5. No plaintext is written to disk besides the preview itself: the child reads the descriptor it gets as stdin, and
 //!    decrypts it in memory if it is encrypted.
