@@ -41,12 +41,13 @@ const PARTS: [Part; 6] = [
     Part {
         name: "tests",
         advice: "if nextest itself is missing: `cargo install cargo-nextest --locked`",
-        work: Work::Cargo(&["nextest", "run", "--workspace", "--exclude", "mynet-e2e", "--locked"]),
+        // Filtered, not excluded: what is built must not depend on what is run.
+        work: Work::Cargo(&["nextest", "run", "--workspace", "--locked", "-E", "not package(mynet-e2e)"]),
     },
     Part {
         name: "doc tests",
         advice: "an example in a doc comment does not compile or does not hold",
-        work: Work::Cargo(&["test", "--doc", "--workspace", "--exclude", "mynet-e2e", "--locked"]),
+        work: Work::Cargo(&["test", "--doc", "--workspace", "--locked"]),
     },
     Part {
         name: "documentation",
