@@ -8,20 +8,20 @@
 //! 2. A row names one file; a second file of the same blob is reported as redundant in the same batch.
 //! 3. A quarantined blob is never returned as present.
 
-use mynet_types::{Blake3Root, BlobRef, ContentHash, Timestamp};
+use mynet_types::{Blake3Root, BlobRef, ContentHash, GroupId, Timestamp};
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
-    sea_query::{Expr, ExprTrait, Query},
+    sea_query::{Expr, ExprTrait, Query, SimpleExpr},
 };
 
 use super::{
     Meta, MetaError,
     column::{fixed, from_column, millis, to_column},
     model::{PinKind, StoredBlob, WriteError},
-    schema::holdings::{blobs, pins},
+    schema::holdings::{blobs, groups, pins},
     sql,
-    write::WriteScope,
+    write::{BatchDone, WriteScope},
 };
 
 /// A blob that is served.
@@ -38,6 +38,15 @@ pub struct BlobRow {
     pub quarantined: bool,
     /// What keeps it.
     pub pins: u64,
+}
+
+/// A blob in quarantine that visible groups keep: to be fetched again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostBlob {
+    /// The blob and its damaged or missing file.
+    pub stored: StoredBlob,
+    /// The groups.
+    pub groups: Vec<GroupId>,
 }
 
 impl WriteScope<'_> {
@@ -139,6 +148,13 @@ fn has_no_pins() -> Condition {
     Condition::all().add(blobs::Column::Sha256.not_in_subquery(pinned.take()))
 }
 
+/// Pins of groups that a reader can see.
+fn is_of_visible_group() -> SimpleExpr {
+    let mut visible = Query::select();
+    visible.column(groups::Column::GroupId).from(groups::Entity).and_where(groups::Column::Visible.eq(true));
+    pins::Column::Kind.eq(PinKind::Group.as_str()).and(pins::Column::Reference.in_subquery(visible.take()))
+}
+
 /// Blobs that nothing kept since before `before`.
 fn is_garbage(before: Timestamp) -> Condition {
     Condition::all().add(blobs::Column::UnpinnedAt.lte(millis(before))).add(has_no_pins())
@@ -196,6 +212,62 @@ impl Meta {
             .exec(&self.write)
             .await?;
         Ok(marked.rows_affected > 0)
+    }
+
+    /// Marks all blobs as damaged, as [`Self::quarantine`] does, and returns how many were not before.
+    ///
+    /// # Errors
+    /// [`MetaError`]; nothing was marked then.
+    pub async fn quarantine_all(&self) -> Result<u64, MetaError> {
+        let marked = blobs::Entity::update_many()
+            .col_expr(blobs::Column::State, Expr::value(QUARANTINED))
+            .filter(blobs::Column::State.eq(BLOB_OK))
+            .exec(&self.write)
+            .await?;
+        Ok(marked.rows_affected)
+    }
+
+    /// Up to `limit` lost blobs in hash order after `after`: those in quarantine that a visible group keeps.
+    ///
+    /// # Errors
+    /// [`MetaError`].
+    pub async fn lost_after(&self, after: Option<&ContentHash>, limit: u64) -> Result<Vec<LostBlob>, MetaError> {
+        let mut kept = Query::select();
+        kept.column(pins::Column::Sha256).from(pins::Entity).and_where(is_of_visible_group());
+        let mut query = blobs::Entity::find()
+            .filter(blobs::Column::State.eq(QUARANTINED))
+            .filter(blobs::Column::Sha256.in_subquery(kept.take()))
+            .order_by_asc(blobs::Column::Sha256)
+            .limit(limit);
+        if let Some(after) = after {
+            query = query.filter(blobs::Column::Sha256.gt(after.0.to_vec()));
+        }
+        let mut lost = Vec::new();
+        for row in query.all(&self.read).await? {
+            let of_blob = pins::Entity::find().filter(pins::Column::Sha256.eq(row.sha256.clone()));
+            let kept_by = of_blob.filter(is_of_visible_group()).all(&self.read).await?;
+            let groups = kept_by.iter().map(|pin| Ok(GroupId(fixed(&pin.reference)?))).collect::<Result<_, _>>();
+            let groups = groups.map_err(|damage: super::column::Damage| damage.within("mynet_pins"))?;
+            lost.push(LostBlob { stored: stored_blob(&row)?, groups });
+        }
+        Ok(lost)
+    }
+
+    /// Has the row of a lost blob name a new, verified file of it. If the row went, or another good file came first, the
+    /// new one is redundant.
+    ///
+    /// # Errors
+    /// [`WriteError`]; the row is as it was then.
+    pub async fn refill(&self, new: &StoredBlob, now: Timestamp) -> Result<BatchDone, WriteError> {
+        let transaction = self.begin().await?;
+        let mut scope = WriteScope { db: &transaction, me: self.me, now, done: BatchDone::default() };
+        match blobs::Entity::find_by_id(new.blob.sha256.0.to_vec()).one(scope.db).await? {
+            Some(_) => scope.put_blobs(std::slice::from_ref(new)).await?,
+            None => scope.done.redundant.push(*new),
+        }
+        let done = scope.done;
+        transaction.commit().await?;
+        Ok(done)
     }
 
     /// Up to `limit` blobs that nothing kept since before `before`: what [`Self::collect`] would delete now.

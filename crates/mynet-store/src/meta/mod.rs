@@ -44,7 +44,7 @@ use sea_orm::{
 };
 
 pub use self::{
-    blobs::BlobRow,
+    blobs::{BlobRow, LostBlob},
     column::Damage,
     members::RedeemError,
     model::{Granted, GroupRows, MetaError, Mode, NewGroup, ReplicationStatus, StoredBlob, WriteError},

@@ -92,3 +92,43 @@ async fn walking_all_blobs_sees_each_once_in_hash_order() {
     expected.sort();
     assert_eq!(walked, expected);
 }
+
+#[tokio::test]
+async fn lost_is_what_is_in_quarantine_and_a_visible_group_keeps() {
+    let store = Store::new().await;
+    store.meta.batch(replicate(1, 1, UNREAD), NOW).await.unwrap();
+    // Kept by a transaction only, and by a group that is hidden.
+    let [intent, prepared, _] = replicate(2, 2, UNREAD).try_into().unwrap();
+    store.meta.batch(vec![intent, prepared], NOW).await.unwrap();
+    store.meta.batch(replicate(3, 3, UNREAD), NOW).await.unwrap();
+    store.write(MetaWrite::Hide(group_id(3))).await;
+    assert!(store.meta.lost_after(None, 9).await.unwrap().is_empty());
+    assert_eq!(store.meta.quarantine_all().await.unwrap(), 6);
+    assert_eq!(store.meta.quarantine_all().await.unwrap(), 0);
+    let lost = store.meta.lost_after(None, 9).await.unwrap();
+    let mut expected = stored(1, 1);
+    expected.sort_by_key(|stored| stored.blob.sha256);
+    assert_eq!(lost.iter().map(|lost| lost.stored).collect::<Vec<_>>(), expected);
+    assert!(lost.iter().all(|lost| lost.groups == [group_id(1)]));
+    let after = store.meta.lost_after(Some(&expected[0].blob.sha256), 9).await.unwrap();
+    assert_eq!(after, lost[1..]);
+    assert_eq!(store.meta.lost_after(None, 1).await.unwrap(), lost[..1]);
+}
+
+#[tokio::test]
+async fn a_lost_blob_is_refilled_once_and_only_where_a_row_is() {
+    let store = Store::new().await;
+    store.meta.batch(replicate(1, 1, UNREAD), NOW).await.unwrap();
+    let bad = stored(1, 1)[0];
+    assert!(store.meta.quarantine(&bad).await.unwrap());
+    let good = StoredBlob { generation: 2, ..bad };
+    assert_eq!(store.meta.refill(&good, NOW).await.unwrap().redundant, [bad]);
+    let row = store.meta.blob(&bad.blob.sha256).await.unwrap().unwrap();
+    assert_eq!((row.stored, row.quarantined), (good, false));
+    assert!(row.pins > 0, "the group keeps it as before");
+    let late = StoredBlob { generation: 3, ..bad };
+    assert_eq!(store.meta.refill(&late, NOW).await.unwrap().redundant, [late], "another copy came first");
+    let unknown = StoredBlob { blob: bytes_of("unknown", 1), generation: 4 };
+    assert_eq!(store.meta.refill(&unknown, NOW).await.unwrap().redundant, [unknown]);
+    assert!(store.meta.blob(&unknown.blob.sha256).await.unwrap().is_none());
+}
