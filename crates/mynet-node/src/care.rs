@@ -4,14 +4,15 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use mynet_store::{
     blobs::{BlobKey, DiskError},
-    meta::{MetaError, RestoredTransactions},
+    meta::MetaError,
 };
-use mynet_types::Timestamp;
+use mynet_types::{Timestamp, TxId};
 
 use crate::{
     driver::wall_clock,
     service::StartError,
-    shell::{Chain, Shell, stage_name},
+    shell::{Chain, Shell},
+    staged::stage_name,
 };
 
 /// How often unpinned blobs are looked for.
@@ -23,8 +24,8 @@ const GRACE: Duration = Duration::from_secs(600);
 const BATCH: u64 = 100;
 
 /// Removes what earlier starts left in staging: all uploads, and transactions that are not open any more.
-pub(crate) async fn clear_staging(shell: &Shell, restored: &RestoredTransactions) -> Result<(), StartError> {
-    let open: BTreeSet<_> = restored.open.iter().map(|open| stage_name(&open.tx)).collect();
+pub(crate) async fn clear_staging(shell: &Shell, open: impl Iterator<Item = TxId>) -> Result<(), StartError> {
+    let open: BTreeSet<_> = open.map(|tx| stage_name(&tx)).collect();
     let entries = shell.blobs.list_staging().await.map_err(disk)?;
     for entry in entries {
         if !open.contains(entry.dir.name()) {

@@ -1,9 +1,9 @@
 //! The service: drives the cores against store and network.
 //!
 //! The counterpart of the specification's `MYNetworkService`. The core decides, the modules here act: `driver` feeds it,
-//! `persist` writes what it wants kept, `stage` pulls what it wants held, `peers` and `serve` speak to other nodes, `add`,
-//! `publish` and `read` serve users, `care` keeps the disk clean. Users of this crate start a node with [`service::start`]
-//! and speak to it through a [`handle::NodeHandle`].
+//! `persist` writes what it wants kept, `stage` pulls what it wants held, `peers` and `serve`
+//! speak to other nodes, `add`, `publish` and `read` serve users, `care` keeps the disk clean. Users of this crate
+//! start a node with [`service::start`] and speak to it through a [`handle::NodeHandle`].
 
 mod add;
 mod board;
@@ -18,6 +18,7 @@ mod peers;
 mod persist;
 pub mod preview;
 mod publish;
+mod pull;
 mod read;
 mod renewal;
 mod room;
@@ -26,6 +27,9 @@ pub mod service;
 pub mod setup;
 mod shell;
 mod stage;
+mod staged;
+#[cfg(test)]
+mod testing;
 pub mod ticket;
 mod tokens;
 pub mod view;

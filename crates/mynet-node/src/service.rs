@@ -20,12 +20,12 @@ use mynet_proto::{
 use mynet_store::{
     blobs::{Blobs, OpenError},
     keys::{KeyFileError, KeyFiles},
-    meta::{Meta, MetaError, StoredBlob, WriteError},
-    votes::{DataDir, Votes, VotesError},
+    meta::{Meta, MetaError, MetaWrite, StoredBlob, WriteError},
+    votes::{DataDir, RestoredVotes, Votes, VotesError},
 };
 use mynet_types::{
-    AdmissionRecord, BoundedString, DecodeError, GenesisFile, LinkError, NodeId, Roles, RosterChain, Signed,
-    VerifiedChain, certificate::FileError, wire::Prepare,
+    AdmissionRecord, BoundedString, ContentHash, DecodeError, Genesis, GenesisFile, LinkError, NodeId, Roles,
+    RosterChain, Signed, StatesMask, VerifiedChain, certificate::FileError, wire::Prepare,
 };
 use tokio_util::task::TaskTracker;
 
@@ -37,12 +37,13 @@ use crate::{
     handle::NodeHandle,
     members::Members,
     peers::{self, NodeDoor},
-    persist::{self, restore},
+    persist::{self, Queues, restore},
     preview::PreviewWorker,
     renewal::end_of,
     serve::NodeService,
     setup::{GENESIS_FILE, TICKET_FILE},
-    shell::{Parts, Shell},
+    shell::{Chain, Parts, Shell},
+    staged::REPORTS_PER_LEASE,
     ticket::{Ticket, TicketError},
 };
 
@@ -58,9 +59,9 @@ pub enum StartError {
     /// The metadata database.
     #[error(transparent)]
     Meta(#[from] MetaError),
-    /// A prepared transaction cannot be taken up again.
-    #[error("a prepared transaction cannot be taken up again: {0}")]
-    Resume(#[from] WriteError),
+    /// A write to the metadata database.
+    #[error(transparent)]
+    Write(#[from] WriteError),
     /// The vote store contradicts itself.
     #[error("the vote store contradicts itself: {0}")]
     Core(#[from] consensus::RestoreError),
@@ -174,6 +175,33 @@ impl RunningNode {
 /// # Errors
 /// [`StartError`]; nothing runs then.
 pub async fn start(data_dir: &Path, config: Config) -> Result<RunningNode, StartError> {
+    let Opened { shell, votes, genesis, restored_votes, incoming, queues } = open(data_dir, config).await?;
+    let replication = take_up(&shell, restore::replication(shell.meta.restore().await?)?).await?;
+    care::clear_staging(&shell, replication.intents.iter().map(|(intent, _)| intent.prepare.tx)).await?;
+    let core = core(&shell, &genesis, restore::consensus(restored_votes)?, replication)?;
+    admit_founder(&shell, &genesis).await?;
+    let first = shell.members.all_admissions().into_iter().map(|admission| Input::Admitted(Box::new(admission)));
+    let first = first.chain([Input::Start]).collect();
+    persist::spawn(queues, votes, &shell);
+    start_network(&shell).await?;
+    driver::spawn(core, &shell, first, incoming);
+    let tasks: TaskTracker = shell.tasks.clone();
+    tasks.spawn(care::run(Arc::clone(&shell)));
+    Ok(RunningNode { shell })
+}
+
+/// A data directory that was opened; nothing runs yet.
+pub(crate) struct Opened {
+    pub(crate) shell: Arc<Shell>,
+    pub(crate) incoming: Incoming,
+    pub(crate) votes: Votes,
+    queues: Queues,
+    genesis: Genesis,
+    restored_votes: RestoredVotes,
+}
+
+/// Opens keys and stores.
+pub(crate) async fn open(data_dir: &Path, config: Config) -> Result<Opened, StartError> {
     let keys = KeyFiles::load(data_dir)?;
     let me = keys.node_id();
     let genesis = read_genesis(data_dir)?.genesis;
@@ -202,30 +230,14 @@ pub async fn start(data_dir: &Path, config: Config) -> Result<RunningNode, Start
         writers,
         trust,
     }));
-    warn_if_blobs_vanished(&shell).await?;
-    let restored = shell.meta.restore().await?;
-    care::clear_staging(&shell, &restored).await?;
-    let replication = restore::replication(restored)?;
-    for (intent, prepared) in &replication.intents {
-        let blobs = if prepared.is_some() { pinned(&shell, &intent.prepare).await? } else { Vec::new() };
-        shell.resume(intent.prepare.clone(), blobs);
-    }
-    let core = core(&shell, &genesis, restore::consensus(restored_votes)?, replication)?;
-    admit_founder(&shell, &genesis).await?;
-    let first = shell.members.all_admissions().into_iter().map(|admission| Input::Admitted(Box::new(admission)));
-    let first = first.chain([Input::Start]).collect();
-    persist::spawn(queues, votes, &shell);
-    start_network(&shell).await?;
-    driver::spawn(core, &shell, first, Incoming { inputs, durable });
-    let tasks: TaskTracker = shell.tasks.clone();
-    tasks.spawn(care::run(Arc::clone(&shell)));
-    Ok(RunningNode { shell })
+    quarantine_vanished(&shell).await?;
+    Ok(Opened { shell, votes, genesis, restored_votes, incoming: Incoming { inputs, durable }, queues })
 }
 
 /// The composed core.
 fn core(
     shell: &Shell,
-    genesis: &mynet_types::Genesis,
+    genesis: &Genesis,
     votes: consensus::io::Restored,
     groups: replication::io::Restored,
 ) -> Result<NodeCore, StartError> {
@@ -236,7 +248,7 @@ fn core(
             prepare_timeout: settings.replication.prepare_timeout,
             prepared_lease: settings.replication.lease,
             receiving_lease: settings.replication.receiving_lease,
-            progress_interval: settings.replication.receiving_lease / 6,
+            progress_interval: settings.replication.receiving_lease / REPORTS_PER_LEASE,
             ..Default::default()
         },
     };
@@ -245,9 +257,62 @@ fn core(
     Ok(NodeCore::new(config, identity, restored, random())?)
 }
 
-/// The blobs that a prepared transaction holds.
-async fn pinned(shell: &Shell, prepare: &Prepare) -> Result<Vec<StoredBlob>, StartError> {
-    Ok(shell.meta.stage(prepare.tx, &prepare.manifest.body, wall_clock()).await?)
+/// Takes up the transactions of the last start. One that is prepared and cannot be kept is given up: until its commit is
+/// written here a participant may do that alone, and its coordinator asks again.
+async fn take_up(
+    shell: &Shell,
+    mut restored: replication::io::Restored,
+) -> Result<replication::io::Restored, StartError> {
+    for (intent, prepared) in std::mem::take(&mut restored.intents) {
+        let prepare = &intent.prepare;
+        let blobs = match prepared {
+            Some(states) => pinned(shell, prepare, states).await,
+            None => Ok(Vec::new()),
+        };
+        match blobs {
+            Ok(blobs) => {
+                shell.resume(prepare.clone(), blobs);
+                restored.intents.push((intent, prepared));
+            }
+            Err(Unkept::Meta(error)) => return Err(error.into()),
+            Err(error) => {
+                let (tx, attempt) = (prepare.tx, prepare.attempt);
+                tracing::error!(tx = %tx, error = %Chain(&error), "a prepared transaction cannot be kept, it is given up");
+                let abort = MetaWrite::Abort { tx, attempt };
+                shell.meta.batch(vec![abort], wall_clock()).await?;
+                restored.aborted.push((tx, attempt));
+            }
+        }
+    }
+    Ok(restored)
+}
+
+/// Why a prepared transaction cannot be kept.
+#[derive(Debug, thiserror::Error)]
+enum Unkept {
+    #[error(transparent)]
+    Meta(MetaError),
+    #[error(transparent)]
+    Refused(WriteError),
+    #[error("{0} is not on this disk any more")]
+    Lost(ContentHash),
+}
+
+/// The blobs that a prepared transaction holds, all of them looked at.
+async fn pinned(shell: &Shell, prepare: &Prepare, states: StatesMask) -> Result<Vec<StoredBlob>, Unkept> {
+    let manifest = &prepare.manifest.body;
+    let here = shell.meta.stage(prepare.tx, manifest, wall_clock()).await.map_err(|error| match error {
+        WriteError::Meta(error) => Unkept::Meta(error),
+        refused => Unkept::Refused(refused),
+    })?;
+    for (_, blob) in manifest.blobs().filter(|(member, _)| states.contains(member.state)) {
+        let held = here.iter().find(|held| held.blob == blob).ok_or(Unkept::Lost(blob.sha256))?;
+        if let Err(error) = shell.blobs.read(held.blob, held.generation).await {
+            shell.damaged(held, &error).await;
+            return Err(Unkept::Lost(blob.sha256));
+        }
+    }
+    Ok(here)
 }
 
 /// Reads the genesis file.
@@ -258,7 +323,7 @@ fn read_genesis(data_dir: &Path) -> Result<GenesisFile, StartError> {
 }
 
 /// The founder admits itself: there is nobody else who could.
-async fn admit_founder(shell: &Arc<Shell>, genesis: &mynet_types::Genesis) -> Result<(), StartError> {
+async fn admit_founder(shell: &Arc<Shell>, genesis: &Genesis) -> Result<(), StartError> {
     let now = wall_clock();
     if genesis.founder.node != shell.me() || shell.members.admission(&shell.me()).is_some() {
         return Ok(());
@@ -380,23 +445,16 @@ fn bootstrap_nodes(config: &Config) -> Result<Vec<NodeAddr>, StartError> {
         .collect()
 }
 
-/// A blobs directory that vanished is made again; its blobs are marked, so that they are read from other nodes.
-async fn warn_if_blobs_vanished(shell: &Arc<Shell>) -> Result<(), StartError> {
-    if !shell.blobs.was_created() {
+/// A directory of blobs in which nothing is, though rows say otherwise, is a disk that was lost: its blobs are marked, so
+/// that they are read from other nodes and pulled again. The directory stays empty until then, so a crash changes nothing.
+async fn quarantine_vanished(shell: &Shell) -> Result<(), StartError> {
+    if !shell.blobs.was_empty() {
         return Ok(());
     }
-    let mut lost = 0_u64;
-    let mut after = None;
-    loop {
-        let page = shell.meta.blobs_after(after.as_ref(), 500).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.blob.sha256);
-        for stored in &page {
-            lost += u64::from(shell.meta.quarantine(stored).await?);
-        }
-    }
+    let lost = shell.meta.quarantine_all().await?;
     if lost > 0 {
-        tracing::warn!(lost, dir = %shell.blobs.dir().display(), "the blobs directory was missing and is made again");
+        let dir = shell.blobs.dir().display();
+        tracing::warn!(lost, %dir, "the directory of the blobs is empty, what was in it is fetched from other nodes");
     }
     Ok(())
 }
@@ -426,3 +484,6 @@ fn address_file(data_dir: &Path, what: &str) -> PathBuf {
 fn io(verb: &'static str, path: &Path, source: std::io::Error) -> StartError {
     StartError::Io { verb, path: path.to_owned(), source }
 }
+
+#[cfg(test)]
+mod tests;

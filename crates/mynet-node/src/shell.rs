@@ -5,38 +5,32 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Instant,
 };
 
 use mynet_net::Net;
-use mynet_proto::{
-    consensus,
-    node::io::{Event, Input},
-    placement::PlacementSlot,
-    replication,
-};
+use mynet_proto::{consensus, node::io::Event, replication};
 use mynet_store::{
-    blobs::{BlobKey, Blobs, StageName},
+    blobs::Blobs,
     is_disk_full,
     keys::KeyFiles,
-    meta::{GroupRows, Meta, MetaWrite, StoredBlob},
+    meta::{Meta, MetaWrite},
 };
-use mynet_types::{ContentState, Message, NetworkId, NodeId, StatesMask, TxId, wire::Prepare};
+use mynet_types::{Message, NetworkId, NodeId};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     board::Board,
     config::Config,
     driver::{Inbox, wall_clock},
-    grant::{self, GrantError},
     members::Members,
-    persist::{Backlog, Batch, TranslateError, Writers},
+    persist::{Backlog, Batch, Writers},
     preview::PreviewWorker,
     room::Uploads,
-    stage::{self, StageJob},
+    staged::Staged,
 };
 
 /// Everything that the node's tasks share.
@@ -62,17 +56,10 @@ pub(crate) struct Shell {
     trust: RwLock<BTreeMap<NodeId, bool>>,
     addresses: Mutex<(String, String)>,
     writers: Writers,
-    staged: Mutex<BTreeMap<TxId, Staged>>,
+    /// Transactions that are staged here.
+    pub(crate) staged: Staged,
     next_generation: AtomicU64,
     pub(crate) uploads: Uploads,
-}
-
-/// One transaction that this node stages as a participant.
-#[derive(Debug)]
-struct Staged {
-    prepare: Prepare,
-    blobs: Vec<StoredBlob>,
-    cancel: CancellationToken,
 }
 
 /// What a shell is made of.
@@ -118,7 +105,7 @@ impl Shell {
             cancel: CancellationToken::new(),
             failed: CancellationToken::new(),
             net: OnceLock::new(),
-            staged: Mutex::new(BTreeMap::new()),
+            staged: Staged::default(),
         }
     }
 
@@ -162,10 +149,6 @@ impl Shell {
         generation >> 32 < self.meta.boot()
     }
 
-    fn staged(&self) -> MutexGuard<'_, BTreeMap<TxId, Staged>> {
-        self.staged.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Something could not be kept that is known from memory or from peers until it can be: on a full disk the node goes on
     /// without, every other failure stops it.
     pub(crate) fn not_kept(&self, what: &'static str, error: impl std::error::Error + 'static) {
@@ -198,104 +181,6 @@ impl Shell {
     /// How far the databases are behind.
     pub(crate) fn backlog(&self) -> &Backlog {
         &self.writers.backlog
-    }
-
-    /// Starts staging; the answer comes as [`Input::Staged`].
-    pub(crate) fn stage(self: &Arc<Self>, job: StageJob) {
-        let cancel = self.cancel.child_token();
-        let fresh = Staged { prepare: (*job.prepare).clone(), blobs: Vec::new(), cancel: cancel.clone() };
-        let earlier = self.staged().insert(job.tx, fresh);
-        if let Some(earlier) = earlier {
-            earlier.cancel.cancel();
-        }
-        let shell = Arc::clone(self);
-        self.tasks.spawn(async move {
-            let (tx, attempt) = (job.tx, job.attempt);
-            let staged = tokio::select! {
-                () = cancel.cancelled() => return,
-                staged = stage::run(&shell, &job) => staged,
-            };
-            let result = match staged {
-                Ok(blobs) => {
-                    if let Some(entry) = shell.staged().get_mut(&tx) {
-                        entry.blobs = blobs;
-                    }
-                    Ok(job.states)
-                }
-                Err(error) => {
-                    tracing::warn!(tx = %tx, group = %job.group().short(), %error, "staging failed");
-                    Err(error.reason())
-                }
-            };
-            shell.inbox.put(Input::Staged { tx, attempt, result }).await;
-        });
-    }
-
-    /// Takes up a transaction that an earlier start of this node had open.
-    pub(crate) fn resume(&self, prepare: Prepare, blobs: Vec<StoredBlob>) {
-        let cancel = self.cancel.child_token();
-        self.staged().insert(prepare.tx, Staged { prepare, blobs, cancel });
-    }
-
-    /// Stops staging.
-    pub(crate) fn cancel_stage(&self, tx: TxId) {
-        if let Some(staged) = self.staged().get(&tx) {
-            staged.cancel.cancel();
-        }
-    }
-
-    /// The files that a transaction staged.
-    pub(crate) fn staged_blobs(&self, tx: &TxId) -> Option<Vec<StoredBlob>> {
-        self.staged().get(tx).map(|staged| staged.blobs.clone())
-    }
-
-    /// The rows that a transaction makes visible.
-    pub(crate) fn commit_rows(&self, tx: &TxId, held: StatesMask) -> Result<GroupRows, TranslateError> {
-        let staged = self.staged();
-        let prepare = &staged.get(tx).ok_or(TranslateError::NotStaged(*tx))?.prepare;
-        let manifest = &prepare.manifest.body;
-        let sealed_reader = held.contains(ContentState::Decrypted) && !prepare.sealed.is_empty();
-        let granted = sealed_reader.then(|| self.open_granted(prepare)).transpose()?;
-        Ok(GroupRows {
-            placement_slot: PlacementSlot::of(&manifest.placement_seed).number(),
-            manifest: prepare.manifest.clone(),
-            sealed: prepare.sealed.clone(),
-            wraps: prepare.wraps.to_vec(),
-            held,
-            granted,
-        })
-    }
-
-    /// What this node may read of a group that it was sent.
-    fn open_granted(&self, prepare: &Prepare) -> Result<mynet_store::meta::Granted, GrantError> {
-        let manifest = &prepare.manifest.body;
-        let key = grant::content_key(&self.keys, &self.network, manifest, &prepare.wraps)?;
-        grant::granted(&self.keys, &key, manifest, &prepare.sealed)
-    }
-
-    /// Forgets an ended transaction and removes its staging directory.
-    pub(crate) async fn forget_staging(&self, tx: TxId) {
-        if let Some(staged) = self.staged().remove(&tx) {
-            staged.cancel.cancel();
-        }
-        match self.blobs.stage(stage_name(&tx)).await {
-            Ok(dir) => {
-                if let Err(error) = dir.remove().await {
-                    tracing::warn!(tx = %tx, %error, "staging was not removed, the next start does");
-                }
-            }
-            Err(error) => tracing::warn!(tx = %tx, %error, "staging was not removed, the next start does"),
-        }
-    }
-
-    /// Removes files that no row names.
-    pub(crate) async fn unlink(&self, files: Vec<StoredBlob>) {
-        for file in files {
-            let key = BlobKey { sha256: file.blob.sha256, generation: file.generation };
-            if let Err(error) = self.blobs.remove(key).await {
-                tracing::warn!(blob = %key, %error, "a file that no row names was not removed");
-            }
-        }
     }
 
     /// Takes note of what the cores tell.
@@ -365,11 +250,6 @@ impl Shell {
         tracing::info!(group = %group_id.short(), accepts, "group has a certificate");
         self.board.update(group_id, |progress| progress.certified |= accepts);
     }
-}
-
-/// The staging directory of a transaction.
-pub(crate) fn stage_name(tx: &TxId) -> StageName {
-    format!("tx-{tx}").parse().expect("hex digits and a dash make a staging name")
 }
 
 /// An error with all its causes on one line.

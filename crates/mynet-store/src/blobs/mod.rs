@@ -114,8 +114,8 @@ pub struct Blobs {
 struct Inner {
     blobs: PathBuf,
     staging: PathBuf,
-    /// Whether [`Blobs::open`] had to make the directory of the blobs.
-    created: bool,
+    /// Whether [`Blobs::open`] found nothing in the directory of the blobs.
+    empty: bool,
     /// Shards whose directories are known to be on stable storage, so that not every commit flushes three of them.
     durable_shards: Mutex<HashSet<[u8; 2]>>,
 }
@@ -127,22 +127,23 @@ impl Blobs {
     /// As [`OpenError`] says.
     pub async fn open(blobs: PathBuf, staging: PathBuf) -> Result<Self, OpenError> {
         blocking(move || {
-            let created = create_dir(&blobs)?;
+            let empty = create_dir(&blobs)? || paths::entries(&blobs)?.is_empty();
             create_dir(&staging)?;
             let device = |dir: &Path| fs::metadata(dir).map(|meta| meta.dev()).on_disk("look at", dir);
             if device(&blobs)? != device(&staging)? {
                 return Err(OpenError::DifferentFileSystems { blobs, staging });
             }
-            Ok(Self { inner: Arc::new(Inner { blobs, staging, created, durable_shards: Mutex::default() }) })
+            Ok(Self { inner: Arc::new(Inner { blobs, staging, empty, durable_shards: Mutex::default() }) })
         })
         .await?
     }
 
-    /// Whether the directory of the blobs was missing and had to be made: with rows in the database, all blobs are lost
-    /// and must be fetched again.
+    /// Whether the directory of the blobs was missing or empty, as that of a disk that is not mounted: with rows in the
+    /// database, all blobs are lost and must be fetched again. True at every start until something is put into it, so
+    /// whatever follows from it may be cut off by a crash.
     #[must_use]
-    pub fn was_created(&self) -> bool {
-        self.inner.created
+    pub fn was_empty(&self) -> bool {
+        self.inner.empty
     }
 
     /// Directory of the blobs, for [`free_space`].

@@ -1,0 +1,128 @@
+//! Pulling one blob from the nodes that hold it, in segments, over several lanes at once.
+//!
+//! Whoever pulls says from whom and under which label; what a crash or a cancel cut off goes on from the verified bytes that
+//! are staged under it.
+//!
+//! **Invariant:** success means complete bytes on stable storage, with SHA-256 and BLAKE3 checked, and not yet in place.
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use mynet_net::{RangeError, RangeWanted};
+use mynet_store::blobs::{DiskError, FinishError, ReceiveError, Receiver, Segment, StageName, StagedBlob, StagingDir};
+use mynet_types::{BlobRef, ContentHash, NodeId};
+
+use crate::shell::Shell;
+
+/// Segments of one blob in flight. One stream carries at most a window per round trip: four fill a long link.
+const LANES: usize = 4;
+/// Rounds over all sources before a blob is given up; between rounds a source may have come back.
+pub(crate) const ROUNDS: usize = 3;
+
+/// Why a blob did not come. What was verified stays staged.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PullError {
+    #[error("no source delivered {0}")]
+    Unavailable(ContentHash),
+    #[error("{0}")]
+    HashMismatch(FinishError),
+    #[error("no space: {needed} bytes are needed, {free} are free")]
+    NoSpace { needed: u64, free: u64 },
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+/// Whom to ask, and whom to tell.
+pub(crate) struct Pull<'a> {
+    pub(crate) shell: &'a Shell,
+    /// Nodes that may hold the blob; this one is not asked.
+    pub(crate) sources: &'a [NodeId],
+    /// Hears how many bytes of the blob are here, after every segment.
+    pub(crate) progress: &'a (dyn Fn(u64) + Sync),
+}
+
+impl Pull<'_> {
+    /// Pulls one blob into `staging`.
+    ///
+    /// # Errors
+    /// [`PullError`].
+    pub(crate) async fn blob(
+        &self,
+        staging: &StagingDir,
+        label: &StageName,
+        blob: BlobRef,
+    ) -> Result<StagedBlob, PullError> {
+        let me = self.shell.me();
+        let sources: Vec<NodeId> = self.sources.iter().copied().filter(|node| *node != me).collect();
+        for _round in 0..ROUNDS {
+            let receiver = Receiver::open(staging, label, blob).await.map_err(|error| receive_error(error, blob))?;
+            (self.progress)(receiver.received());
+            let lanes: FuturesUnordered<_> = (0..LANES).map(|lane| self.fill(&sources, &receiver, lane)).collect();
+            let results: Vec<_> = lanes.collect().await;
+            for result in results {
+                result?;
+            }
+            match receiver.finish().await {
+                Ok(staged) => return Ok(staged),
+                Err(FinishError::Incomplete { .. } | FinishError::Lost { .. }) => {}
+                Err(error @ FinishError::HashMismatch { .. }) => return Err(PullError::HashMismatch(error)),
+                Err(FinishError::NoSpace { free }) => return Err(PullError::NoSpace { needed: blob.size, free }),
+                Err(FinishError::Disk(error)) => return Err(error.into()),
+            }
+        }
+        Err(PullError::Unavailable(blob.sha256))
+    }
+
+    /// Fills missing segments until none is left or no source of this lane delivers any more.
+    async fn fill(&self, sources: &[NodeId], receiver: &Receiver, lane: usize) -> Result<(), PullError> {
+        let blob = *receiver.expected();
+        let mut failures = 0;
+        while let Some(segment) = receiver.next_missing() {
+            let Some(source) = sources.get((lane + failures) % sources.len().max(1)) else { return Ok(()) };
+            match self.fetch(*source, receiver, &segment).await {
+                Ok(()) => (self.progress)(receiver.received()),
+                Err(Failed::Here(error)) => return Err(receive_error(error, blob)),
+                Err(Failed::Source(why)) => {
+                    tracing::debug!(
+                        source = %source.short(), blob = %blob.sha256, why, "a source failed, the next is tried"
+                    );
+                    failures += 1;
+                    if failures >= sources.len() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Pulls one segment from one source.
+    async fn fetch(&self, source: NodeId, receiver: &Receiver, segment: &Segment) -> Result<(), Failed> {
+        let (blob, range) = (receiver.expected(), segment.range());
+        let wanted = RangeWanted { sha256: blob.sha256, offset: range.start, len: range.end - range.start };
+        let net = self.shell.net.get().ok_or_else(|| Failed::Source("the network is not up".to_owned()))?;
+        let opened = net.open_range(source, wanted).await;
+        let (head, stream) = opened.map_err(|error: RangeError| Failed::Source(error.to_string()))?;
+        if (head.size, head.blake3) != (blob.size, blob.blake3) {
+            return Err(Failed::Source("it holds other bytes under this hash".to_owned()));
+        }
+        match receiver.receive(segment, stream).await {
+            Ok(_bytes) => Ok(()),
+            Err(ReceiveError::Source(error)) => Err(Failed::Source(error.to_string())),
+            Err(error) => Err(Failed::Here(error)),
+        }
+    }
+}
+
+/// Whose fault it is that a segment did not come.
+enum Failed {
+    Source(String),
+    Here(ReceiveError),
+}
+
+/// What a failed receipt of bytes means when no other source can help.
+fn receive_error(error: ReceiveError, blob: BlobRef) -> PullError {
+    match error {
+        ReceiveError::Source(_) | ReceiveError::Impossible { .. } => PullError::Unavailable(blob.sha256),
+        ReceiveError::NoSpace { free } => PullError::NoSpace { needed: blob.size, free },
+        ReceiveError::Disk(error) => error.into(),
+    }
+}

@@ -1,0 +1,85 @@
+//! Starts after something went wrong: the node comes up, and claims nothing that is not there.
+
+use std::{fs, path::Path};
+
+use mynet_store::{
+    blobs::Blobs,
+    meta::{GroupRows, Meta, MetaWrite, NewGroup, RestoredTransactions},
+};
+use mynet_types::{NodeId, StatesMask, wire::Prepare};
+
+use super::{open, start};
+use crate::{config::Config, driver::wall_clock, testing::Home};
+
+fn config() -> Config {
+    let mut config = Config::default();
+    config.p2p.listen = "127.0.0.1:0".parse().unwrap();
+    config
+}
+
+/// Starts and stops the node, and returns what it then knows of transactions.
+async fn after_a_start(data_dir: &Path, me: NodeId) -> RestoredTransactions {
+    start(data_dir, config()).await.unwrap().stop().await.unwrap();
+    Meta::open(&data_dir.join("mynet.db"), me).await.unwrap().restore().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_prepared_transaction_that_another_manifest_displaced_is_given_up() {
+    let home = Home::new(config()).await;
+    let sample = home.sample(1).await;
+    home.intend(&sample.prepare).await;
+    let files = vec![home.place(&sample.encrypted).await, home.place(&sample.preview).await];
+    home.prepared(&sample.prepare, files).await;
+    let mut manifest = home.sample(2).await.prepare.manifest;
+    manifest.body.group_id = sample.prepare.manifest.body.group_id;
+    let Prepare { tx, attempt, sealed, .. } = sample.prepare;
+    let rows =
+        GroupRows { manifest, sealed, wraps: Vec::new(), held: StatesMask::EMPTY, placement_slot: 0, granted: None };
+    let other = NewGroup { rows, blobs: Vec::new(), user: None, publish: None };
+    home.shell.meta.batch(vec![MetaWrite::Upload(Box::new(other))], wall_clock()).await.unwrap();
+    let me = home.shell.me();
+    let dir = home.close().await;
+    let restored = after_a_start(&dir.path().join("node"), me).await;
+    assert!(restored.open.is_empty());
+    assert_eq!(restored.aborted, [(tx, attempt)]);
+}
+
+#[tokio::test]
+async fn a_prepared_transaction_whose_bytes_are_gone_is_given_up() {
+    let home = Home::new(config()).await;
+    let sample = home.sample(1).await;
+    home.intend(&sample.prepare).await;
+    let files = vec![home.place(&sample.encrypted).await, home.place(&sample.preview).await];
+    home.prepared(&sample.prepare, files).await;
+    let good = home.sample(2).await;
+    home.intend(&good.prepare).await;
+    let files = vec![home.place(&good.encrypted).await, home.place(&good.preview).await];
+    home.prepared(&good.prepare, files).await;
+    let hash = hex::encode(sample.encrypted.blob.sha256.0);
+    for path in home.files().iter().filter(|path| path.display().to_string().contains(&hash)) {
+        fs::remove_file(path).unwrap();
+    }
+    let me = home.shell.me();
+    let dir = home.close().await;
+    let restored = after_a_start(&dir.path().join("node"), me).await;
+    assert_eq!(restored.aborted, [(sample.prepare.tx, 1)]);
+    assert_eq!(restored.open.iter().map(|open| open.tx).collect::<Vec<_>>(), [good.prepare.tx]);
+}
+
+#[tokio::test]
+async fn blobs_that_vanished_are_marked_also_after_a_crash_that_left_an_empty_directory() {
+    let home = Home::new(config()).await;
+    let sample = home.sample(1).await;
+    home.intend(&sample.prepare).await;
+    let files = vec![home.place(&sample.encrypted).await, home.place(&sample.preview).await];
+    home.prepared(&sample.prepare, files).await;
+    let dir = home.close().await;
+    let node = dir.path().join("node");
+    fs::remove_dir_all(node.join("blobs")).unwrap();
+    // The start that made the directory again ended before it marked anything.
+    Blobs::open(node.join("blobs"), node.join("staging")).await.unwrap();
+    let shell = open(&node, config()).await.unwrap().shell;
+    for blob in sample.blobs() {
+        assert!(shell.meta.blob(&blob.sha256).await.unwrap().unwrap().quarantined);
+    }
+}
