@@ -10,6 +10,7 @@ use mynet_types::{Timestamp, TxId};
 
 use crate::{
     driver::wall_clock,
+    refill,
     service::StartError,
     shell::{Chain, Shell},
     staged::stage_name,
@@ -23,12 +24,13 @@ const GRACE: Duration = Duration::from_secs(600);
 /// Blobs collected in one transaction.
 const BATCH: u64 = 100;
 
-/// Removes what earlier starts left in staging: all uploads, and transactions that are not open any more.
+/// Removes what earlier starts left in staging: all uploads, transactions that are not open any more, and blobs that are
+/// not lost any more.
 pub(crate) async fn clear_staging(shell: &Shell, open: impl Iterator<Item = TxId>) -> Result<(), StartError> {
     let open: BTreeSet<_> = open.map(|tx| stage_name(&tx)).collect();
     let entries = shell.blobs.list_staging().await.map_err(disk)?;
     for entry in entries {
-        if !open.contains(entry.dir.name()) {
+        if !open.contains(entry.dir.name()) && !refill::is_staging(shell, entry.dir.name()).await? {
             entry.dir.remove().await.map_err(disk)?;
         }
     }

@@ -1,8 +1,8 @@
 //! The service: drives the cores against store and network.
 //!
 //! The counterpart of the specification's `MYNetworkService`. The core decides, the modules here act: `driver` feeds it,
-//! `persist` writes what it wants kept, `stage` pulls what it wants held, `peers` and `serve`
-//! speak to other nodes, `add`, `publish` and `read` serve users, `care` keeps the disk clean. Users of this crate
+//! `persist` writes what it wants kept, `stage` pulls what it wants held, `refill` pulls again what a disk lost, `peers` and
+//! `serve` speak to other nodes, `add`, `publish` and `read` serve users, `care` keeps the disk clean. Users of this crate
 //! start a node with [`service::start`] and speak to it through a [`handle::NodeHandle`].
 
 mod add;
@@ -20,6 +20,7 @@ pub mod preview;
 mod publish;
 mod pull;
 mod read;
+mod refill;
 mod renewal;
 mod room;
 mod serve;

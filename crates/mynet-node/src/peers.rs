@@ -314,6 +314,7 @@ pub(crate) async fn follow(shell: Arc<Shell>, listen: SocketAddr, mut events: mp
                     shell.members.set_up(node, true);
                     shell.tell(&[node], &shell.members.admissions(wall_clock()), &shell.members.records());
                     shell.inbox.put(Input::PeerUp(node)).await;
+                    shell.refill.peer_up();
                     shell.renew_admissions([node]).await;
                 }
                 Some(NetEvent::PeerDown(node)) => {

@@ -132,5 +132,6 @@ impl Shell {
         if let Err(error) = self.blobs.quarantine(*blob).await {
             tracing::error!(%blob, %error, "a damaged file was not moved away");
         }
+        self.refill.lost();
     }
 }

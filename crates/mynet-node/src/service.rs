@@ -39,6 +39,7 @@ use crate::{
     peers::{self, NodeDoor},
     persist::{self, Queues, restore},
     preview::PreviewWorker,
+    refill,
     renewal::end_of,
     serve::NodeService,
     setup::{GENESIS_FILE, TICKET_FILE},
@@ -187,6 +188,7 @@ pub async fn start(data_dir: &Path, config: Config) -> Result<RunningNode, Start
     driver::spawn(core, &shell, first, incoming);
     let tasks: TaskTracker = shell.tasks.clone();
     tasks.spawn(care::run(Arc::clone(&shell)));
+    tasks.spawn(refill::run(Arc::clone(&shell)));
     Ok(RunningNode { shell })
 }
 

@@ -29,6 +29,7 @@ use crate::{
     members::Members,
     persist::{Backlog, Batch, Writers},
     preview::PreviewWorker,
+    refill::Bells,
     room::Uploads,
     staged::Staged,
 };
@@ -58,6 +59,8 @@ pub(crate) struct Shell {
     writers: Writers,
     /// Transactions that are staged here.
     pub(crate) staged: Staged,
+    /// Wakes the refilling of lost blobs.
+    pub(crate) refill: Bells,
     next_generation: AtomicU64,
     pub(crate) uploads: Uploads,
 }
@@ -106,6 +109,7 @@ impl Shell {
             failed: CancellationToken::new(),
             net: OnceLock::new(),
             staged: Staged::default(),
+            refill: Bells::default(),
         }
     }
 

@@ -6,6 +6,7 @@ mod certificates;
 mod chaos;
 mod damage;
 mod full;
+mod lost_disks;
 mod origin;
 mod spine;
 mod strangers;
