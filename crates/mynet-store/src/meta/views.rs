@@ -247,16 +247,31 @@ impl Meta {
     /// # Errors
     /// [`MetaError`].
     pub async fn groups(&self, query: ListQuery) -> Result<Page<Group>, MetaError> {
-        let limit = query.limit.clamp(1, PAGE_MAX);
+        let wanted =
+            if query.origin_only { Condition::all().add(groups::Column::Origin.eq(true)) } else { Condition::all() };
+        self.page(wanted, query.after, query.limit).await
+    }
+
+    /// A page of groups uploaded elsewhere that have no certificate here or fewer copies than wanted, newest first: what
+    /// others may know more of.
+    ///
+    /// # Errors
+    /// [`MetaError`].
+    pub async fn incomplete_groups(&self, after: Option<Cursor>, limit: u64) -> Result<Page<Group>, MetaError> {
+        let copies = Expr::col(groups::Column::ReplicaCount).lt(Expr::col(groups::Column::Replicas));
+        let lacking = Condition::any().add(groups::Column::CertificateHash.is_null()).add(copies);
+        self.page(Condition::all().add(groups::Column::Origin.eq(false)).add(lacking), after, limit).await
+    }
+
+    async fn page(&self, wanted: Condition, after: Option<Cursor>, limit: u64) -> Result<Page<Group>, MetaError> {
+        let limit = limit.clamp(1, PAGE_MAX);
         let mut select = groups::Entity::find()
             .filter(groups::Column::Visible.eq(true))
+            .filter(wanted)
             .order_by_desc(groups::Column::OrderedAt)
             .order_by_desc(groups::Column::GroupId)
             .limit(limit);
-        if query.origin_only {
-            select = select.filter(groups::Column::Origin.eq(true));
-        }
-        if let Some(after) = query.after {
+        if let Some(after) = after {
             let (at, id) = (millis(after.ordered_at), after.group_id.0.to_vec());
             let same_time = groups::Column::OrderedAt.eq(at).and(groups::Column::GroupId.lt(id));
             select = select.filter(groups::Column::OrderedAt.lt(at).or(same_time));

@@ -9,7 +9,7 @@ use super::super::{
     Mode, ReplicationStatus,
     views::{Group, GroupView},
 };
-use super::{FULL, ME, MetaWrite, NOW, Store, group_id, hash_of, later, manifest, receipt, upload};
+use super::{FULL, ME, MetaWrite, NOW, Store, UNREAD, group_id, hash_of, later, manifest, receipt, replicate, upload};
 
 async fn view(store: &Store) -> GroupView {
     let (group, _) = store.meta.group(&GroupKey::Group(group_id(1))).await.unwrap().unwrap();
@@ -124,6 +124,35 @@ fn certificate(seed: u64, verdict: Verdict) -> CertificateFile {
         certificate: QuorumCertificate { statement, signers: SignerSet { seats: 0, signatures: BoundedVec::new() } },
         holdings: BoundedVec::new(),
         chain: RosterChain::default(),
+    }
+}
+
+#[tokio::test]
+async fn incomplete_are_groups_of_others_without_a_certificate_or_with_too_few_copies() {
+    let store = Store::new().await;
+    store.meta.insert_uploaded_group(upload(1), NOW).await.unwrap();
+    store.meta.batch(replicate(1, 2, UNREAD), NOW).await.unwrap();
+    store.meta.batch(replicate(2, 3, UNREAD), NOW).await.unwrap();
+    let incomplete = async |after| {
+        let page = store.meta.incomplete_groups(after, 1).await.unwrap();
+        (page.items.first().map(|group| group.manifest.body.group_id), page.next)
+    };
+    let (first, next) = incomplete(None).await;
+    let (second, next) = incomplete(next).await;
+    let mut found = [first.unwrap(), second.unwrap()];
+    found.sort_unstable();
+    let mut want = [group_id(2), group_id(3)];
+    want.sort_unstable();
+    assert_eq!((found, incomplete(next).await.0), (want, None));
+
+    // Neither copies alone nor a certificate alone completes a group.
+    let holders = (0..manifest(2).body.replicas).map(|n| receipt(hash_of(2), NodeId([n + 1; 32]), later(1000)));
+    let receipts = MetaWrite::Receipts { manifest_hash: hash_of(2), receipts: holders.collect() };
+    let certified = |seed| MetaWrite::Certificate(Box::new(certificate(seed, Verdict::Accept)));
+    for (write, left) in [(receipts, 2), (certified(3), 2), (certified(2), 1)] {
+        store.write(write).await;
+        let page = store.meta.incomplete_groups(None, 9).await.unwrap();
+        assert_eq!(page.items.len(), left);
     }
 }
 
