@@ -161,7 +161,7 @@ async fn put_back(
 async fn holders(shell: &Shell, lost: &LostBlob) -> Vec<NodeId> {
     let mut holders = BTreeSet::new();
     for group in &lost.groups {
-        for (node, info) in shell.ask_peers(GroupKey::Group(*group)).await.found {
+        for (node, info) in shell.ask_network(GroupKey::Group(*group)).await.found {
             let mut held = info.manifest.body.blobs().filter(|(member, _)| info.held.contains(member.state));
             if held.any(|(_, blob)| blob == lost.stored.blob) {
                 holders.insert(node);

@@ -10,19 +10,19 @@ use mynet_proto::{
 };
 use mynet_store::meta::{Group, ListQuery, ReplicationStatus};
 use mynet_types::{
-    CertificateFile, ContentHash, ContentState, GroupId, NodeId, QuorumCertificate, Roles, SignedAdmission, StatesMask,
-    Verdict, VerifiedChain, rpc::GroupKey,
+    CertificateFile, ContentState, GroupId, NodeId, QuorumCertificate, Roles, SignedAdmission, StatesMask, Verdict,
+    rpc::GroupKey,
 };
 
 use crate::{
     driver::wall_clock,
+    find::Found,
     handle::{NodeError, PublishOptions},
-    read::Found,
     shell::Shell,
     view::{
-        ConsensusView, ContentCounts, FindOutcome, FindView, GroupView, Held, NetworkView, OutcomeView, Page,
-        PeerCounts, PeerState, PeerView, PlanTargetView, PlanView, ProviderView, RelationshipView, ReplicationCounts,
-        ReplicationStatusView, RosterView, StateView, StatusView,
+        ConsensusView, ContentCounts, GroupView, Held, NetworkView, OutcomeView, Page, PeerCounts, PeerState, PeerView,
+        PlanTargetView, PlanView, RelationshipView, ReplicationCounts, ReplicationStatusView, RosterView, StateView,
+        StatusView,
     },
 };
 
@@ -34,21 +34,10 @@ impl Shell {
         let group_id = manifest.group_id;
         let details = self.details_of(found).await;
         let local = found.local.as_ref();
-        let now = wall_clock();
-        let receipts = match local {
-            Some(_) => self.meta.receipts_of_group(group_id).await.map_err(NodeError::storage)?,
-            None => found.holders.iter().flat_map(|(_, info)| info.receipts.iter().cloned()).collect(),
-        };
-        let mut holders: Vec<NodeId> = receipts
-            .iter()
-            .filter(|receipt| receipt.body.manifest_hash == hash && now < receipt.body.until)
-            .map(|receipt| receipt.body.holder)
-            .collect();
-        holders.sort_unstable();
-        holders.dedup();
-        let certificate = self.certificate_of(found).await?;
+        let holders = found.backing.holders();
+        let certificate = found.backing.certificate.as_deref().map(|file| &file.certificate);
         let tally = self.board.get(&group_id).tally;
-        let consensus = self.consensus_view(certificate.as_ref(), tally);
+        let consensus = self.consensus_view(certificate, tally);
         let (wanted, quorum) =
             (usize::from(local.map_or(manifest.replicas, |group| group.replicas_wanted)), manifest.quorum);
         Ok(GroupView {
@@ -83,17 +72,6 @@ impl Shell {
             consensus,
             wait_result: None,
         })
-    }
-
-    /// The certificate of a group, from here or from a peer that told of it.
-    async fn certificate_of(&self, found: &Found) -> Result<Option<QuorumCertificate>, NodeError> {
-        let hash = found.manifest.hash();
-        if let Some(bytes) = self.meta.certificate(&hash).await.map_err(NodeError::storage)? {
-            return Ok(CertificateFile::decode(&bytes).ok().map(|file| file.certificate));
-        }
-        let chain = self.members.chain();
-        let told = found.holders.iter().filter_map(|(_, info)| info.certificate.as_deref());
-        Ok(told.into_iter().find(|file| is_proven(file, &chain, hash)).map(|file| file.certificate.clone()))
     }
 
     /// What the validators said.
@@ -149,50 +127,19 @@ impl Shell {
         let page = self.meta.groups(query).await.map_err(NodeError::storage)?;
         let mut items = Vec::new();
         for group in page.items {
-            let wraps =
-                self.meta.wraps(group.manifest.body.group_id, Some(&self.me())).await.map_err(NodeError::storage)?;
-            items.push(self.group_view(&Found::local(group, wraps)).await?);
+            let found = self.found_here(group).await?;
+            items.push(self.group_view(&found).await?);
         }
         Ok(Page { items, next_cursor: page.next.map(|cursor| cursor.to_string()) })
-    }
-
-    /// Who holds a hash.
-    pub(crate) async fn find(&self, hash: ContentHash) -> Result<FindView, NodeError> {
-        let here = self.meta.group(&GroupKey::Hash(hash)).await.map_err(NodeError::storage)?;
-        let answers = self.ask_peers(GroupKey::Hash(hash)).await;
-        let mut providers: Vec<ProviderView> = Vec::new();
-        if let Some((group, _)) = here {
-            providers.push(ProviderView { node_id: self.me(), states: group.held.iter().collect() });
-        }
-        providers.extend(
-            answers
-                .found
-                .iter()
-                .filter(|(_, info)| !info.held.is_empty())
-                .map(|(node, info)| ProviderView { node_id: *node, states: info.held.iter().collect() }),
-        );
-        let outcome = match (providers.is_empty(), answers.all_answered) {
-            (false, _) => FindOutcome::Found,
-            (true, true) => FindOutcome::NotFound,
-            (true, false) => FindOutcome::Unknown,
-        };
-        Ok(FindView { hash, outcome, providers })
     }
 
     /// The certificate file of a group, with the newest chain.
     pub(crate) async fn certificate(&self, key: GroupKey) -> Result<Vec<u8>, NodeError> {
         let found = self.find_group(key).await?;
-        let hash = found.manifest.hash();
         let none = || NodeError::NotFound(format!("a certificate of group {}", found.manifest.group_id));
+        let file = found.backing.certificate.as_deref().ok_or_else(none)?;
         let chain = self.members.chain();
-        let file = match self.meta.certificate(&hash).await.map_err(NodeError::storage)? {
-            Some(bytes) => CertificateFile::decode(&bytes).map_err(NodeError::storage)?,
-            None => {
-                let told = found.holders.iter().filter_map(|(_, info)| info.certificate.as_deref());
-                told.into_iter().find(|file| is_proven(file, &chain, hash)).cloned().ok_or_else(none)?
-            }
-        };
-        Ok(CertificateFile { chain: chain.up_to(chain.newest().epoch), ..file }.encode())
+        Ok(CertificateFile { chain: chain.up_to(chain.newest().epoch), ..file.clone() }.encode())
     }
 
     /// What publishing a group would do.
@@ -295,11 +242,6 @@ impl Shell {
             trusted: self.trusts(admission),
         }
     }
-}
-
-/// Whether a certificate that a peer told of is about this manifest and stands.
-fn is_proven(file: &CertificateFile, chain: &VerifiedChain, hash: mynet_types::ManifestHash) -> bool {
-    file.verify_under(chain).is_ok_and(|verified| verified.manifest_hash == hash)
 }
 
 /// The words of roles.
