@@ -254,7 +254,7 @@ impl NodeHandle {
     /// # Errors
     /// [`NodeError::NotFound`], [`NodeError::Storage`].
     pub async fn show(&self, key: GroupKey) -> Result<GroupView, NodeError> {
-        let found = self.shell.find_group(key).await?;
+        let found = self.shell.find_complete(key).await?;
         self.shell.group_view(&found).await
     }
 

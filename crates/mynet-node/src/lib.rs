@@ -2,13 +2,15 @@
 //!
 //! The counterpart of the specification's `MYNetworkService`. The core decides, the modules here act: `driver` feeds it,
 //! `persist` writes what it wants kept, `stage` pulls what it wants held, `refill` pulls again what a disk lost, `peers` and
-//! `serve` speak to other nodes, `add`, `publish`, `find` and `read` serve users, `care` keeps the disk clean. Users of this
-//! crate start a node with [`service::start`] and speak to it through a [`handle::NodeHandle`].
+//! `serve` speak to other nodes, `add`, `publish`, `find` and `read` serve users, `catchup` asks for what this node missed,
+//! `care` keeps the disk clean. Users of this crate start a node with [`service::start`] and speak to it through a
+//! [`handle::NodeHandle`].
 
 mod add;
 mod backing;
 mod board;
 mod care;
+mod catchup;
 mod compose;
 pub mod config;
 mod driver;

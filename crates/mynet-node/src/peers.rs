@@ -316,6 +316,7 @@ pub(crate) async fn follow(shell: Arc<Shell>, listen: SocketAddr, mut events: mp
                     shell.inbox.put(Input::PeerUp(node)).await;
                     shell.refill.peer_up();
                     shell.renew_admissions([node]).await;
+                    shell.unheard.add([node]);
                 }
                 Some(NetEvent::PeerDown(node)) => {
                     tracing::info!(peer = %node.short(), "peer is down");

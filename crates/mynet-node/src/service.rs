@@ -30,7 +30,7 @@ use mynet_types::{
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    care,
+    care, catchup,
     compose::random,
     config::Config,
     driver::{self, Incoming, wall_clock},
@@ -188,6 +188,7 @@ pub async fn start(data_dir: &Path, config: Config) -> Result<RunningNode, Start
     driver::spawn(core, &shell, first, incoming);
     let tasks: TaskTracker = shell.tasks.clone();
     tasks.spawn(care::run(Arc::clone(&shell)));
+    tasks.spawn(catchup::run(Arc::clone(&shell)));
     tasks.spawn(refill::run(Arc::clone(&shell)));
     Ok(RunningNode { shell })
 }

@@ -24,6 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     board::Board,
+    catchup::Unheard,
     config::Config,
     driver::{Inbox, wall_clock},
     find::Strangers,
@@ -57,6 +58,7 @@ pub(crate) struct Shell {
     pub(crate) net: OnceLock<Net>,
     pub(crate) started: Instant,
     pub(crate) strangers: Strangers,
+    pub(crate) unheard: Unheard,
     pub(crate) spools: Spools,
     trust: RwLock<BTreeMap<NodeId, bool>>,
     addresses: Mutex<(String, String)>,
@@ -106,6 +108,7 @@ impl Shell {
             started: Instant::now(),
             uploads: Uploads::default(),
             strangers: Strangers::default(),
+            unheard: Unheard::default(),
             spools: Spools::default(),
             trust: RwLock::new(trust),
             addresses: Mutex::default(),

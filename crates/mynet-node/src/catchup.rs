@@ -1,0 +1,233 @@
+//! Learning what others said of groups held here while this node was away.
+//!
+//! Receipts and certificates are sent to the holders when they come to be, and again at most while their coordinator is at
+//! work. A holder that was away then would show a group without its certificate, and with fewer copies than there are,
+//! for ever. So it asks: when somebody wants to see such a group, and from a worker, whenever a peer comes up and once an
+//! hour. Groups uploaded here are left out, because this node's own core works on those until they lack nothing.
+//!
+//! **Invariant:** what is written was verified here: receipts by signature, states and admission of their holder, a
+//! certificate under this node's own chain.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::stream::{self, FuturesUnordered, StreamExt};
+use mynet_store::meta::{Group, MetaError, MetaWrite, WriteError};
+use mynet_types::{
+    BoundedVec, NodeId,
+    rpc::{GroupKey, Request, Response},
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, MissedTickBehavior},
+};
+
+use crate::{
+    backing::Backing,
+    driver::wall_clock,
+    find::Found,
+    handle::NodeError,
+    shell::{Chain, Shell},
+};
+
+/// How long somebody who wants to see a group waits for peers that may know more of it.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long the worker waits for an answer; a request gives up by itself before.
+const WORKER_PATIENCE: Duration = Duration::from_secs(30);
+/// How often all peers are asked again: messages may be lost while everybody is up.
+const INTERVAL: Duration = Duration::from_secs(3600);
+/// Groups asked about in one step of the worker; with [`STEP_INTERVAL`] half of what a newcomer may ask of one peer.
+const STEP: u64 = 25;
+/// Least time between two steps.
+const STEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Groups asked about at a time within a step.
+const LANES: usize = 4;
+
+/// Peers that the worker has yet to ask.
+#[derive(Debug, Default)]
+pub(crate) struct Unheard {
+    peers: Mutex<BTreeSet<NodeId>>,
+    bell: Notify,
+}
+
+impl Unheard {
+    /// A peer may know what this node does not.
+    pub(crate) fn add(&self, peers: impl IntoIterator<Item = NodeId>) {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner).extend(peers);
+        self.bell.notify_one();
+    }
+
+    fn take(&self) -> Vec<NodeId> {
+        std::mem::take(&mut *self.peers.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect()
+    }
+}
+
+/// Whether others may know more of a group than what is written here, and its own coordinator will not tell.
+fn lacks(group: &Group, backing: &Backing) -> bool {
+    let copies = backing.receipts.len() < usize::from(group.replicas_wanted);
+    !group.origin && (copies || backing.certificate.is_none())
+}
+
+impl Shell {
+    /// Finds a group, and if it is held here and others may know more of it, asks them first.
+    pub(crate) async fn find_complete(&self, key: GroupKey) -> Result<Found, NodeError> {
+        let found = self.find_group(key).await?;
+        let Some(group) = found.local.as_ref().filter(|group| lacks(group, &found.backing)) else { return Ok(found) };
+        match self.catch_up(group, &self.peers_now(), PATIENCE).await {
+            Ok(true) => self.find_group(key).await,
+            Ok(false) => Ok(found),
+            Err(error) => {
+                self.not_kept("keep what peers told of a group", error);
+                Ok(found)
+            }
+        }
+    }
+
+    /// Asks `peers` about a group held here, for at most `patience`, and keeps what stands. Says whether that was anything.
+    pub(crate) async fn catch_up(
+        &self,
+        group: &Group,
+        peers: &[NodeId],
+        patience: Duration,
+    ) -> Result<bool, WriteError> {
+        let Some(net) = self.net.get() else { return Ok(false) };
+        let manifest = &group.manifest.body;
+        let mut backing = self.backing_here(group).await?;
+        if !lacks(group, &backing) {
+            return Ok(false);
+        }
+        let certified = backing.certificate.is_some();
+        let (judge, deadline, up) = (self.judge(), Instant::now() + patience, self.members.up());
+        let request = || Request::Group(GroupKey::Group(manifest.group_id));
+        let mut asked: FuturesUnordered<_> =
+            peers.iter().filter(|node| up.contains(node)).map(|node| net.request(*node, request())).collect();
+        let mut learned = false;
+        while let Ok(Some(answer)) = tokio::time::timeout_at(deadline, asked.next()).await {
+            let Ok(Response::Group(info)) = answer else { continue };
+            // Receipts and certificates name the manifest by its hash, so nothing else of the answer matters.
+            learned |= judge.add(&mut backing, manifest, &info.receipts, info.certificate.as_deref());
+            if !lacks(group, &backing) {
+                break;
+            }
+        }
+        if !learned {
+            return Ok(false);
+        }
+        let receipts = BoundedVec::<_, { mynet_types::certificate::RECEIPTS_MAX }>::truncated(backing.receipts);
+        let receipts = MetaWrite::Receipts { manifest_hash: group.manifest_hash, receipts: receipts.into_vec() };
+        let certificate = backing.certificate.filter(|_| !certified).map(MetaWrite::Certificate);
+        self.meta.batch([receipts].into_iter().chain(certificate).collect(), wall_clock()).await?;
+        tracing::info!(group = %manifest.group_id.short(), "peers told what was missed about a group");
+        Ok(true)
+    }
+
+    /// Asks `peers` about every group that lacks something, page by page.
+    async fn catch_up_all(&self, peers: &[NodeId]) -> Result<(), MetaError> {
+        let mut steps = tokio::time::interval(STEP_INTERVAL);
+        steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut after = None;
+        loop {
+            steps.tick().await;
+            let page = self.meta.incomplete_groups(after, STEP).await?;
+            let asked = stream::iter(&page.items).for_each_concurrent(LANES, |group| async move {
+                if let Err(error) = self.catch_up(group, peers, WORKER_PATIENCE).await {
+                    self.not_kept("keep what peers told of a group", error);
+                }
+            });
+            asked.await;
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+/// Catches up with every peer that comes up, until the node stops.
+pub(crate) async fn run(shell: Arc<Shell>) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    loop {
+        tokio::select! {
+            () = shell.cancel.cancelled() => return,
+            () = shell.unheard.bell.notified() => {}
+            _ = ticks.tick() => shell.unheard.add(shell.members.up()),
+        }
+        let peers = shell.unheard.take();
+        if peers.is_empty() {
+            continue;
+        }
+        let caught_up = tokio::select! {
+            () = shell.cancel.cancelled() => return,
+            caught_up = shell.catch_up_all(&peers) => caught_up,
+        };
+        if let Err(error) = caught_up {
+            tracing::warn!(error = %Chain(&error), "not everything that was missed was asked for");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mynet_types::{BoundedVec, CertificateFile, Signed, rpc::GroupKey};
+
+    use crate::{
+        handle::NodeHandle,
+        testing::{Founder, Puppet, until},
+        view::GroupView,
+    };
+
+    /// The only group here, as it is written: lists ask nobody.
+    async fn listed(handle: &NodeHandle) -> GroupView {
+        handle.list(9, None).await.unwrap().items.remove(0)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_wants_to_see_a_group_is_shown_what_this_node_missed() {
+        let founder = Founder::start().await;
+        let one = Puppet::join(&founder, "one", true).await;
+        let two = Puppet::join(&founder, "two", true).await;
+        let (info, _) = one.private(b"content", &[]).await;
+        founder.hold(&info).await;
+        let key = GroupKey::Group(info.manifest.body.group_id);
+        let forged =
+            Signed { body: two.receipt(&info.manifest).body, signature: one.receipt(&info.manifest).signature };
+        let mut told = info.clone();
+        told.receipts = BoundedVec::truncated([one.receipt(&info.manifest), forged]);
+        one.tell(&[key], &told);
+        let shown = founder.handle.show(key).await.unwrap();
+        assert_eq!((shown.replica_count, shown.consensus_achieved), (2, false), "{shown:?}");
+        assert!(founder.handle.certificate(key).await.is_err());
+
+        // The other one knows the rest.
+        told.receipts = BoundedVec::truncated([two.receipt(&info.manifest)]);
+        told.certificate = Some(Box::new(founder.certificate(&info.manifest, &[&one, &two])));
+        two.tell(&[key], &told);
+        let file = CertificateFile::decode(&founder.handle.certificate(key).await.unwrap()).unwrap();
+        assert_eq!(file.certificate, told.certificate.unwrap().certificate);
+        let kept = listed(&founder.handle).await;
+        assert_eq!((kept.replica_count, kept.consensus_achieved), (3, true), "{kept:?}");
+
+        // A group that lacks nothing is not asked about again.
+        for puppet in [&one, &two] {
+            puppet.asked();
+        }
+        founder.handle.show(key).await.unwrap();
+        assert!(one.asked().is_empty() && two.asked().is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_peer_that_comes_up_is_asked_for_what_was_missed_without_anybody_looking() {
+        let founder = Founder::start().await;
+        let one = Puppet::make(&founder, "one", true).await;
+        let (mut info, _) = one.private(b"content", &[]).await;
+        founder.hold(&info).await;
+        assert_eq!(listed(&founder.handle).await.replica_count, 1);
+        info.receipts = BoundedVec::truncated([one.receipt(&info.manifest)]);
+        one.tell(&[GroupKey::Group(info.manifest.body.group_id)], &info);
+        one.enter(&founder).await;
+        until("the receipt to be here", async || listed(&founder.handle).await.replica_count == 2).await;
+    }
+}
