@@ -8,6 +8,7 @@ mod damage;
 mod full;
 mod lost_disks;
 mod origin;
+mod reading;
 mod spine;
 mod strangers;
 mod surface;
