@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use mynet_types::{
     ContentId, ContentState, DecryptedClass, Link, Manifest, OwnerKey, Protection, RejectReason, codec,
+    content::BLOB_BYTES_MAX,
     manifest::{MANIFEST_BYTES_MAX, MANIFEST_FORMAT, MEMBERS_MAX},
 };
 
@@ -245,9 +246,9 @@ pub enum GroupError {
     /// A stored state comes without its bytes' names, or a view with them.
     #[error("the {0} state must name its bytes exactly if they are stored")]
     Blob(ContentState),
-    /// The sizes add up to more than 64 bits.
-    #[error("the sizes of the states overflow")]
-    Size,
+    /// A state is larger than any content can be.
+    #[error("the {0} state is larger than {BLOB_BYTES_MAX} bytes, which no content can be")]
+    Size(ContentState),
     /// Class, protection and root contradict each other.
     #[error("class, protection and root contradict each other")]
     Class,
@@ -270,7 +271,7 @@ impl GroupError {
             | Self::Replicas { .. }
             | Self::RepeatedMember(_)
             | Self::Blob(_)
-            | Self::Size
+            | Self::Size(_)
             | Self::Class => Some(RejectReason::ManifestInvalid),
         }
     }
@@ -301,13 +302,15 @@ pub fn verify_manifest(manifest: &Manifest) -> Result<(), GroupError> {
     verify_members(manifest)
 }
 
+/// Databases keep sizes, and the sum of a group's, in signed 64-bit columns.
+const _: () = assert!(BLOB_BYTES_MAX <= i64::MAX as u64 / MEMBERS_MAX as u64, "sizes of a group must add up");
+
 /// An Ed25519 signature, which travels with the manifest and counts toward its size.
 const SIGNATURE_BYTES: usize = 64;
 
 /// Checks members, links, and that class and protection fit them.
 fn verify_members(manifest: &Manifest) -> Result<(), GroupError> {
     let mut members = BTreeMap::new();
-    let mut bytes: u64 = 0;
     for member in &manifest.members {
         if members.insert(member.content_id, member.state).is_some() {
             return Err(GroupError::RepeatedMember(member.content_id));
@@ -316,8 +319,9 @@ fn verify_members(manifest: &Manifest) -> Result<(), GroupError> {
         if member.blob.is_some() != stored {
             return Err(GroupError::Blob(member.state));
         }
-        let size = member.blob.map_or(0, |blob| blob.size);
-        bytes = bytes.checked_add(size).ok_or(GroupError::Size)?;
+        if member.blob.is_some_and(|blob| blob.size > BLOB_BYTES_MAX) {
+            return Err(GroupError::Size(member.state));
+        }
     }
     let root = walk(&members, &manifest.links)?;
     let fits = match (&manifest.protection, manifest.class, members.get(&root)) {

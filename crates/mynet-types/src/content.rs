@@ -249,6 +249,10 @@ impl FromStr for ContentType {
     }
 }
 
+/// Bytes of one state at most: what 2^32 chunks of 64 KiB, each with its 16-byte tag, encrypt to. The chunk index in a nonce
+/// has 32 bits, so no content is larger; columns and sums of sizes rely on it.
+pub const BLOB_BYTES_MAX: u64 = (1 << 32) * (64 * 1024 + 16);
+
 /// The bytes of one state: both hashes and the size, which only together name them.
 ///
 /// A pair of hashes is a claim until somebody hashed the bytes both ways: see the rule on range streaming in

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use mynet_types::{
     BlobRef, BoundedVec, ContentId, ContentState, ContentType, DecryptedClass, Details, GroupId, Link, Manifest,
-    ManifestHash, Member, OwnerKey, Protection, RejectReason, RelationshipKind, Timestamp, manifest::Aead,
+    ManifestHash, Member, OwnerKey, Protection, RejectReason, RelationshipKind, Timestamp, content::BLOB_BYTES_MAX,
+    manifest::Aead,
 };
 use proptest::prelude::{Strategy, any, prop, prop_assert, prop_assert_eq, proptest};
 
@@ -179,6 +180,19 @@ fn a_right_manifest_of_either_kind_passes() {
 }
 
 #[test]
+fn the_largest_states_that_can_be_stored_pass_and_add_up() {
+    let largest = manifest(|m| {
+        let mut members = m.members.to_vec();
+        for blob in members.iter_mut().filter_map(|member| member.blob.as_mut()) {
+            blob.size = BLOB_BYTES_MAX;
+        }
+        m.members = members.try_into().unwrap();
+    });
+    assert_eq!(verify_manifest(&largest), Ok(()));
+    assert!(i64::try_from(largest.stored_bytes()).is_ok(), "a database keeps the sum in a signed column");
+}
+
+#[test]
 fn each_broken_rule_of_manifests_has_its_name() {
     let check = |change: fn(&mut Manifest), want: GroupError| assert_eq!(verify_manifest(&manifest(change)), Err(want));
     check(|m| m.format = 2, GroupError::Format(2));
@@ -200,13 +214,11 @@ fn each_broken_rule_of_manifests_has_its_name() {
     );
     check(
         |m| {
-            let huge = BlobRef { size: u64::MAX, ..BlobRef::of(b"") };
             let mut members = m.members.to_vec();
-            members[0].blob = Some(huge);
-            members[2].blob = Some(huge);
+            members[2].blob = Some(BlobRef { size: BLOB_BYTES_MAX + 1, ..BlobRef::of(b"") });
             m.members = members.try_into().unwrap();
         },
-        GroupError::Size,
+        GroupError::Size(ContentState::Preview),
     );
     check(
         |m| m.links = BoundedVec::new(),

@@ -12,6 +12,7 @@ use mynet_types::{
 use sha2::{Digest, Sha256};
 
 use super::{
+    checks,
     group::Group,
     io::{Decided, Publication, Record},
     step::{Pending, Step},
@@ -69,33 +70,26 @@ impl Coordinator {
         self.groups.keys().copied().collect()
     }
 
-    /// Takes a group up. The same manifest again changes what is wanted of it; a newer version replaces an older one, which is
-    /// given up unless its commit is logged; an older one is ignored.
+    /// Takes a group up. The same manifest again changes what is wanted of it. One that no participant would take, which is
+    /// every version but the first, is ignored; so a group id stands for one manifest here.
     pub(super) fn publish(&mut self, publication: Publication, step: &mut Step<'_>) {
         let group_id = publication.manifest.body.group_id;
-        let hash = publication.manifest.body.hash();
-        let mut records = vec![Record::Begin(Box::new(publication.clone()))];
+        if let Err(reason) = checks::check_manifest(&publication.manifest, &step.shared.network) {
+            tracing::warn!(%group_id, ?reason, "not published: no node would take this manifest");
+            return;
+        }
+        let record = Record::Begin(Box::new(publication.clone()));
         match self.groups.get_mut(&group_id) {
-            Some(group) if group.manifest_hash == hash => {
+            Some(group) => {
                 let wraps = publication.wraps.clone();
                 group.publication = publication;
                 group.set_wraps(wraps, step);
-            }
-            Some(group) if group.publication.manifest.body.version >= publication.manifest.body.version => return,
-            Some(group) => {
-                if let Some(transaction) = group.transaction.take() {
-                    group.abandon(&transaction, step);
-                    self.transactions.remove(&transaction.id);
-                }
-                self.groups.insert(group_id, Group::new(publication));
-                // The commit of the older version must not be taken for one of this.
-                records.insert(0, Record::End(group_id));
             }
             None => {
                 self.groups.insert(group_id, Group::new(publication));
             }
         }
-        step.persist(records, Pending::Begun(group_id));
+        step.persist(vec![record], Pending::Begun(group_id));
     }
 
     /// New wraps. Those of a group that is not open here are only kept; its holders get them when it is published again.
@@ -175,10 +169,7 @@ impl Coordinator {
     }
 
     pub(super) fn receipts(&mut self, group_id: GroupId, receipts: &[SignedReceipt], step: &mut Step<'_>) {
-        // A receipt may come back from the disk after a newer version replaced the manifest it is about.
-        let Some(group) = self.groups.get_mut(&group_id) else { return };
-        let current = receipts.iter().all(|receipt| receipt.body.manifest_hash == group.manifest_hash);
-        if current && group.on_receipts(receipts, step) {
+        if self.groups.get_mut(&group_id).is_some_and(|group| group.on_receipts(receipts, step)) {
             self.end(group_id, step);
         }
     }

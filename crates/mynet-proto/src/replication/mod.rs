@@ -18,7 +18,7 @@
 //! - G9: a prepare asks for exactly the states that its receiver may hold, and the receiver checks that itself.
 //! - G10: every transaction ends: by its decision, its deadline or its lease.
 //!
-//! Deliberately absent: versions after the first beyond "the newest replaces", replacement of targets that are out, banned
+//! Deliberately absent: versions after the first, which are refused until heads exist, replacement of targets that are out, banned
 //! or full (repair does that), jitter on questions, and any look at bytes.
 //!
 //! Source: Mohan, Lindsay and Obermarck, "Transaction management in the R* distributed database management system" (1986);

@@ -6,7 +6,7 @@
 
 use std::{fmt, ops::Range};
 
-use mynet_types::{ContentId, ContentState, manifest::Aead};
+use mynet_types::{ContentId, ContentState, content::BLOB_BYTES_MAX, manifest::Aead};
 
 use super::{AnyAead, ContentKey, NONCE_BYTES, TAG_BYTES};
 
@@ -21,6 +21,9 @@ pub const CHUNKS_MAX: u64 = 1 << 32;
 pub const PLAIN_BYTES_MAX: u64 = CHUNKS_MAX * CHUNK_BYTES as u64;
 /// Ciphertext bytes of one content at most.
 pub const CIPHER_BYTES_MAX: u64 = CHUNKS_MAX * SEALED_CHUNK_BYTES as u64;
+
+const _: () =
+    assert!(CIPHER_BYTES_MAX == BLOB_BYTES_MAX, "every ciphertext made here must pass the check of manifests");
 
 /// Info string of file keys.
 const FILE_INFO: &[u8] = b"mynet/file/1";

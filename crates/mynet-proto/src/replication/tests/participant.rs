@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use mynet_types::{
-    ContentState, Decision, ManifestHash, Mono, NodeId, Now, ReplicationMessage, Roles, SignedDecision, StatesMask,
-    Timestamp, TxId,
+    ContentState, Decision, Manifest, ManifestHash, Mono, NodeId, Now, ReplicationMessage, Roles, SignedDecision,
+    SignedManifest, StatesMask, Timestamp, TxId,
     wire::{DecisionOutcome, Prepare, RefuseReason, TxStatus},
 };
 
@@ -342,10 +342,26 @@ fn what_a_prepare_must_be_is_checked_before_anything_is_reserved() {
         &|prepare| {
             let mut body = prepare.manifest.body.clone();
             body.placement_seed = [77; 32];
-            prepare.manifest = mynet_types::SignedManifest::new(&NETWORK, body, &super::world::owner());
+            prepare.manifest = SignedManifest::new(&NETWORK, body, &super::world::owner());
         },
         RefuseReason::ManifestInvalid,
     );
+    let resigned = |prepare: &mut Prepare, change: fn(&mut Manifest)| {
+        let mut body = prepare.manifest.body.clone();
+        change(&mut body);
+        if body.version == 1 {
+            body.group_id = body.derive_group_id();
+        }
+        prepare.manifest = SignedManifest::new(&NETWORK, body, &super::world::owner());
+    };
+    let second = |body: &mut Manifest| (body.version, body.prev) = (2, Some(ManifestHash([6; 32])));
+    check(&|prepare| resigned(prepare, second), RefuseReason::ManifestInvalid);
+    let huge = |body: &mut Manifest| {
+        let mut members = body.members.to_vec();
+        members[0].blob.as_mut().unwrap().size = 1 << 63;
+        body.members = members.try_into().unwrap();
+    };
+    check(&|prepare| resigned(prepare, huge), RefuseReason::ManifestInvalid);
 }
 
 #[test]
