@@ -54,7 +54,8 @@ pub(crate) struct GroupStore {
     aborted: BTreeMap<TxId, u32>,
     coordinated: BTreeMap<GroupId, Coordinated>,
     receipts: BTreeMap<ManifestHash, BTreeMap<NodeId, SignedReceipt>>,
-    rows: BTreeMap<(GroupId, u64), Row>,
+    /// One per group, as in the real store: of two manifests only one can be visible.
+    rows: BTreeMap<GroupId, Row>,
     staging: BTreeMap<TxId, Staging>,
     reserved: BTreeMap<TxId, u64>,
     /// Ingested here but not yet begun; handed to the core again after a restart.
@@ -102,10 +103,11 @@ impl GroupStore {
     /// The upload came in: everything of the group is here and visible.
     pub(crate) fn ingest(&mut self, publication: &Publication) {
         let manifest = publication.manifest.clone();
-        let key = (manifest.body.group_id, manifest.body.version);
+        let group_id = manifest.body.group_id;
         let states = manifest.body.states();
-        self.rows.insert(key, Row { hash: manifest.body.hash(), manifest, required: states, held: states, tx: None });
-        self.waiting.insert(key.0, publication.clone());
+        let row = Row { hash: manifest.body.hash(), manifest, required: states, held: states, tx: None };
+        self.rows.insert(group_id, row);
+        self.waiting.insert(group_id, publication.clone());
     }
 
     /// Groups ingested here that the core has not begun.
@@ -163,8 +165,13 @@ impl GroupStore {
     /// T1.
     fn reserve(&mut self, intent: &Intent) -> Result<(), String> {
         let tx = intent.prepare.tx;
+        let attempt = intent.prepare.attempt;
         if self.committed.contains_key(&tx) {
             return Err(format!("an intent was written for {tx}, which is committed"));
+        }
+        let open = self.intents.get(&tx).is_some_and(|(open, _)| open.prepare.attempt > attempt);
+        if open || self.aborted.get(&tx).is_some_and(|aborted| *aborted >= attempt) {
+            return Err(format!("an intent was written for {tx} attempt {attempt}, which is older than what is known"));
         }
         self.reserved.insert(tx, bytes_of(&intent.prepare.manifest, intent.states));
         self.intents.insert(tx, (intent.clone(), None));
@@ -198,10 +205,16 @@ impl GroupStore {
         let staged = self.staging.remove(&tx).unwrap_or_default().states;
         let held = staged.iter().fold(self.held(&hash), StatesMask::with);
         let granted = self.node.is_some_and(|node| is_granted(&intent.prepare.wraps, &node));
-        let key = (manifest.body.group_id, manifest.body.version);
+        let group_id = manifest.body.group_id;
+        if let Some(other) = self.rows.get(&group_id).filter(|row| row.hash != hash) {
+            return Err(format!(
+                "{tx} was committed with manifest {hash}, but {} of that group is visible",
+                other.hash
+            ));
+        }
         let required = manifest.body.allowed(granted);
-        let origin = self.rows.get(&key).is_some_and(|row| row.tx.is_none());
-        self.rows.insert(key, Row { manifest, hash, required, held, tx: (!origin).then_some(tx) });
+        let origin = self.rows.get(&group_id).is_some_and(|row| row.tx.is_none());
+        self.rows.insert(group_id, Row { manifest, hash, required, held, tx: (!origin).then_some(tx) });
         self.reserved.remove(&tx);
         self.merge_receipts(receipt.body.manifest_hash, [receipt]);
         self.committed.insert(tx, (attempt, receipt.clone()));
@@ -218,6 +231,16 @@ impl GroupStore {
         self.reserved.remove(&tx);
         let remembered = self.aborted.entry(tx).or_default();
         *remembered = attempt.max(*remembered);
+        Ok(())
+    }
+
+    /// An outcome is not needed any more. An open transaction has none, and forgetting it would leave what it reserved.
+    fn forget(&mut self, tx: &TxId) -> Result<(), String> {
+        if self.intents.contains_key(tx) {
+            return Err(format!("{tx} was forgotten while it is open"));
+        }
+        self.aborted.remove(tx);
+        self.committed.remove(tx);
         Ok(())
     }
 
@@ -280,10 +303,7 @@ impl Store for GroupStore {
             Record::Prepared { tx, attempt, states } => return self.prepare(*tx, *attempt, *states),
             Record::Commit { tx, attempt, receipt } => return self.commit(*tx, *attempt, receipt),
             Record::Abort { tx, attempt } => return self.abort(*tx, *attempt),
-            Record::Forget(tx) => {
-                self.aborted.remove(tx);
-                self.committed.remove(tx);
-            }
+            Record::Forget(tx) => return self.forget(tx),
             Record::Begin(publication) => self.begin(publication),
             Record::Decided(decided) => return self.decide(decided),
             Record::Receipts { manifest_hash, receipts, .. } => self.merge_receipts(*manifest_hash, receipts),

@@ -38,9 +38,10 @@ impl Checker for Partial {
 
 #[cfg(test)]
 mod tests {
-    use mynet_types::{ContentState, StatesMask};
+    use mynet_types::{ContentState, StatesMask, TxId};
 
-    use super::{super::stage::Stage, Checker, Partial, Seen};
+    use super::{super::stage::Stage, Checker, Partial, Record, Seen};
+    use crate::disk::Store;
 
     #[test]
     fn a_visible_group_without_its_preview_is_found() {
@@ -50,5 +51,22 @@ mod tests {
             let seen = Seen::GroupsOnDisk { node: 1, records: &records };
             assert_eq!(Partial.see(&seen, &stage.view()).is_err(), fails);
         }
+    }
+
+    #[test]
+    fn a_second_manifest_of_a_visible_group_is_refused_by_the_store() {
+        let mut stage = Stage::new();
+        let mut records = stage.commit_on(1, Stage::stored());
+        let [Record::Intent(intent), Record::Prepared { tx: prepared, .. }, Record::Commit { tx, receipt, .. }] =
+            &mut records[..]
+        else {
+            panic!("a whole transaction");
+        };
+        (intent.prepare.tx, *prepared, *tx) = (TxId([2; 32]), TxId([2; 32]), TxId([2; 32]));
+        intent.prepare.manifest.body.replicas += 1;
+        receipt.body.manifest_hash = intent.prepare.manifest.body.hash();
+        let store = &mut stage.hosts[1].groups.store;
+        let refused = records.iter().map(|record| store.apply(record)).find(Result::is_err);
+        assert!(refused.is_some_and(|error| error.unwrap_err().contains("is visible")));
     }
 }

@@ -27,7 +27,10 @@ impl Checker for Quiet {
 
 #[cfg(test)]
 mod tests {
+    use mynet_proto::replication::io::Record;
+
     use super::{super::stage::Stage, Checker, Deadline, Quiet, Seen};
+    use crate::disk::Store;
 
     #[test]
     fn an_intent_that_never_ends_is_found() {
@@ -36,6 +39,16 @@ mod tests {
         assert_eq!(Quiet.see(&deadline, &stage.view()), Ok(()));
         stage.intend_on(1);
         assert!(Quiet.see(&deadline, &stage.view()).unwrap_err().contains("intents"));
+    }
+
+    #[test]
+    fn an_open_transaction_that_is_forgotten_is_refused_by_the_store() {
+        let mut stage = Stage::new();
+        stage.intend_on(1);
+        let forget = Record::Forget(stage.decision(1, true).body.tx);
+        assert!(stage.hosts[1].groups.store.apply(&forget).unwrap_err().contains("open"));
+        stage.commit_on(1, Stage::stored());
+        assert_eq!(stage.hosts[1].groups.store.apply(&forget), Ok(()));
     }
 
     #[test]
