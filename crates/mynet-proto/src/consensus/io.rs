@@ -28,6 +28,10 @@ pub struct Config {
     pub automatic_validators: usize,
     /// Proposals that one proposer may have in flight here; more are answered `Busy`. Default 256.
     pub proposals_per_peer_max: usize,
+    /// Votes that one proposer may cost this node in an epoch without anybody else vouching for the copies, counted from its
+    /// start; more are answered `Busy`. Default 16,384, some 5 MiB of memory for the rest of the epoch: doubling it doubles what
+    /// one member can take, halving it halves what a member may have certified of which it alone holds a copy.
+    pub unvouched_ballots_max: usize,
 }
 
 impl Default for Config {
@@ -40,6 +44,7 @@ impl Default for Config {
             roster_timeout: Duration::from_secs(5),
             automatic_validators: 4,
             proposals_per_peer_max: 256,
+            unvouched_ballots_max: 16_384,
         }
     }
 }

@@ -9,6 +9,10 @@
 //! 2. No vote leaves before `Persisted`.
 //! 3. A verdict depends on the manifest alone. What is missing, expired, busy or unknown is an abstention.
 //!
+//! A vote is remembered for its epoch, so a vote that nobody but its proposer stands for is bounded per proposer: one for
+//! a rejection, for a claim that needs no copy, or for copies of the proposer alone. What others vouch for with their
+//! receipts cost a replication each, and has no bound here; its cost is in the protocol document.
+//!
 //! The owner's signature is not part of the value, so a proposal with a bad one gets no verdict: else any member could
 //! have a right manifest rejected for ever by proposing it with a broken signature.
 //!
@@ -61,7 +65,17 @@ enum Answer {
     Silence(&'static str),
     Abstain(AbstainReason),
     Known(BallotKey),
-    Vote(Verdict, Option<RejectReason>),
+    Vote(Judgement),
+}
+
+/// A verdict, and what it rests on.
+#[derive(Debug, Clone, Copy)]
+struct Judgement {
+    verdict: Verdict,
+    /// Why it is a no.
+    reason: Option<RejectReason>,
+    /// Whether somebody else than the proposer vouches for it: the holder of a copy, by its receipt.
+    vouched: bool,
 }
 
 /// The votes of this node in the newest epoch.
@@ -69,6 +83,9 @@ pub(super) struct Validator {
     ballots: BTreeMap<BallotKey, Ballot>,
     /// Votes that wait for the disk, by proposer.
     in_flight: BTreeMap<NodeId, usize>,
+    /// Votes of this epoch that only their proposer stands for, by proposer. Who proposed is not in a vote, so those of
+    /// before a restart are not among them.
+    unvouched: BTreeMap<NodeId, usize>,
 }
 
 fn ballot_key(statement: &VoteStatement) -> BallotKey {
@@ -81,13 +98,14 @@ impl Validator {
         let of_epoch = votes.into_iter().filter(|vote| vote.statement.epoch == epoch);
         let ballot = |vote| Ballot { vote, durable: true, waiting: BTreeSet::new() };
         let ballots = of_epoch.map(|vote: Vote| (ballot_key(&vote.statement), ballot(vote))).collect();
-        Self { ballots, in_flight: BTreeMap::new() }
+        Self { ballots, in_flight: BTreeMap::new(), unvouched: BTreeMap::new() }
     }
 
     /// Forgets the votes of an epoch that is over; its key is erased, so nothing can contradict them any more.
     pub(super) fn roster_changed(&mut self) {
         self.ballots.clear();
         self.in_flight.clear();
+        self.unvouched.clear();
     }
 
     /// Answers a proposal.
@@ -103,7 +121,7 @@ impl Validator {
                 }
             }
             Answer::Known(key) => self.answer(step, key, ask.from),
-            Answer::Vote(verdict, reason) => self.cast(shared, step, ask, (verdict, reason)),
+            Answer::Vote(judged) => self.cast(shared, step, ask, judged),
         }
     }
 
@@ -142,10 +160,19 @@ impl Validator {
             return Answer::Abstain(AbstainReason::NotVoting);
         }
         match judge(shared, wall, ask) {
-            Ok(judged) if self.is_locked(&proposal.statement(judged.0)) => Answer::Abstain(AbstainReason::Locked),
-            Ok((verdict, reason)) => Answer::Vote(verdict, reason),
+            Ok(judged) if self.is_locked(&proposal.statement(judged.verdict)) => Answer::Abstain(AbstainReason::Locked),
+            Ok(judged) if !judged.vouched && self.has_used_up(shared, &ask.from) => {
+                Answer::Abstain(AbstainReason::Busy)
+            }
+            Ok(judged) => Answer::Vote(judged),
             Err(reason) => Answer::Abstain(reason),
         }
+    }
+
+    /// Whether a proposer has had all the votes that it gets on its word alone. This node bounds others, not itself.
+    fn has_used_up(&self, shared: &Shared, proposer: &NodeId) -> bool {
+        let used = self.unvouched.get(proposer).copied().unwrap_or(0);
+        *proposer != shared.me && used >= shared.config.unvouched_ballots_max
     }
 
     /// Whether an earlier vote forbids this one.
@@ -157,13 +184,8 @@ impl Validator {
     }
 
     /// Signs and writes a vote; it leaves when it is durable.
-    fn cast(
-        &mut self,
-        shared: &Shared,
-        step: &mut Step<'_>,
-        ask: Ask<'_>,
-        (verdict, reason): (Verdict, Option<RejectReason>),
-    ) {
+    fn cast(&mut self, shared: &Shared, step: &mut Step<'_>, ask: Ask<'_>, judged: Judgement) {
+        let Judgement { verdict, reason, vouched } = judged;
         let Some((seat, key)) = shared.voting_key() else { return };
         let Ok(seat) = u16::try_from(seat) else { return };
         let statement = ask.proposal.body.statement(verdict);
@@ -173,6 +195,9 @@ impl Validator {
         step.persist(Record::Vote(vote.clone()));
         step.then(Then::Vote(key, statement.epoch));
         self.ballots.insert(key, Ballot { vote, durable: false, waiting: BTreeSet::new() });
+        if !vouched {
+            *self.unvouched.entry(ask.from).or_default() += 1;
+        }
         self.answer(step, key, ask.from);
     }
 
@@ -206,23 +231,26 @@ impl Validator {
 }
 
 /// Yes, no with its objective reason, or why there is no verdict.
-fn judge(shared: &Shared, wall: Timestamp, ask: Ask<'_>) -> Result<(Verdict, Option<RejectReason>), AbstainReason> {
+fn judge(shared: &Shared, wall: Timestamp, ask: Ask<'_>) -> Result<Judgement, AbstainReason> {
     let manifest = &ask.manifest.body;
     if manifest.version != 1 || ask.manifest.verify(&shared.network).is_err() {
         return Err(AbstainReason::Unavailable);
     }
     if let Err(defect) = group::verify_manifest(manifest) {
         let reason = defect.reject_reason().ok_or(AbstainReason::Unavailable)?;
-        return Ok((Verdict::Reject, Some(reason)));
+        return Ok(Judgement { verdict: Verdict::Reject, reason: Some(reason), vouched: false });
     }
-    let claimed = match ask.proposal.body.claim {
-        Claim::Seen => true,
+    let vouched = match ask.proposal.body.claim {
+        Claim::Seen => false,
         Claim::Durable => {
             let about = (&ask.proposal.body.manifest_hash, manifest);
             let counting = shared.counting_receipts(ask.receipts, about, wall);
-            counting.len() >= usize::from(manifest.quorum)
+            if counting.len() < usize::from(manifest.quorum) {
+                return Err(AbstainReason::Unavailable);
+            }
+            counting.iter().any(|receipt| receipt.body.holder != ask.from)
         }
-        Claim::Verified => false,
+        Claim::Verified => return Err(AbstainReason::Unavailable),
     };
-    if claimed { Ok((Verdict::Accept, None)) } else { Err(AbstainReason::Unavailable) }
+    Ok(Judgement { verdict: Verdict::Accept, reason: None, vouched })
 }

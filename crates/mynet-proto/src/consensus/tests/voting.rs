@@ -336,6 +336,38 @@ fn one_proposer_cannot_fill_the_disk_queue() {
 }
 
 #[test]
+fn votes_on_the_word_of_one_proposer_are_bounded_and_those_that_others_vouch_for_are_not() {
+    let mut net = Net::new(4, Config { unvouched_ballots_max: 3, ..Config::default() }, false);
+    net.run_until(30, |net| net.nodes.iter().all(|node| node.core.roster().epoch == 3));
+    let manifests: Vec<_> = (0..8)
+        .map(|seed| {
+            net.manifest(|manifest| {
+                manifest.placement_seed = [seed; 32];
+                // Number 1 is wrong, number 2 is durable by one copy.
+                manifest.quorum = [2, 0, 1, 2, 2, 2, 2, 2][usize::from(seed)];
+            })
+        })
+        .collect();
+    let mut ask = |number: usize, claim, holders: &[usize]| {
+        let receipts = net.receipts(holders, &manifests[number]);
+        ask(&mut net, (&manifests[number], claim), receipts)
+    };
+    assert_eq!(ask(0, Claim::Seen, &[]), [Ok(Verdict::Accept)]);
+    assert_eq!(ask(1, Claim::Seen, &[]), [Ok(Verdict::Reject)]);
+    assert_eq!(ask(2, Claim::Durable, &[2]), [Ok(Verdict::Accept)], "by the receipt of its proposer");
+    assert_eq!(ask(3, Claim::Seen, &[]), [Err(AbstainReason::Busy)]);
+    assert_eq!(ask(0, Claim::Seen, &[]), [Ok(Verdict::Accept)], "what was voted on is answered all the same");
+    for number in 3..8 {
+        assert_eq!(ask(number, Claim::Durable, &[2, 3]), [Ok(Verdict::Accept)], "somebody else vouches for it");
+    }
+    net.clear();
+    let another = proposal(&net, 3, (&manifests[4], Claim::Seen), |_| ());
+    net.inject(3, 1, message(another, &manifests[4], BoundedVec::new()));
+    net.settle();
+    assert_eq!(net.nodes[1].disk.votes_ever.len(), 9, "the budget is per proposer");
+}
+
+#[test]
 fn a_doubtful_vote_store_abstains_and_its_keys_are_erased() {
     let mut net = Net::grown(4, 4);
     let manifest = net.manifest(|_| ());
