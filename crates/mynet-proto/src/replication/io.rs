@@ -24,8 +24,8 @@ pub struct Config {
     pub progress_interval: Duration,
     /// How often a participant in doubt asks after the first time. Default 15 s.
     pub status_interval: Duration,
-    /// A transaction without a logged commit is given up after this plus the time its bytes need at 2 MiB/s. Default
-    /// 15 min.
+    /// A transaction without a logged commit is given up after this plus the time its bytes need at 2 MiB/s, unless more
+    /// bytes came in. Default 15 min.
     pub deadline: Duration,
     /// First pause before a holder that is missing is tried again; doubles up to [`Self::retry_max`]. Default 2 s.
     pub retry: Duration,
@@ -117,7 +117,8 @@ pub enum Input {
         /// The states now verified and fsynced in staging, or why not.
         result: Result<StatesMask, RefuseReason>,
     },
-    /// [`Output::Stage`] moved on.
+    /// [`Output::Stage`] goes on. Handed in at least every [`Config::progress_interval`], also while it verifies and no bytes
+    /// come in: that keeps the lease.
     Progress {
         /// The transaction.
         tx: TxId,
@@ -249,7 +250,8 @@ pub enum Record {
     /// C2: the decision, before anybody hears of it.
     Decided(Decided),
     /// Receipts known for a manifest; merged with those on disk, one per holder, the longest wins. Their signatures were
-    /// checked; the store ignores those of a manifest that is neither held nor coordinated here.
+    /// checked; the store ignores those of a manifest that is neither held nor coordinated here, and those that do not
+    /// count for it ([`mynet_types::StorageReceipt::counts_for`]).
     Receipts {
         /// The group.
         group_id: GroupId,

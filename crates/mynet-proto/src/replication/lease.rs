@@ -1,10 +1,11 @@
 //! Leases as both sides count them.
 //!
 //! A participant counts from the moment a message arrived, a coordinator from the moment it sent that message, and less:
-//! so a coordinator stops counting on a copy before its holder gives it up, whatever the delay between them.
+//! so a coordinator stops counting on a copy before its holder gives it up, whatever the delay between them. Every message
+//! that a coordinator counts from renews the lease where it arrives: each prepare, repeated ones too, and each renewal.
 //!
-//! **Invariant:** the clocks of two machines may drift apart by 1 % before a coordinator counts a lease that has ended;
-//! and even then only a copy is missing, which its participant answers with `Gone`.
+//! **Invariant:** the clocks of two machines must drift apart by 1 %, or a renewal be lost, before a coordinator counts a
+//! lease that has ended; and even then only a copy is missing, which its participant answers with `Gone`.
 //! Source: Gray and Cheriton, "Leases" (1989).
 
 use std::time::Duration;

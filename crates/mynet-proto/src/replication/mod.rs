@@ -18,8 +18,8 @@
 //! - G9: a prepare asks for exactly the states that its receiver may hold, and the receiver checks that itself.
 //! - G10: every transaction ends: by its decision, its deadline or its lease.
 //!
-//! Deliberately absent: versions after the first, which are refused until heads exist, replacement of targets that are out, banned
-//! or full (repair does that), jitter on questions, and any look at bytes.
+//! Deliberately absent: versions after the first, which are refused until heads exist, replacement of targets that are out or
+//! banned (repair does that), jitter on questions, and any look at bytes.
 //!
 //! Source: Mohan, Lindsay and Obermarck, "Transaction management in the R* distributed database management system" (1986);
 //! Gray and Lamport, "Consensus on transaction commit" (2006); quorum writes after DeCandia et al., "Dynamo" (2007).
@@ -39,7 +39,8 @@ mod target;
 
 use ed25519_dalek::SigningKey;
 use mynet_types::{
-    BoundedVec, GroupId, ManifestHash, NetworkId, NodeId, Now, ReplicationMessage, StatesMask, Timestamp, TxId,
+    BoundedVec, GroupId, Manifest, ManifestHash, NetworkId, NodeId, Now, ReplicationMessage, StatesMask, Timestamp,
+    TxId,
     wire::{Receipts, TxStatus, Wraps},
 };
 
@@ -166,7 +167,9 @@ impl Replication {
                 step.send(from, ReplicationMessage::Status { tx, status, decision });
             }
             ReplicationMessage::Receipts { group_id, manifest_hash, receipts } => {
-                learn_receipts(group_id, manifest_hash, &receipts, step);
+                let group = self.coordinator.group(&group_id).filter(|group| group.manifest_hash == manifest_hash);
+                let manifest = group.map(|group| &group.publication.manifest.body);
+                learn_receipts((group_id, manifest_hash), manifest, &receipts, step);
             }
             ReplicationMessage::Wraps { group_id, wraps } => learn_wraps(group_id, wraps, step),
             answer @ (ReplicationMessage::PrepareOk { .. }
@@ -255,14 +258,24 @@ impl Replication {
     }
 }
 
-/// Keeps the receipts of a set that verify and whose holders are admitted. Whether this node holds the manifest is for the
-/// store to say: it ignores those of others.
-fn learn_receipts(group_id: GroupId, manifest_hash: ManifestHash, receipts: &Receipts, step: &mut Step<'_>) {
+/// Keeps the receipts of a set that verify, whose holders may hold copies, and that count for the manifest where this node
+/// coordinates it. Elsewhere the manifest is in the store only, which ignores those of a manifest that it does not hold and
+/// those that do not count for one that it does.
+fn learn_receipts(
+    (group_id, manifest_hash): (GroupId, ManifestHash),
+    manifest: Option<&Manifest>,
+    receipts: &Receipts,
+    step: &mut Step<'_>,
+) {
     let mut known = ReceiptSet::default();
+    let Now { wall, .. } = step.now;
     let network = step.shared.network;
     for receipt in receipts {
-        let verified = verify_receipt(receipt, &manifest_hash, StatesMask::EMPTY, (&network, step.now.wall));
-        if verified.is_ok() && step.shared.is_admitted(&receipt.body.holder, step.now.wall) {
+        let counts = manifest.is_none_or(|manifest| receipt.body.counts_for(&manifest_hash, manifest));
+        if counts
+            && step.shared.is_eligible(&receipt.body.holder, wall)
+            && verify_receipt(receipt, &manifest_hash, StatesMask::EMPTY, (&network, wall)).is_ok()
+        {
             known.merge(receipt);
         }
     }

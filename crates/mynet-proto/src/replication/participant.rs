@@ -59,7 +59,6 @@ pub(super) struct Part {
     ask_at: Mono,
     asked: u32,
     told_at: Mono,
-    told_bytes: u64,
 }
 
 impl Part {
@@ -77,7 +76,6 @@ impl Part {
             ask_at: Mono(0),
             asked: 0,
             told_at: Mono(0),
-            told_bytes: 0,
         }
     }
 
@@ -195,9 +193,12 @@ impl Participant {
                 return;
             }
             if attempt <= part.attempt {
-                if attempt == part.attempt && part.is_staging() {
+                // The coordinator counts from when it sent this, so the lease runs from when it arrived.
+                if part.is_staging() {
                     let lease = lease::granted(prepare.lease_ms, step.shared.config.receiving_lease);
                     part.renew(tx, lease, step);
+                } else {
+                    part.wait_for_decision(tx, step.shared.config.prepared_lease, step);
                 }
                 part.answer(tx, step);
                 return;
@@ -234,10 +235,11 @@ impl Participant {
         };
         let states = prepare.states;
         let mut part = Part::new(from, &prepare, states, hash);
+        // An attempt before may have written an intent, which only this transaction's own commit or abort takes away.
         let held = self
             .outcomes
             .receipt_for(&hash)
-            .filter(|receipt| receipt.body.states.covers(states) && receipt.body.until > step.now.wall);
+            .filter(|receipt| receipt.body.states.covers(states) && receipt.body.until > step.now.wall && !superseded);
         if let Some(receipt) = held {
             part.state = PartState::Held(receipt.clone());
             let group_id = prepare.manifest.body.group_id;
@@ -305,12 +307,13 @@ impl Participant {
         }
     }
 
-    /// Bytes came in: told to the coordinator now and then, which renews the lease.
+    /// Staging goes on: told to the coordinator now and then, which renews the lease. It may verify for a long time after
+    /// the last byte came; whether that is worth waiting for is for the coordinator to say.
     pub(super) fn progress(&mut self, tx: TxId, attempt: u32, bytes: u64, step: &mut Step<'_>) {
         let Some(part) = self.open.get_mut(&tx).filter(|part| part.attempt == attempt) else { return };
         let due = step.now.mono.since(part.told_at) >= step.shared.config.progress_interval;
-        if matches!(part.state, PartState::Receiving) && bytes > part.told_bytes && due {
-            (part.told_at, part.told_bytes) = (step.now.mono, bytes);
+        if matches!(part.state, PartState::Receiving) && due {
+            part.told_at = step.now.mono;
             step.send(part.coordinator, ReplicationMessage::Progress { tx, attempt, bytes });
         }
     }

@@ -85,18 +85,13 @@ impl Shared {
         }
     }
 
-    /// Remembers who is admitted; of two admissions of one node the later one counts.
+    /// Remembers who is admitted; of two admissions of one node the one that lasts longer counts.
     pub(super) fn admit(&mut self, admission: SignedAdmission) {
         let record = admission.body;
         let known = self.admitted.get(&record.node);
-        if known.is_none_or(|known| (known.admitted_at, known.expires_at) <= (record.admitted_at, record.expires_at)) {
+        if known.is_none_or(|known| known.expires_at < record.expires_at) {
             self.admitted.insert(record.node, record);
         }
-    }
-
-    /// Whether the node's admission stands.
-    pub(super) fn is_admitted(&self, node: &NodeId, wall: Timestamp) -> bool {
-        self.admitted.get(node).is_some_and(|record| record.expires_at > wall)
     }
 
     /// Whether the node may hold durable copies.

@@ -15,6 +15,7 @@ use sea_orm::{
 use super::{
     Meta, MetaError,
     column::{calendar, fixed, millis, pack_record, time},
+    groups::signed_manifest_of,
     model::{ReplicationStatus, WriteError},
     schema::{
         content::stored_content,
@@ -58,7 +59,8 @@ impl WriteScope<'_> {
         known: &[SignedReceipt],
     ) -> Result<(), WriteError> {
         let Some(model) = self.find_manifest(manifest_hash).await? else { return Ok(()) };
-        for receipt in known.iter().filter(|receipt| receipt.body.manifest_hash == manifest_hash) {
+        let manifest = signed_manifest_of(&model)?.body;
+        for receipt in known.iter().filter(|receipt| receipt.body.counts_for(&manifest_hash, &manifest)) {
             let row = receipts::Model {
                 manifest_hash: manifest_hash.0.to_vec(),
                 holder: receipt.body.holder.0.to_vec(),

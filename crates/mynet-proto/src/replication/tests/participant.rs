@@ -252,7 +252,8 @@ fn progress_is_told_at_most_once_per_interval_and_a_renewal_extends_the_lease() 
     assert_eq!(sends(&bench.drive(progress(10))), [told]);
     assert_eq!(sends(&bench.drive(progress(20))), []);
     bench.wait(Duration::from_secs(20));
-    assert_eq!(sends(&bench.drive(progress(10))), [], "no bytes came in");
+    let told = ReplicationMessage::Progress { tx, attempt: 1, bytes: 20 };
+    assert_eq!(sends(&bench.drive(progress(20))), [told], "no bytes came in, but it is being verified");
     bench.hear(3, ReplicationMessage::LeaseRenew { tx, attempt: 1, lease_ms: 120_000 });
     assert_eq!(bench.core.transactions().len(), 1);
     bench.hear(1, ReplicationMessage::LeaseRenew { tx, attempt: 1, lease_ms: 120_000 });
@@ -265,6 +266,29 @@ fn progress_is_told_at_most_once_per_interval_and_a_renewal_extends_the_lease() 
     bench.wait(Duration::from_secs(30));
     let ended = sends(&bench.drive(Input::Timer(Timer::Lease { tx, generation: 2 })));
     assert_eq!(ended, [ack(5, 1, GONE)]);
+}
+
+#[test]
+fn a_repeated_prepare_renews_the_lease_of_what_is_prepared() {
+    let mut bench = Bench::new();
+    let publication = publication(1, (2, 3), &[]);
+    bench.prepare(prepare(&publication, 5, 1));
+    bench.stage(5, 1);
+    bench.wait(Duration::from_secs(500));
+    let outputs = bench.drive(Input::Message {
+        from: node(1),
+        message: ReplicationMessage::Prepare(Box::new(prepare(&publication, 5, 1))),
+    });
+    let until = outputs.iter().find_map(|output| match output {
+        Output::SetTimer { timer: timer @ Timer::Lease { .. }, at } => Some((*timer, *at)),
+        _ => None,
+    });
+    let (timer, until) = until.expect("the coordinator counts from this prepare on");
+    assert_eq!(until, bench.now.mono.after(Config::default().prepared_lease));
+    bench.wait(Duration::from_secs(599));
+    assert_eq!(sends(&bench.drive(Input::Timer(timer))), []);
+    bench.wait(Duration::from_secs(1));
+    assert_eq!(sends(&bench.drive(Input::Timer(timer))), [ack(5, 1, GONE)]);
 }
 
 #[test]
@@ -411,6 +435,34 @@ fn a_manifest_committed_under_another_transaction_is_prepared_at_once_and_gets_t
 }
 
 #[test]
+fn a_later_attempt_of_what_was_committed_meanwhile_leaves_no_intent_behind() {
+    let mut bench = Bench::new();
+    let publication = publication(1, (2, 3), &[]);
+    let hash = publication.manifest.body.hash();
+    let commit = |tx, attempt| ReplicationMessage::Decision(decision(TxId([tx; 32]), attempt, hash, true, 1));
+    bench.prepare(prepare(&publication, 5, 1));
+    bench.prepare(prepare(&publication, 6, 1));
+    bench.stage(6, 1);
+    bench.hear(1, commit(6, 1));
+    let outputs = bench.step(Input::Message {
+        from: node(1),
+        message: ReplicationMessage::Prepare(Box::new(prepare(&publication, 5, 2))),
+    });
+    let replaced = outputs.iter().find_map(|output| match output {
+        Output::Persist { id, records } => matches!(records[..], [Record::Intent(_)]).then_some(*id),
+        _ => None,
+    });
+    bench.drive(Input::Persisted(replaced.expect("the intent of the first attempt is replaced")));
+    bench.stage(5, 2);
+    let outputs = bench.step(Input::Message { from: node(1), message: commit(5, 2) });
+    let committed = outputs.iter().any(|output| match output {
+        Output::Persist { records, .. } => matches!(records[..], [Record::Commit { attempt: 2, .. }]),
+        _ => false,
+    });
+    assert!(committed, "and its own commit takes it away");
+}
+
+#[test]
 fn tombstones_are_swept_and_forgetting_is_answered_gone() {
     let mut bench = Bench::new();
     let publication = publication(1, (2, 3), &[]);
@@ -429,8 +481,9 @@ fn tombstones_are_swept_and_forgetting_is_answered_gone() {
 }
 
 #[test]
-fn only_verified_receipts_of_admitted_holders_are_kept() {
+fn only_verified_receipts_of_nodes_that_may_hold_copies_are_kept() {
     let mut bench = Bench::new();
+    bench.step(Input::Admitted(Box::new(admission(4, Roles::EDGE, Timestamp::MAX))));
     let hash = publication(1, (2, 3), &[]).manifest.body.hash();
     let sign = |number: u8, hash, until| {
         let body = mynet_types::StorageReceipt {
@@ -450,6 +503,7 @@ fn only_verified_receipts_of_admitted_holders_are_kept() {
         sign(1, ManifestHash([0; 32]), Timestamp::MAX),
         sign(1, hash, bench.now.wall),
         sign(77, hash, Timestamp::MAX),
+        sign(4, hash, Timestamp::MAX),
     ];
     let message = ReplicationMessage::Receipts {
         group_id: mynet_types::GroupId([1; 32]),

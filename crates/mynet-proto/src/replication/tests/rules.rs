@@ -3,14 +3,19 @@
 use std::time::Duration;
 
 use mynet_types::{
-    ContentState, DecryptedClass, ReplicationMessage, Roles, StatesMask, Timestamp,
+    ContentState, DecryptedClass, Mono, Now, ReplicationMessage, Roles, SignedAdmission, SignedManifest, StatesMask,
+    Timestamp,
     wire::{DecisionOutcome, RefuseReason},
 };
 
 use super::world::{
-    World, admission, encrypted_and_preview, is_commit, is_durable, manifest, node, publication, wraps,
+    EPOCH, NETWORK, World, admission, encrypted_and_preview, is_commit, is_durable, key, manifest, node, owner,
+    publication, wraps,
 };
-use crate::replication::io::{Event, Input, Mode, Record, ReplicationStatus};
+use crate::replication::{
+    Replication,
+    io::{Config, Event, Input, Mode, Record, ReplicationStatus, Restored},
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -145,14 +150,32 @@ fn fewer_than_r_nodes_are_enough_for_w_and_the_rest_follows_when_admitted() {
     world.assert_clean();
 }
 
+/// How many nodes may hold a group at `wall`, by the view of a node that heard of `admissions` in this order.
+fn eligible(admissions: &[&SignedAdmission], wall: Timestamp) -> usize {
+    let mut core = Replication::new(Config::default(), key(1), NETWORK, Restored::default());
+    for admission in admissions {
+        let input = Input::Admitted(Box::new((*admission).clone()));
+        core.handle(Now { mono: Mono(0), wall }, input, &mut Vec::new());
+    }
+    core.plan(&publication(1, (2, 2), &[]), wall).eligible
+}
+
 #[test]
 fn an_expired_admission_is_no_target() {
-    let mut world = World::with_roles(&[Roles::STORAGE, Roles::EDGE]);
-    let over = world.now.wall;
-    world.input(1, Input::Admitted(Box::new(admission(2, Roles::STORAGE, over))));
-    world.publish(1, publication(1, (2, 2), &[]));
-    world.run(MINUTE);
-    assert_eq!(world.count_sent(|envelope| matches!(envelope.message, ReplicationMessage::Prepare(_))), 0);
+    let until = EPOCH.after(MINUTE);
+    let admission = admission(2, Roles::STORAGE, until);
+    assert_eq!(eligible(&[&admission], Timestamp(until.0 - 1)), 1);
+    assert_eq!(eligible(&[&admission], until), 0);
+}
+
+#[test]
+fn of_two_admissions_of_one_node_the_one_that_lasts_longer_counts() {
+    let longer = admission(2, Roles::STORAGE, EPOCH.after(2 * MINUTE));
+    let mut shorter = admission(2, Roles::EDGE, EPOCH.after(MINUTE));
+    shorter.body.admitted_at = EPOCH.after(MINUTE / 2);
+    for heard in [[&longer, &shorter], [&shorter, &longer]] {
+        assert_eq!(eligible(&heard, EPOCH), 1, "whenever they were made, and in whichever order they came");
+    }
 }
 
 #[test]
@@ -362,7 +385,7 @@ fn a_manifest_that_no_node_would_take_is_not_published() {
     second.manifest = {
         let mut body = first.manifest.body.clone();
         (body.version, body.prev) = (2, Some(first.manifest.body.hash()));
-        mynet_types::SignedManifest::new(&super::world::NETWORK, body, &super::world::owner())
+        SignedManifest::new(&NETWORK, body, &owner())
     };
     world.host(2).hold_staging = true;
     world.publish(1, first.clone());

@@ -27,7 +27,9 @@ use crate::{
 };
 
 pub(super) const NETWORK: NetworkId = NetworkId([9; 32]);
-const EPOCH: Timestamp = Timestamp(1_700_000_000_000);
+pub(super) const EPOCH: Timestamp = Timestamp(1_700_000_000_000);
+/// Nodes are admitted for longer than any test takes, so that a test can admit one for longer still.
+pub(super) const ADMITTED_UNTIL: Timestamp = Timestamp(Timestamp::MAX.0 - 1);
 
 pub(super) fn key(number: u8) -> SigningKey {
     SigningKey::from_bytes(&[number; 32])
@@ -303,7 +305,7 @@ impl World {
     /// Starts a node that is down, from its disk.
     pub(super) fn start(&mut self, number: u8) {
         let admissions: Vec<SignedAdmission> =
-            self.hosts.values().map(|host| admission(host.number, host.roles, Timestamp::MAX)).collect();
+            self.hosts.values().map(|host| admission(host.number, host.roles, ADMITTED_UNTIL)).collect();
         let config = self.config.clone();
         let host = self.host(number);
         assert!(host.core.is_none(), "the node runs already");

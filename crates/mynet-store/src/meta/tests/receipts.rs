@@ -1,8 +1,8 @@
 //! Receipts, certificates and the columns that follow from them.
 
 use mynet_types::{
-    BoundedVec, CertificateFile, Claim, NodeId, Phase, QuorumCertificate, RosterChain, RosterHash, SignerSet,
-    Timestamp, Verdict, VoteStatement, rpc::GroupKey, vote::attest_slot,
+    BoundedVec, CertificateFile, Claim, ContentState, NodeId, Phase, QuorumCertificate, RosterChain, RosterHash,
+    SignerSet, StatesMask, Timestamp, Verdict, VoteStatement, rpc::GroupKey, vote::attest_slot,
 };
 
 use super::super::{
@@ -79,6 +79,15 @@ async fn receipts_of_other_manifests_are_dropped() {
     assert!(store.meta.receipts_of_group(group_id(1)).await.unwrap().is_empty());
     store.meta.insert_uploaded_group(upload(2), NOW).await.unwrap();
     assert!(store.meta.receipts_of_group(group_id(2)).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_receipt_for_a_part_of_the_states_is_dropped() {
+    let store = published().await;
+    let mut part = receipt(hash_of(1), NodeId([2; 32]), later(9));
+    part.body.states = StatesMask::EMPTY.with(ContentState::Encrypted);
+    store.write(MetaWrite::Receipts { manifest_hash: hash_of(1), receipts: vec![part] }).await;
+    assert!(store.meta.receipts_of_group(group_id(1)).await.unwrap().is_empty());
 }
 
 #[tokio::test]
