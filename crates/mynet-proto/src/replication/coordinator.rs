@@ -56,13 +56,10 @@ impl Coordinator {
         for group_id in self.group_ids() {
             if let Some(group) = self.groups.get_mut(&group_id) {
                 group.resume(step);
-                let has_receipts = group.receipts.count(step.now.wall) > 0;
-                if has_receipts && group.announce(step) {
-                    self.end(group_id, step);
-                    continue;
-                }
             }
-            self.open(group_id, step);
+            if !self.announce(group_id, step) {
+                self.open(group_id, step);
+            }
         }
     }
 
@@ -140,6 +137,17 @@ impl Coordinator {
         }
     }
 
+    /// Tells how far a group with receipts is, and ends it if every copy is there. Says whether it did. Receipts are given after
+    /// a logged commit only, so a group that is published anew and not decided yet is never ended by those of before.
+    fn announce(&mut self, group_id: GroupId, step: &mut Step<'_>) -> bool {
+        let Some(group) = self.groups.get_mut(&group_id) else { return false };
+        let ends = group.is_committed() && group.receipts.count(step.now.wall) > 0 && group.announce(step);
+        if ends {
+            self.end(group_id, step);
+        }
+        ends
+    }
+
     fn end(&mut self, group_id: GroupId, step: &mut Step<'_>) {
         if let Some(transaction) = self.groups.remove(&group_id).and_then(|group| group.transaction) {
             self.transactions.remove(&transaction.id);
@@ -147,13 +155,16 @@ impl Coordinator {
         step.persist(vec![Record::End(group_id)], Pending::Nothing);
     }
 
+    /// C1 is on disk: the group is placed. If it was open already, what is there may be enough for what is wanted now.
     pub(super) fn begun(&mut self, group_id: GroupId, step: &mut Step<'_>) {
         if let Some(group) = self.groups.get_mut(&group_id) {
             group.begun = true;
             group.on_rewrapped(step);
             group.replan(step);
         }
-        self.open(group_id, step);
+        if !self.announce(group_id, step) {
+            self.open(group_id, step);
+        }
     }
 
     pub(super) fn rewrapped(&mut self, group_id: GroupId, step: &mut Step<'_>) {

@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use mynet_types::{
     BoundedVec, ManifestHash, NodeId, SignedDecision, SignedReceipt, StatesMask, Timestamp, TxId,
-    wire::{RefuseReason, Wraps},
+    wire::{self, RefuseReason, Wraps},
 };
 
 use super::{
@@ -23,7 +23,7 @@ use super::{
     target::{Errand, Target, TargetState},
 };
 
-/// What a transaction is given for its bytes on top of the deadline: slower than this is not worth waiting for.
+/// What a transaction is given for its bytes on top of the deadline, before anybody looks whether more of them arrived.
 const BYTES_PER_SECOND: u64 = 2 * 1024 * 1024;
 
 /// How far the transaction is.
@@ -84,7 +84,11 @@ impl Group {
     /// A group as the disk has it: with its logged commit the transaction goes on, without one it is forgotten.
     pub(super) fn restored(publication: Publication, decided: Option<Decided>, receipts: &[SignedReceipt]) -> Self {
         let mut group = Self { begun: true, ..Self::new(publication) };
-        for receipt in receipts {
+        // No receipt is given before C2, so without one all are of an earlier publication. They count when they are given
+        // again: its holders may have to hear of something new, which is why it was published once more.
+        let own = receipts.iter().filter(|_| decided.is_some());
+        let manifest = &group.publication.manifest.body;
+        for receipt in own.filter(|receipt| receipt.body.counts_for(&group.manifest_hash, manifest)) {
             group.receipts.merge(receipt);
         }
         // What a target was asked to hold is not on disk; every holder holds at least what strangers may.
@@ -154,11 +158,15 @@ impl Group {
         for placed in &placed {
             self.run(placed.node, Errand::Prepare, step);
         }
-        let bytes = self.publication.manifest.body.stored_bytes();
-        let deadline = step.shared.config.deadline + Duration::from_secs(bytes / BYTES_PER_SECOND);
-        step.set_timer(Timer::Deadline(tx), deadline);
+        step.set_timer(Timer::Deadline(tx), self.patience(step));
         self.decide(step);
         true
+    }
+
+    /// How long targets may take until somebody looks whether they get on.
+    fn patience(&self, step: &Step<'_>) -> Duration {
+        let bytes = self.publication.manifest.body.stored_bytes();
+        step.shared.config.deadline + Duration::from_secs(bytes / BYTES_PER_SECOND)
     }
 
     fn add_target(&mut self, node: NodeId, step: &Step<'_>) {
@@ -198,8 +206,16 @@ impl Group {
         states: StatesMask,
         step: &mut Step<'_>,
     ) {
-        let same = manifest_hash == self.manifest_hash;
-        if !same || !self.target_mut(&node).is_some_and(|target| target.prepares(attempt, states)) {
+        if manifest_hash != self.manifest_hash {
+            return;
+        }
+        let Some(target) = self.target_mut(&node) else { return };
+        if !states.covers(target.states) {
+            // It was asked for less before this node restarted, in an attempt of the same number. It would be prepared for
+            // that for ever, so it is asked under a number of its own.
+            return self.on_failed(node, attempt, None, step);
+        }
+        if !target.prepares(attempt) {
             return;
         }
         let errand = if self.is_committed() { Errand::Commit } else { Errand::Nothing };
@@ -215,6 +231,9 @@ impl Group {
                 step.event(Event::Refused { group_id, node, reason });
             }
             self.run(node, Errand::Nothing, step);
+            if self.target_mut(&node).is_some_and(|target| target.is_full()) {
+                self.replan(step);
+            }
         }
     }
 
@@ -296,6 +315,9 @@ impl Group {
             None if eligible => least,
             None => return,
         };
+        if !receipt.body.counts_for(&self.manifest_hash, &self.publication.manifest.body) {
+            return;
+        }
         let network = step.shared.network;
         if let Err(error) = verify_receipt(&receipt, &self.manifest_hash, want, (&network, step.now.wall)) {
             tracing::debug!(node = %node.short(), %error, "receipt refused");
@@ -366,8 +388,8 @@ impl Group {
     }
 
     /// Makes the targets those that the admissions now known ask for: targets whose admission ended without a receipt leave,
-    /// ended receipts are asked for again, and the next nodes by placement fill up to R. A target that leaves is told
-    /// nothing: its lease ends by itself, and the transaction has one outcome.
+    /// ended receipts are asked for again, and the next nodes by placement fill up to R, full targets not counted. A target
+    /// that leaves is told nothing: its lease ends by itself, and the transaction has one outcome.
     pub(super) fn replan(&mut self, step: &mut Step<'_>) {
         let (wall, copies) = (step.now.wall, plan::copies(&self.publication));
         let Some(transaction) = &mut self.transaction else { return };
@@ -387,7 +409,9 @@ impl Group {
             }
         }
         let taken = held.iter().filter(|holder| !transaction.targets.contains_key(holder)).count();
-        let missing = copies.saturating_sub(taken + transaction.targets.len());
+        let standing = transaction.targets.values().filter(|target| !target.is_full()).count();
+        let room = wire::TARGETS_MAX.saturating_sub(transaction.targets.len());
+        let missing = copies.saturating_sub(taken + standing).min(room);
         let known: Vec<NodeId> = transaction.targets.keys().chain(&held).copied().collect();
         if missing > 0 {
             let placed = plan::place(step.shared, &self.publication, missing + known.len(), wall);
@@ -406,10 +430,22 @@ impl Group {
         self.decide(step);
     }
 
-    /// The deadline passed: without a logged commit the transaction is given up. Says whether it was.
+    /// The deadline passed: without a logged commit the transaction is given up, unless a target gets on. Beginning anew
+    /// would lose what is staged, so that a group larger than what a slow link brings within the deadline would never arrive.
+    /// Says whether it was given up.
     pub(super) fn on_deadline(&mut self, tx: TxId, step: &mut Step<'_>) -> bool {
-        let late = |transaction: &mut Transaction| transaction.id == tx && transaction.stage == Stage::Preparing;
-        let Some(transaction) = self.transaction.take_if(late) else { return false };
+        let total = self.publication.manifest.body.stored_bytes();
+        let Some(transaction) = &mut self.transaction else { return false };
+        if transaction.id != tx || transaction.stage != Stage::Preparing {
+            return false;
+        }
+        // Every target is looked at, so that what one has now is not news the next time.
+        let advances = transaction.targets.values_mut().map(|target| target.advances(total));
+        if advances.filter(|advances| *advances).count() > 0 {
+            step.set_timer(Timer::Deadline(tx), self.patience(step));
+            return false;
+        }
+        let Some(transaction) = self.transaction.take() else { return false };
         self.abandon(&transaction, step);
         let config = &step.shared.config;
         let pause = lease::backoff(config.retry, self.aborts, config.retry_max);
@@ -470,8 +506,11 @@ impl Group {
         }
     }
 
-    /// After a restart: decisions go out again to all who have not answered.
+    /// After a restart: decisions go out again to all who have not answered. Receipts of nodes that may not hold copies do
+    /// not count; which those are is known only now.
     pub(super) fn resume(&mut self, step: &mut Step<'_>) {
+        let wall = step.now.wall;
+        self.receipts.retain(|holder| step.shared.is_eligible(holder, wall));
         self.replan(step);
         for node in self.target_nodes() {
             let committing = self.target_mut(&node).is_some_and(|target| target.state == TargetState::Committing);

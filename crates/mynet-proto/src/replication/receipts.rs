@@ -67,6 +67,11 @@ impl ReceiptSet {
         longer
     }
 
+    /// Keeps the receipts of the holders for which `counts` holds.
+    pub(super) fn retain(&mut self, counts: impl Fn(&NodeId) -> bool) {
+        self.0.retain(|holder, _| counts(holder));
+    }
+
     /// The receipt of `holder`, if it still stands.
     pub(super) fn of(&self, holder: &NodeId, now: Timestamp) -> Option<&SignedReceipt> {
         self.0.get(holder).filter(|receipt| receipt.body.until > now)

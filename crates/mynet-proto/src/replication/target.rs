@@ -18,6 +18,12 @@ use super::{io::Config, lease};
 
 /// Times a prepare is sent again after `prepare_timeout`, before it becomes an obligation with longer pauses.
 const QUICK_TRIES: u32 = 3;
+/// Refusals for want of space, one after the other, after which another node takes the target's place. One says little: space
+/// is reserved and given back all the time; each more costs the group another pause below R copies.
+const FULL_AFTER: u32 = 3;
+/// Parts into which a group's bytes are cut to tell whether a target gets on; see [`Target::advances`]. Doubling them waits
+/// for links half as fast, and twice as long for a target that only pretends.
+const PARTS: u64 = 64;
 
 /// Where a target stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,13 +71,29 @@ pub(super) struct Target {
     sent_at: Mono,
     tries: u32,
     failures: u32,
+    /// Refusals for want of space since anything else came of it.
+    no_space: u32,
+    /// Parts of the group's bytes that it had at the last look.
+    parts: u64,
     generation: u32,
 }
 
 impl Target {
     /// A target that nothing was sent to yet.
     pub(super) fn new(states: StatesMask, attempt: u32, state: TargetState) -> Self {
-        Self { states, attempt, state, bytes: 0, local: false, sent_at: Mono(0), tries: 0, failures: 0, generation: 0 }
+        Self {
+            states,
+            attempt,
+            state,
+            bytes: 0,
+            local: false,
+            sent_at: Mono(0),
+            tries: 0,
+            failures: 0,
+            no_space: 0,
+            parts: 0,
+            generation: 0,
+        }
     }
 
     /// This node itself: complete already, so prepared.
@@ -87,6 +109,21 @@ impl Target {
     /// Whether its lease as a prepared participant is counted on at `now`.
     pub(super) fn is_prepared(&self, now: Mono, config: &Config) -> bool {
         self.state == TargetState::Prepared && (self.local || now < self.counted_until(config))
+    }
+
+    /// Whether another node is to take its place, because it had no space again and again. It is still asked, ever more
+    /// rarely, so that a network that is full everywhere goes on when there is space anywhere.
+    pub(super) fn is_full(&self) -> bool {
+        self.state != TargetState::Held && self.no_space >= FULL_AFTER
+    }
+
+    /// Whether it came another [`PARTS`]th of `total` bytes further since the last look. Only more bytes than it ever
+    /// reported count, so a target can say so [`PARTS`] times at most, whatever it reports.
+    pub(super) fn advances(&mut self, total: u64) -> bool {
+        let parts = self.bytes.min(total) / (total / PARTS).max(1);
+        let advances = parts > self.parts;
+        self.parts = self.parts.max(parts);
+        advances
     }
 
     /// Until when a prepared target is counted on.
@@ -106,7 +143,8 @@ impl Target {
                 lease::backoff(config.prepare_timeout, self.tries, Duration::MAX)
             }
             TargetState::Asked | TargetState::Committing => lease::backoff(config.retry, self.tries, config.retry_max),
-            TargetState::Receiving => config.receiving_lease,
+            // Half of the lease, so that the prepare that renews it may be lost once.
+            TargetState::Receiving => config.receiving_lease / 2,
             TargetState::Prepared if !self.local => {
                 // At least one pause, so that a lease that is over already cannot make a loop without one.
                 self.counted_until(config).since(now).max(config.retry)
@@ -140,6 +178,7 @@ impl Target {
 
     /// Its node was admitted again: a refusal is forgotten.
     pub(super) fn readmitted(&mut self) -> Errand {
+        self.no_space = 0;
         if self.state == TargetState::Refused { self.ask_again() } else { Errand::Nothing }
     }
 
@@ -203,11 +242,11 @@ impl Target {
     }
 
     /// It verified everything. Says whether that changes what is known, or asks for the decision again.
-    pub(super) fn prepares(&mut self, attempt: u32, states: StatesMask) -> bool {
-        let moves = states.covers(self.states) && self.state != TargetState::Refused && self.hears(attempt);
+    pub(super) fn prepares(&mut self, attempt: u32) -> bool {
+        let moves = self.state != TargetState::Refused && self.hears(attempt);
         if moves {
             self.state = TargetState::Prepared;
-            self.failures = 0;
+            (self.failures, self.no_space) = (0, 0);
         }
         moves
     }
@@ -218,6 +257,7 @@ impl Target {
         if moves {
             self.next_attempt();
             self.failures = self.failures.saturating_add(1);
+            self.no_space = if reason == Some(RefuseReason::NoSpace) { self.no_space.saturating_add(1) } else { 0 };
             self.state = if reason.is_some_and(is_final) { TargetState::Refused } else { TargetState::Paused };
         }
         moves
@@ -237,5 +277,58 @@ fn is_final(reason: RefuseReason) -> bool {
         | RefuseReason::HashMismatch
         | RefuseReason::Busy
         | RefuseReason::Storage => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mynet_types::{StatesMask, wire::RefuseReason};
+
+    use super::{FULL_AFTER, PARTS, Target, TargetState};
+
+    fn target() -> Target {
+        Target::new(StatesMask::EMPTY, 1, TargetState::Asked)
+    }
+
+    /// The target reserves, and says that it cannot stage.
+    fn refuse(target: &mut Target, reason: RefuseReason) {
+        target.receives(target.attempt, 0);
+        target.fails(target.attempt, Some(reason));
+        target.ask_again();
+    }
+
+    #[test]
+    fn only_refusals_in_a_row_for_want_of_space_make_a_target_full() {
+        let mut target = target();
+        for _ in 1..FULL_AFTER {
+            refuse(&mut target, RefuseReason::NoSpace);
+        }
+        assert!(!target.is_full());
+        refuse(&mut target, RefuseReason::Unavailable);
+        refuse(&mut target, RefuseReason::NoSpace);
+        assert!(!target.is_full(), "another reason came between");
+        for _ in 1..FULL_AFTER {
+            refuse(&mut target, RefuseReason::NoSpace);
+        }
+        assert!(target.is_full(), "a reservation says nothing: space is judged after it");
+        target.prepares(target.attempt);
+        assert!(!target.is_full(), "it found space");
+    }
+
+    #[test]
+    fn a_target_advances_by_a_part_of_all_bytes_and_as_often_as_there_are_parts() {
+        let mut target = target();
+        target.receives(1, 15);
+        assert!(!target.advances(16 * PARTS), "not a whole part");
+        target.receives(1, 16);
+        assert!(target.advances(16 * PARTS));
+        assert!(!target.advances(16 * PARTS), "nothing came since");
+        let pretended = (0..10_000).filter(|bytes| {
+            target.receives(1, bytes * 7);
+            target.advances(16 * PARTS)
+        });
+        assert!(u64::try_from(pretended.count()).unwrap() < PARTS);
+        target.receives(1, u64::MAX);
+        assert!(!target.advances(0), "a group without bytes");
     }
 }

@@ -6,4 +6,5 @@ mod crashes;
 mod participant;
 mod random;
 mod rules;
+mod targets;
 mod world;

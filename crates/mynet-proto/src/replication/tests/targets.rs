@@ -1,0 +1,207 @@
+//! When a coordinator goes on waiting for its targets, and when it takes others.
+
+use std::time::Duration;
+
+use mynet_types::{
+    ContentState, ManifestHash, NodeId, ReplicationMessage, Roles, SignedReceipt, StatesMask, StorageReceipt,
+    Timestamp, wire::RefuseReason,
+};
+
+use super::world::{NETWORK, World, encrypted_and_preview, is_commit, is_durable, key, node, publication, wraps};
+use crate::replication::io::{Input, Mode, Publication, Record, ReplicationStatus};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Node 1 coordinates and stores nothing itself.
+fn world(storage: usize) -> World {
+    let mut roles = vec![Roles::INDEX];
+    roles.resize(storage + 1, Roles::STORAGE);
+    World::with_roles(&roles)
+}
+
+fn targets(world: &World, publication: &Publication) -> Vec<u8> {
+    let plan = world.core(1).plan(publication, world.now.wall);
+    let numbers = plan.targets.iter().map(|target| (1..=9).find(|number| node(*number) == target.node).unwrap());
+    numbers.collect()
+}
+
+#[test]
+fn a_target_that_receives_is_asked_again_well_before_its_lease_ends() {
+    let mut world = world(2);
+    world.host(2).hold_staging = true;
+    world.publish(1, publication(1, (2, 2), &[]));
+    world.run(world.config.receiving_lease - Duration::from_secs(1));
+    let prepares = world.count_sent(|e| e.to == node(2) && matches!(e.message, ReplicationMessage::Prepare(_)));
+    assert!(prepares > 1, "what renews the lease comes before it ends");
+    world.run(10 * MINUTE);
+    assert!(world.host(2).disk.aborted.is_empty(), "a staging that takes long keeps its lease");
+}
+
+#[test]
+fn a_transaction_goes_on_past_its_deadline_while_bytes_come_in_and_no_longer() {
+    let mut world = world(2);
+    world.host(2).hold_staging = true;
+    world.host(3).hold_staging = true;
+    let publication = publication(1, (2, 2), &[]);
+    let hash = publication.manifest.body.hash();
+    world.publish(1, publication);
+    world.settle();
+    let tx = world.core(1).transactions()[0].tx;
+    let minute = |world: &mut World, bytes| {
+        world.input(2, Input::Progress { tx, attempt: 1, bytes });
+        world.run(MINUTE);
+    };
+    for bytes in 0..100 {
+        minute(&mut world, 3 * bytes);
+    }
+    assert_eq!(world.core(1).transactions()[0].tx, tx, "a slow link brings it in the end");
+    for _ in 0..31 {
+        minute(&mut world, 297);
+    }
+    assert_ne!(world.core(1).transactions()[0].tx, tx, "who only says that it goes on is not waited for");
+    world.host(2).hold_staging = false;
+    world.host(3).hold_staging = false;
+    world.run(10 * MINUTE);
+    assert_eq!(world.holders(&hash), [2, 3]);
+    world.assert_clean();
+}
+
+#[test]
+fn a_target_that_is_prepared_for_less_than_is_wanted_after_a_restart_is_asked_again() {
+    let mut world = world(3);
+    let before = publication(1, (2, 3), &[]);
+    let hash = before.manifest.body.hash();
+    world.lose = Some(Box::new(|envelope| match &envelope.message {
+        ReplicationMessage::Prepared { .. } => envelope.from == node(4),
+        ReplicationMessage::Prepare(prepare) => envelope.to == node(4) && prepare.attempt > 1,
+        _ => false,
+    }));
+    world.publish(1, before);
+    world.run(MINUTE / 2);
+    assert_eq!(world.holders(&hash), [2, 3]);
+    world.publish(1, publication(1, (2, 3), &[4]));
+    world.settle();
+    world.lose = None;
+    world.restart(1);
+    world.run(MINUTE);
+    assert_eq!(world.holders(&hash), [2, 3, 4]);
+    let receipt = &world.host(4).disk.receipts[&hash][&node(4)];
+    assert!(receipt.body.states.contains(ContentState::Decrypted), "it holds what it was granted meanwhile");
+    world.assert_clean();
+}
+
+#[test]
+fn the_next_node_by_placement_takes_the_place_of_a_full_target() {
+    let mut world = world(4);
+    let publication = publication(1, (2, 2), &[]);
+    let hash = publication.manifest.body.hash();
+    let [full, good] = targets(&world, &publication)[..] else { panic!("two targets") };
+    let mut more = publication.clone();
+    more.replicas = 3;
+    let next = targets(&world, &more)[2];
+    world.host(full).refuse = Some(RefuseReason::NoSpace);
+    world.publish(1, publication);
+    world.run(MINUTE);
+    let mut expected = [good, next];
+    expected.sort_unstable();
+    assert_eq!(world.holders(&hash), expected);
+    world.assert_clean();
+}
+
+#[test]
+fn a_network_that_is_full_everywhere_goes_on_where_there_is_space() {
+    let mut world = world(4);
+    for number in 2..=5 {
+        world.host(number).refuse = Some(RefuseReason::NoSpace);
+    }
+    let publication = publication(1, (2, 2), &[]);
+    let hash = publication.manifest.body.hash();
+    let first = targets(&world, &publication);
+    world.publish(1, publication);
+    world.run(10 * MINUTE);
+    assert_eq!(world.holders(&hash), [] as [u8; 0]);
+    for number in &first {
+        world.host(*number).refuse = None;
+    }
+    world.run(3 * MINUTE);
+    let mut expected = first;
+    expected.sort_unstable();
+    assert_eq!(world.holders(&hash), expected, "they are still asked");
+    world.run(20 * MINUTE);
+    world.assert_clean();
+}
+
+fn receipt(number: u8, manifest_hash: ManifestHash, states: StatesMask) -> (NodeId, SignedReceipt) {
+    let body = StorageReceipt { manifest_hash, states, holder: node(number), until: Timestamp::MAX };
+    (node(number), SignedReceipt::new(&NETWORK, body, &key(number)))
+}
+
+#[test]
+fn receipts_of_parts_and_of_edges_count_neither_when_heard_of_nor_after_a_restart() {
+    let mut world = World::with_roles(&[Roles::STORAGE, Roles::STORAGE, Roles::STORAGE, Roles::EDGE]);
+    world.crash(3);
+    let publication = publication(1, (2, 3), &[]);
+    let (hash, group_id) = (publication.manifest.body.hash(), publication.manifest.body.group_id);
+    world.publish(1, publication);
+    world.run(MINUTE);
+    let part = receipt(3, hash, StatesMask::EMPTY.with(ContentState::Encrypted));
+    let edge = receipt(4, hash, encrypted_and_preview());
+    let receipts = vec![part.1.clone(), edge.1.clone()].try_into().unwrap();
+    let message = ReplicationMessage::Receipts { group_id, manifest_hash: hash, receipts };
+    world.input(1, Input::Message { from: node(4), message });
+    world.settle();
+    assert_eq!(world.host(1).disk.receipts[&hash].len(), 2, "neither is kept");
+    world.host(1).disk.receipts.get_mut(&hash).unwrap().extend([part, edge]);
+    world.restart(1);
+    world.run(MINUTE);
+    let progress = world.core(1).progress(&group_id, world.now.wall).expect("a copy is still owed");
+    assert_eq!((progress.status, progress.receipts.len()), (ReplicationStatus::Degraded, 2));
+}
+
+#[test]
+fn publishing_again_and_dying_before_anybody_heard_of_it_still_reaches_the_holders() {
+    let mut world = World::new(3);
+    let publication = publication(1, (2, 3), &[]);
+    let (hash, group_id) = (publication.manifest.body.hash(), publication.manifest.body.group_id);
+    world.publish(1, publication.clone());
+    world.run(MINUTE);
+    world.assert_clean();
+    let granted = wraps(&publication.manifest.body, &[9]);
+    world.host(1).freeze_after = Some(Box::new(|record| matches!(record, Record::Begin(_))));
+    world.publish(1, Publication { wraps: granted.clone(), ..publication });
+    world.settle();
+    world.restart(1);
+    world.run(MINUTE);
+    assert_eq!(world.host(1).disk.receipts[&hash].len(), 3, "the receipts of before are all there is to wait for");
+    for number in [2, 3] {
+        assert_eq!(world.host(number).disk.wraps.get(&group_id), Some(&granted), "node {number}");
+        assert_eq!(world.host(number).stagings, 1, "and nothing is stored again");
+    }
+    world.assert_clean();
+}
+
+#[test]
+fn wanting_fewer_copies_than_there_are_ends_the_group_at_once() {
+    let mut world = World::new(3);
+    world.crash(3);
+    let publication = publication(1, (2, 3), &[]);
+    world.publish(1, publication.clone());
+    world.run(MINUTE);
+    assert_eq!(world.host(1).disk.publications.len(), 1, "a copy is owed");
+    world.publish(1, Publication { replicas: 2, ..publication });
+    world.settle();
+    assert!(world.host(1).disk.publications.is_empty(), "and not wanted any more");
+}
+
+#[test]
+fn a_quorum_that_is_there_already_is_told_when_it_becomes_enough() {
+    let mut world = World::new(3);
+    world.lose = Some(Box::new(|envelope| is_commit(envelope) && envelope.to == node(3)));
+    let publication = Publication { mode: Mode::All, ..publication(1, (2, 3), &[]) };
+    world.publish(1, publication.clone());
+    world.run(MINUTE);
+    assert!(!world.host(1).events.iter().any(is_durable), "one of all is missing");
+    world.publish(1, Publication { mode: Mode::Quorum, ..publication });
+    world.settle();
+    assert!(world.host(1).events.iter().any(is_durable));
+}
