@@ -11,6 +11,7 @@ mod backing;
 mod board;
 mod care;
 mod catchup;
+mod certificates;
 mod compose;
 pub mod config;
 mod driver;

@@ -13,12 +13,7 @@ use std::{
 
 use mynet_net::Net;
 use mynet_proto::{consensus, node::io::Event, replication};
-use mynet_store::{
-    blobs::Blobs,
-    is_disk_full,
-    keys::KeyFiles,
-    meta::{Meta, MetaWrite},
-};
+use mynet_store::{blobs::Blobs, is_disk_full, keys::KeyFiles, meta::Meta};
 use mynet_types::{Message, NetworkId, NodeId};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -26,7 +21,7 @@ use crate::{
     board::Board,
     catchup::Unheard,
     config::Config,
-    driver::{Inbox, wall_clock},
+    driver::Inbox,
     find::Strangers,
     members::Members,
     persist::{Backlog, Batch, Writers},
@@ -204,7 +199,7 @@ impl Shell {
         }
     }
 
-    fn replication_event(&self, event: replication::io::Event) {
+    fn replication_event(self: &Arc<Self>, event: replication::io::Event) {
         use replication::io::Event;
         match event {
             Event::Progress { group_id, status, receipts, .. } => {
@@ -213,6 +208,7 @@ impl Shell {
                     progress.status = Some(status);
                     progress.not_enough_targets = false;
                 });
+                self.holders_came(group_id);
             }
             Event::Durable { manifest, receipts } => {
                 let group_id = manifest.body.group_id;
@@ -250,18 +246,6 @@ impl Shell {
                 tracing::error!(?first, ?second, "a validator signed two things that exclude each other");
             }
         }
-    }
-
-    /// Writes a certificate beside its group, then tells whoever waits.
-    async fn keep_certificate(&self, file: Box<mynet_types::CertificateFile>) {
-        let group_id = file.manifest.body.group_id;
-        let accepts = file.certificate.statement.verdict == mynet_types::Verdict::Accept;
-        let certificate = MetaWrite::Certificate(file);
-        if let Err(error) = self.meta.batch(vec![certificate], wall_clock()).await {
-            return self.not_kept("keep a certificate", error);
-        }
-        tracing::info!(group = %group_id.short(), accepts, "group has a certificate");
-        self.board.update(group_id, |progress| progress.certified |= accepts);
     }
 }
 

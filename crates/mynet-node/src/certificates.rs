@@ -1,0 +1,73 @@
+//! Keeps certificates beside their groups, and hands them to holders that came late.
+//!
+//! The core sends a certificate to the holders that it names and to the roster, once. A holder whose copy came after that had
+//! nothing to keep it beside, so the coordinator sends it again to every holder that the certificate does not name.
+//! Whichever of certificate and receipt is written last finds the other, so no order of the two loses it; what a lost message
+//! costs, `catchup` mends.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use mynet_store::meta::{MetaError, MetaWrite};
+use mynet_types::{CertificateFile, ConsensusMessage, GroupId, Message, NodeId, Verdict, rpc::GroupKey};
+
+use crate::{
+    driver::wall_clock,
+    shell::{Chain, Shell},
+};
+
+impl Shell {
+    /// Writes a certificate beside its group, tells whoever waits, and hands it to holders that it does not name.
+    pub(crate) async fn keep_certificate(&self, file: Box<CertificateFile>) {
+        let group_id = file.manifest.body.group_id;
+        let accepts = file.certificate.statement.verdict == Verdict::Accept;
+        if let Err(error) = self.meta.batch(vec![MetaWrite::Certificate(file)], wall_clock()).await {
+            return self.not_kept("keep a certificate", error);
+        }
+        tracing::info!(group = %group_id.short(), accepts, "group has a certificate");
+        self.board.update(group_id, |progress| progress.certified |= accepts);
+        self.hand_on_certificate(group_id).await;
+    }
+
+    /// New receipts are on disk here: their holders may lack the certificate.
+    pub(crate) fn holders_came(self: &Arc<Self>, group_id: GroupId) {
+        let shell = Arc::clone(self);
+        self.tasks.spawn(async move { shell.hand_on_certificate(group_id).await });
+    }
+
+    async fn hand_on_certificate(&self, group_id: GroupId) {
+        match self.unnamed_holders(group_id).await {
+            Ok(None) => {}
+            Ok(Some((file, holders))) => {
+                for holder in holders {
+                    self.send(holder, Message::Consensus(ConsensusMessage::Certified(file.clone())));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(group = %group_id.short(), error = %Chain(&error), "a certificate was not handed on");
+            }
+        }
+    }
+
+    /// The certificate of a group uploaded here, with the newest chain, and the holders that it does not name.
+    async fn unnamed_holders(
+        &self,
+        group_id: GroupId,
+    ) -> Result<Option<(Box<CertificateFile>, BTreeSet<NodeId>)>, MetaError> {
+        let Some((group, _)) = self.meta.group(&GroupKey::Group(group_id)).await? else { return Ok(None) };
+        if !group.origin || group.certificate.is_none() {
+            return Ok(None);
+        }
+        let bytes = self.meta.certificate(&group.manifest_hash).await?.unwrap_or_default();
+        // Bytes that do not decode are as good as none: nobody would take them.
+        let Ok(file) = CertificateFile::decode(&bytes) else { return Ok(None) };
+        let receipts = self.meta.receipts_of_group(group_id).await?;
+        let mut holders: BTreeSet<NodeId> = receipts.into_iter().map(|receipt| receipt.body.holder).collect();
+        for holding in &file.holdings {
+            holders.remove(&holding.receipt.body.holder);
+        }
+        holders.remove(&self.me());
+        let chain = self.members.chain();
+        let chain = chain.up_to(chain.newest().epoch);
+        Ok(Some((Box::new(CertificateFile { chain, ..file }), holders)))
+    }
+}
