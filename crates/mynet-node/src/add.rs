@@ -20,6 +20,7 @@ use crate::{
     driver::wall_clock,
     grant,
     handle::{AddOptions, Grant, NodeError, PreviewChoice},
+    media::{SNIFF_BYTES, media_type},
     preview::{OriginalKey, PreviewError, PreviewLimits},
     room::Flight,
     shell::Shell,
@@ -27,8 +28,6 @@ use crate::{
 
 /// Largest preview that may be supplied.
 const PREVIEW_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Bytes looked at to tell what a file is.
-const SNIFF_BYTES: usize = 8192;
 /// Starts the names of staging directories of uploads; those found at a start are leftovers.
 pub(crate) const STAGING_PREFIX: &str = "upload-";
 
@@ -281,9 +280,7 @@ fn label(name: &'static str) -> StageName {
 
 /// What the uploader said, completed by what name and first bytes tell.
 fn describe(options: &AddOptions, head: &[u8]) -> Description {
-    let by_bytes = infer::get(head).map(|kind| kind.mime_type());
-    let by_name = mime_guess::from_path(&options.filename).first_raw();
-    let mime = by_bytes.or(by_name).unwrap_or("application/octet-stream").to_owned();
+    let mime = media_type(&options.filename, head).to_owned();
     let guessed = match mime.split('/').next() {
         Some("audio") => ContentType::Audio,
         Some("video") => ContentType::Video,

@@ -18,6 +18,7 @@ mod driver;
 mod find;
 mod grant;
 pub mod handle;
+pub mod media;
 mod members;
 mod peers;
 mod persist;

@@ -283,7 +283,7 @@ pub(crate) struct Get {
     /// Bytes A to B, both included: A-B, A- or -N
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) range: Option<String>,
-    /// Where to write, replaced whole; `-` is standard output [default: its own file name]
+    /// Where to write, replaced whole; `-` is standard output [default: its own file name, if there is no such file]
     #[arg(short, long)]
     pub(crate) output: Option<PathBuf>,
 }

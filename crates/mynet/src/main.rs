@@ -6,6 +6,7 @@ mod commands;
 mod demo;
 mod local;
 mod output;
+mod save;
 
 use std::process::ExitCode;
 

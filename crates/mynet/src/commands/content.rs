@@ -1,15 +1,17 @@
 //! Commands about groups: add, ls, show, get, publish, cert.
 
-use std::{
-    io::Write,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{io::Write, path::Path, process::ExitCode};
 
 use anyhow::Context;
 use futures::StreamExt;
-use mynet_node::view::{GroupView, Page, PlanView, WaitResult};
-use reqwest::{Method, header};
+use mynet_node::{
+    media::{SNIFF_BYTES, media_type},
+    view::{GroupView, Page, PlanView, WaitResult},
+};
+use reqwest::{
+    Method, header,
+    multipart::{Form, Part},
+};
 use tokio_util::io::ReaderStream;
 
 use crate::{
@@ -17,6 +19,7 @@ use crate::{
     client::Client,
     local,
     output::{self, Failure, Status, short},
+    save::{self, Save},
 };
 
 /// Groups asked for at a time.
@@ -91,13 +94,20 @@ async fn upload(client: &Client, args: &Add, path: &Path) -> anyhow::Result<Grou
             request.query(&query).header(header::CONTENT_LENGTH, metadata.len()).body(body)
         }
         preview => {
-            let bytes = tokio::fs::read(preview).await.with_context(|| format!("read the preview {preview}"))?;
-            let preview = reqwest::multipart::Part::bytes(bytes).file_name(preview.to_owned());
-            let file = reqwest::multipart::Part::stream_with_length(body, metadata.len()).file_name(name);
-            request.query(&query).multipart(reqwest::multipart::Form::new().part("preview", preview).part("file", file))
+            let preview = supplied_preview(Path::new(preview)).await?;
+            let file = Part::stream_with_length(body, metadata.len()).file_name(name);
+            request.query(&query).multipart(Form::new().part("preview", preview).part("file", file))
         }
     };
     client.json(request).await
+}
+
+/// The preview that the user supplies, as a part of a form. It names its media type: the node shows it as that.
+async fn supplied_preview(path: &Path) -> anyhow::Result<Part> {
+    let bytes = tokio::fs::read(path).await.with_context(|| format!("read the preview {}", path.display()))?;
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let mime = media_type(&name, bytes.get(..SNIFF_BYTES).unwrap_or(&bytes));
+    Part::bytes(bytes).file_name(name).mime_str(mime).context("name the media type of the preview")
 }
 
 /// The file, with a progress bar if a person watches.
@@ -206,43 +216,49 @@ pub(crate) async fn get(global: &Global, args: Get) -> anyhow::Result<()> {
     if let Some(range) = &args.range {
         request = request.header(header::RANGE, format!("bytes={range}"));
     }
+    // A place that cannot be written is found out before the node is asked.
+    let chosen = args.output.as_deref().filter(|path| *path != Path::new("-")).map(Save::at).transpose()?;
     let answer = client.send(request).await?;
-    let output = match args.output {
-        Some(path) => path,
-        None => PathBuf::from(answer_name(&answer).unwrap_or_else(|| format!("{}.bin", args.id.replace(':', "-")))),
+    let mut save = match (chosen, &args.output) {
+        (Some(save), _) => save,
+        (None, Some(_stdout)) => return print_body(answer).await,
+        (None, None) => {
+            let suggested = answer.headers().get(header::CONTENT_DISPOSITION).and_then(|value| value.to_str().ok());
+            let suggested = suggested.and_then(save::name_in_disposition);
+            Save::suggested(suggested.as_deref(), &format!("{}.bin", args.id.replace(':', "-")))?
+        }
     };
     let mut body = answer.bytes_stream();
-    if output == Path::new("-") {
-        let mut out = tokio::io::stdout();
-        while let Some(bytes) = body.next().await {
-            tokio::io::AsyncWriteExt::write_all(&mut out, &bytes.map_err(broken)?)
-                .await
-                .context("write to standard output")?;
-        }
-        return tokio::io::AsyncWriteExt::flush(&mut out).await.context("write to standard output");
-    }
-    let dir = output.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(dir).with_context(|| format!("write in {}", dir.display()))?;
+    let mut size = 0;
     while let Some(bytes) = body.next().await {
-        file.write_all(&bytes.map_err(broken)?).with_context(|| format!("write {}", output.display()))?;
+        let bytes = bytes.map_err(broken)?;
+        save.write(&bytes)?;
+        size += bytes.len() as u64;
     }
-    file.as_file().sync_all().with_context(|| format!("write {}", output.display()))?;
-    file.persist(&output).with_context(|| format!("replace {}", output.display()))?;
-    Ok(())
+    let path = save.path().to_owned();
+    save.finish()?;
+    match (&args.output, global.json) {
+        (_, true) => output::object(&serde_json::json!({ "path": path, "bytes": size })),
+        (None, false) => output::line(&format!("{}  {}", path.display(), output::size(size))),
+        (Some(_), false) => Ok(()),
+    }
+}
+
+/// Writes a body to standard output.
+async fn print_body(answer: reqwest::Response) -> anyhow::Result<()> {
+    let mut body = answer.bytes_stream();
+    let mut out = tokio::io::stdout();
+    while let Some(bytes) = body.next().await {
+        let written = tokio::io::AsyncWriteExt::write_all(&mut out, &bytes.map_err(broken)?).await;
+        written.context("write to standard output")?;
+    }
+    tokio::io::AsyncWriteExt::flush(&mut out).await.context("write to standard output")
 }
 
 /// The body ended early: the node found damage, or went away.
 fn broken(error: reqwest::Error) -> Failure {
     let message = format!("the content broke off: {error}");
     Failure::new(Status::Integrity, "broken_off", message, "try again; another node may serve it")
-}
-
-/// The file name that the node suggests, without directories.
-fn answer_name(answer: &reqwest::Response) -> Option<String> {
-    let value = answer.headers().get(header::CONTENT_DISPOSITION)?.to_str().ok()?;
-    let name = value.split("filename=\"").nth(1)?.split('"').next()?;
-    let name = Path::new(name).file_name()?.to_string_lossy().into_owned();
-    (!name.is_empty()).then_some(name)
 }
 
 /// Replicates a stored group, or prints the plan.

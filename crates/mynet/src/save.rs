@@ -1,0 +1,206 @@
+//! Saves what was downloaded: under which name, and never over anything by accident.
+//!
+//! The name that a node suggests is the word of whoever uploaded the content. It is therefore only ever a new, visible file in
+//! the directory where the command runs; a file of the user's own choice (`-o`) is replaced whole, by rename.
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use tempfile::NamedTempFile;
+
+use crate::output::{Failure, Status};
+
+/// Bytes of a file name at most, as file systems have it.
+const NAME_BYTES_MAX: usize = 255;
+
+/// A file that appears whole at its place, or not at all.
+#[derive(Debug)]
+pub(crate) struct Save {
+    path: PathBuf,
+    file: NamedTempFile,
+    replace: bool,
+}
+
+impl Save {
+    /// Will replace the file at `path`, which the user named.
+    pub(crate) fn at(path: &Path) -> anyhow::Result<Self> {
+        if path.is_dir() {
+            let message = format!("{} is a directory", path.display());
+            return Err(Failure::new(Status::Usage, "is_a_directory", message, "name a file in it: -o FILE").into());
+        }
+        Self::new(path.to_owned(), true)
+    }
+
+    /// Will make a new file named as the uploader suggests, or `fallback`; what is there already is left alone.
+    pub(crate) fn suggested(name: Option<&str>, fallback: &str) -> anyhow::Result<Self> {
+        let path = PathBuf::from(name.and_then(safe_name).or_else(|| safe_name(fallback)).unwrap_or("content".into()));
+        if path.symlink_metadata().is_ok() {
+            return Err(exists(&path).into());
+        }
+        Self::new(path, false)
+    }
+
+    fn new(path: PathBuf, replace: bool) -> anyhow::Result<Self> {
+        let dir = directory(&path);
+        let file = NamedTempFile::new_in(dir).with_context(|| format!("write in {}", dir.display()))?;
+        Ok(Self { path, file, replace })
+    }
+
+    /// Where it will be.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes more bytes.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        self.file.write_all(bytes).with_context(|| format!("write {}", self.path.display()))
+    }
+
+    /// Puts the whole file in place, fsynced.
+    pub(crate) fn finish(self) -> anyhow::Result<()> {
+        let Self { path, file, replace } = self;
+        file.as_file().sync_all().with_context(|| format!("write {}", path.display()))?;
+        let placed = if replace { file.persist(&path) } else { file.persist_noclobber(&path) };
+        match placed {
+            Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => return Err(exists(&path).into()),
+            Err(error) => return Err(error.error).with_context(|| format!("write {}", path.display())),
+            Ok(_) => {}
+        }
+        let dir = directory(&path);
+        let synced = std::fs::File::open(dir).and_then(|dir| dir.sync_all());
+        synced.with_context(|| format!("write {}", path.display()))
+    }
+}
+
+/// The directory that a file is in.
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Something has the suggested name already.
+fn exists(path: &Path) -> Failure {
+    let message = format!("{} exists and was not touched", path.display());
+    Failure::new(Status::Failed, "file_exists", message, "name another with -o FILE; -o replaces what is there")
+}
+
+/// A name that is one visible file in the current directory and no option of any command; `None` if nothing is left of it.
+fn safe_name(name: &str) -> Option<String> {
+    // Besides control characters, those that turn the direction of text: `exe.gpj` must not read as `jpg.exe`.
+    let hostile =
+        |c: char| c.is_control() || matches!(c, '/' | '\\' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let plain: String = name.chars().map(|c| if hostile(c) { '_' } else { c }).collect();
+    let visible = plain.trim_start_matches(['.', '-', ' ']).trim_end();
+    let end = visible.floor_char_boundary(NAME_BYTES_MAX);
+    visible.get(..end).filter(|name| !name.is_empty()).map(str::to_owned)
+}
+
+/// The file name in a `Content-Disposition`: the UTF-8 one if there is one.
+///
+/// Source: RFC 6266 section 4.3, RFC 8187 section 3.2.
+pub(crate) fn name_in_disposition(value: &str) -> Option<String> {
+    let parameter = |key: &str| value.split(';').find_map(|part| part.trim().strip_prefix(key));
+    if let Some(name) = parameter("filename*=UTF-8''").and_then(percent_decoded) {
+        return Some(name);
+    }
+    // Quoted names may hold semicolons, so this one is not cut at them.
+    let (_, quoted) = value.split_once("filename=\"")?;
+    quoted.split('"').next().map(str::to_owned)
+}
+
+/// Undoes percent-encoding; `None` if it is none or no UTF-8.
+fn percent_decoded(text: &str) -> Option<String> {
+    let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
+    while let Some((&first, more)) = rest.split_first() {
+        rest = more;
+        if first != b'%' {
+            bytes.push(first);
+            continue;
+        }
+        let (digits, more) = rest.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+        rest = more;
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Save, name_in_disposition, safe_name};
+    use crate::output::{Failure, Status};
+
+    #[test]
+    fn a_suggested_name_is_one_visible_file_here() {
+        for (suggested, wanted) in [
+            ("song.flac", Some("song.flac")),
+            ("песня 1.flac", Some("песня 1.flac")),
+            (".bashrc", Some("bashrc")),
+            ("../../.ssh/authorized_keys", Some("_.._.ssh_authorized_keys")),
+            ("/etc/passwd", Some("_etc_passwd")),
+            ("a\\b", Some("a_b")),
+            ("a\nb\u{1b}[2J", Some("a_b_[2J")),
+            ("photo\u{202e}gpj.exe", Some("photo_gpj.exe")),
+            ("-", None),
+            ("-rf", Some("rf")),
+            ("..", None),
+            (" ", None),
+            ("", None),
+        ] {
+            assert_eq!(safe_name(suggested).as_deref(), wanted, "{suggested:?}");
+        }
+        assert_eq!(safe_name(&"я".repeat(200)).unwrap().len(), 254, "cut between characters");
+    }
+
+    #[test]
+    fn a_name_is_read_from_either_form_of_the_header() {
+        for (header, wanted) in [
+            ("inline; filename=\"a.ogg\"", Some("a.ogg")),
+            ("attachment; filename=\"a;b.bin\"", Some("a;b.bin")),
+            ("inline; filename=\"____.ogg\"; filename*=UTF-8''%D1%8F.ogg", Some("я.ogg")),
+            ("inline; filename=\"_.ogg\"; filename*=UTF-8''%FF.ogg", Some("_.ogg")),
+            ("inline; filename=\"_.ogg\"; filename*=UTF-8''%2", Some("_.ogg")),
+            ("inline", None),
+        ] {
+            assert_eq!(name_in_disposition(header).as_deref(), wanted, "{header}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_the_users_choice_is_replaced_whole_and_only_at_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        std::fs::write(&path, "old").unwrap();
+        let mut save = Save::at(&path).unwrap();
+        save.write(b"new").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        drop(save);
+        assert_eq!(std::fs::read(&path).unwrap(), b"old", "a download that broke off changes nothing");
+        let mut save = Save::at(&path).unwrap();
+        save.write(b"new").unwrap();
+        save.finish().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_file_that_appears_meanwhile_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        let mut save = Save::new(path.clone(), false).unwrap();
+        save.write(b"new").unwrap();
+        std::fs::write(&path, "theirs").unwrap();
+        let refused = save.finish().unwrap_err();
+        let refused = refused.downcast_ref::<Failure>().unwrap();
+        assert_eq!((refused.status, refused.code.as_str()), (Status::Failed, "file_exists"));
+        assert_eq!(std::fs::read(&path).unwrap(), b"theirs");
+    }
+
+    #[test]
+    fn a_directory_is_no_place_for_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = Save::at(dir.path()).unwrap_err();
+        assert_eq!(refused.downcast_ref::<Failure>().unwrap().status, Status::Usage);
+    }
+}
