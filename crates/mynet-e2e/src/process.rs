@@ -94,6 +94,17 @@ pub fn json(args: &[&str]) -> Result<Value> {
     done.json()
 }
 
+/// Sends a signal, such as `TERM`, to a process.
+///
+/// # Errors
+/// If there is no such process.
+pub fn signal(pid: u32, name: &str) -> Result<()> {
+    let sent = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
+    let sent = sent.with_context(|| format!("send SIG{name}"))?;
+    ensure!(sent.success(), "kill ended with {sent}");
+    Ok(())
+}
+
 /// A running node.
 #[derive(Debug)]
 pub struct Node {
@@ -208,8 +219,7 @@ impl Node {
     /// If it does not run or does not stop in time.
     pub fn stop(&mut self) -> Result<i32> {
         let mut child = self.child.take().context("the node does not run")?;
-        let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().context("send SIGTERM")?;
-        ensure!(sent.success(), "kill ended with {sent}");
+        signal(child.id(), "TERM")?;
         let status = until("the node to stop", STOP_MAX, || child.try_wait()?.context("it still runs"));
         if status.is_err() {
             child.kill().context("kill the node")?;

@@ -202,6 +202,9 @@ pub(crate) struct Run {
     /// Write {node_id, api, p2p, pid} to this file, by rename, once the node serves
     #[arg(long)]
     pub(crate) ready_file: Option<PathBuf>,
+    /// Stop as by SIGTERM when this process, which started the node, ends in whatever way (Linux)
+    #[arg(long, value_name = "PID", hide = true)]
+    pub(crate) parent: Option<u32>,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@
 mod certificates;
 mod chaos;
 mod damage;
+mod demo;
 mod files;
 mod full;
 mod lost_disks;

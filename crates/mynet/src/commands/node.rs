@@ -28,6 +28,9 @@ const LOCAL_TOKEN: &str = "local commands";
 /// Runs the node until SIGTERM or SIGINT.
 pub(crate) async fn run(global: &Global, args: Run) -> anyhow::Result<()> {
     start_log(global)?;
+    if let Some(parent) = args.parent {
+        end_with(parent)?;
+    }
     let dir = local::data_dir(global)?;
     if !dir.join("node.key").exists() {
         let message = format!("{} holds no node", dir.display());
@@ -53,6 +56,23 @@ pub(crate) async fn run(global: &Global, args: Run) -> anyhow::Result<()> {
     stop.cancel();
     api.await.context("serve the API")?.context("serve the API")?;
     node.stop().await?;
+    Ok(())
+}
+
+/// Has the kernel send SIGTERM to this process when the one that started it ends.
+#[cfg(target_os = "linux")]
+fn end_with(parent: u32) -> anyhow::Result<()> {
+    use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+    set_parent_process_death_signal(Some(Signal::TERM)).context("watch the parent process")?;
+    // It may have ended before the kernel was asked.
+    let alive = getppid().map(Pid::as_raw_nonzero).and_then(|pid| u32::try_from(pid.get()).ok()) == Some(parent);
+    anyhow::ensure!(alive, "process {parent}, which this node was to end with, is not its parent");
+    Ok(())
+}
+
+/// Elsewhere no kernel offers it, or not through a safe call: only the parent itself can end the node.
+#[cfg(not(target_os = "linux"))]
+fn end_with(_parent: u32) -> anyhow::Result<()> {
     Ok(())
 }
 

@@ -184,7 +184,9 @@ async fn start(dir: &Path) -> anyhow::Result<(Child, Client, String)> {
     }
     let log = File::options().create(true).append(true).open(dir.with_extension("log")).context("open a log")?;
     let mut command = program()?;
+    // Spawned by the main thread, which is this process's last: the kernel watches the thread that spawned, not the process.
     command.args(["run", "--data-dir"]).arg(dir).arg("--ready-file").arg(&ready);
+    command.args(["--parent", &std::process::id().to_string()]);
     command.stdout(log.try_clone().context("open a log")?).stderr(log);
     let mut child = command.spawn().context("start a node")?;
     let told: Value = until("a node to start", || async {

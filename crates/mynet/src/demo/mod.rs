@@ -2,6 +2,8 @@
 //!
 //! The nodes are real processes of this very program with their own directories, keys and ports on loopback. Each step
 //! states what must hold; the first that does not ends the demo with an error, and `--exit` makes that a check.
+//!
+//! **Invariant:** every process that the demo started ends with it, whatever ends it.
 
 mod cluster;
 mod story;
@@ -9,6 +11,7 @@ mod story;
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::cluster::Cluster;
 use crate::{
@@ -21,30 +24,76 @@ const SONG_SECONDS: u32 = 20;
 
 /// Runs the demo.
 pub(crate) async fn run(args: Demo) -> anyhow::Result<ExitCode> {
+    // Before anything is started, so that there is no moment in which a signal leaves nodes behind.
+    let mut stop = Stop::listen()?;
     let place = Place::choose(args.dir)?;
     let file = match args.file {
         Some(file) => file,
         None => song(&place)?,
     };
     let mut cluster = Cluster::new(place.path.clone());
-    let told = tokio::select! {
+    let mut told = tokio::select! {
         told = story::tell(&mut cluster, usize::from(args.nodes), &file) => told,
-        stopped = tokio::signal::ctrl_c() => stopped.context("listen for Ctrl-C"),
+        signal = stop.recv() => Err(stopped(signal).into()),
     };
     if told.is_ok() && !args.exit {
-        output::line(&format!("\nThe nodes stay up in {}. Ctrl-C ends them.", place.path.display()))?;
-        for line in cluster.describe() {
-            output::line(&line)?;
-        }
-        tokio::signal::ctrl_c().await.context("listen for Ctrl-C")?;
+        told = stay_up(&cluster, &place, &mut stop).await;
     }
-    let ended = cluster.end().await;
+    let ended = tokio::select! {
+        ended = cluster.end() => ended,
+        // Who asks twice does not want to wait: what still runs is killed as its handle is dropped.
+        signal = stop.recv() => Err(stopped(signal).into()),
+    };
     if told.is_err() {
         place.keep();
     }
     told?;
     ended?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Leaves the nodes running until a signal comes.
+async fn stay_up(cluster: &Cluster, place: &Place, stop: &mut Stop) -> anyhow::Result<()> {
+    output::line(&format!("\nThe nodes stay up in {}. Ctrl-C ends them.", place.path.display()))?;
+    for line in cluster.describe() {
+        output::line(&line)?;
+    }
+    stop.recv().await;
+    Ok(())
+}
+
+/// A signal came before everything was shown.
+fn stopped(signal: &str) -> Failure {
+    Failure::new(Status::Failed, "stopped", format!("the demo was stopped by {signal}"), "run it again")
+}
+
+/// The signals that end the demo, and with it all that it started. SIGKILL cannot be heard; for that the nodes themselves
+/// watch this process (see `run --parent`).
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Stop {
+    /// From now on none of them ends this process by itself.
+    fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("listen for signals");
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the next one and names it.
+    async fn recv(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.hangup.recv() => "SIGHUP",
+        }
+    }
 }
 
 /// Makes a song in the demo's directory.
