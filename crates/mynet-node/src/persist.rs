@@ -25,7 +25,7 @@ use mynet_proto::{
 use mynet_store::{
     is_disk_full,
     meta::{self, MetaWrite},
-    votes::{VoteSecret, VoteWrite, Votes},
+    votes::{VoteWrite, Votes},
 };
 use mynet_types::codec;
 use tokio::sync::mpsc;
@@ -284,7 +284,7 @@ fn group_write(shell: &Shell, record: Record) -> Result<Vec<MetaWrite>, Translat
 fn vote_write(record: consensus::Record) -> VoteWrite {
     match record {
         consensus::Record::Vote(vote) => VoteWrite::Vote(vote),
-        consensus::Record::Key { epoch, secret } => VoteWrite::Key { epoch, secret: VoteSecret(secret) },
+        consensus::Record::Key { epoch, secret } => VoteWrite::Key { epoch, secret },
         consensus::Record::EraseKeys { through } => VoteWrite::EraseKeys { through },
         consensus::Record::RosterLock(lock) => {
             VoteWrite::RosterLock { epoch: lock.roster.epoch, roster: lock.roster.hash(), lock: codec::encode(&lock) }
@@ -335,7 +335,7 @@ pub(crate) mod restore {
         let proposals = restored.proposals.iter().map(read).collect::<Result<_, _>>()?;
         Ok(consensus::Restored {
             links: restored.links,
-            keys: restored.keys.into_iter().map(|(epoch, secret)| (epoch, secret.0)).collect(),
+            keys: restored.keys,
             votes: restored.votes,
             lock,
             proposals,

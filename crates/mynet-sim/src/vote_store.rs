@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mynet_proto::consensus::io::{OpenProposal, Record, Restored, RosterLock};
-use mynet_types::{ProposalId, RosterLink, Vote};
+use mynet_types::{ProposalId, RosterLink, Vote, VoteSecret};
 
 use crate::disk::Store;
 
@@ -11,7 +11,7 @@ use crate::disk::Store;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct VoteStore {
     links: Vec<RosterLink>,
-    keys: BTreeMap<u64, [u8; 32]>,
+    keys: BTreeMap<u64, VoteSecret>,
     votes: Vec<Vote>,
     lock: Option<RosterLock>,
     proposals: BTreeMap<ProposalId, OpenProposal>,
@@ -22,7 +22,11 @@ pub(crate) struct VoteStore {
 impl VoteStore {
     /// The store of a new node; a founder brings the vote key of epoch 0.
     pub(crate) fn new(founder_secret: Option<[u8; 32]>) -> Self {
-        Self { keys: founder_secret.map(|secret| (0, secret)).into_iter().collect(), complete: true, ..Self::default() }
+        Self {
+            keys: founder_secret.map(|secret| (0, VoteSecret(secret))).into_iter().collect(),
+            complete: true,
+            ..Self::default()
+        }
     }
 
     /// The store is lost: a new one, or an `old` copy, stands in its place and is known to be incomplete.
@@ -76,7 +80,7 @@ impl Store for VoteStore {
         match record {
             Record::Vote(vote) => self.votes.push(vote.clone()),
             Record::Key { epoch, secret } => {
-                self.keys.insert(*epoch, *secret);
+                self.keys.insert(*epoch, secret.clone());
             }
             Record::EraseKeys { through } => self.keys.retain(|epoch, _| epoch > through),
             Record::RosterLock(lock) => self.lock = Some(lock.clone()),

@@ -15,6 +15,7 @@ pub mod quorum;
 pub mod records;
 pub mod roster;
 pub mod rpc;
+pub mod secret;
 pub mod signing;
 pub mod time;
 pub mod vote;
@@ -37,6 +38,7 @@ pub use roster::{
     Genesis, LinkError, Roster, RosterChain, RosterKey, RosterLink, SignedRosterKey, SignerSet, SignerSetError,
     Validator, VerifiedChain,
 };
+pub use secret::VoteSecret;
 pub use signing::{Domain, Signable, Signature, SignatureError, Signed, SignedBy};
 pub use time::{Mono, Now, Timestamp};
 pub use vote::{

@@ -33,8 +33,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use ed25519_dalek::SigningKey;
 use mynet_types::{
     BoundedVec, ConsensusMessage, Domain, Mono, NodeId, Roles, Roster, RosterHash, RosterKey, RosterLink, Signature,
-    Signed, SignedAdmission, SignedRosterKey, SignerSet, Timestamp, VALIDATORS_MAX, Validator, VoteKey, roster,
-    signing,
+    Signed, SignedAdmission, SignedRosterKey, SignerSet, Timestamp, VALIDATORS_MAX, Validator, VoteKey, VoteSecret,
+    roster, signing,
 };
 
 use super::{
@@ -197,7 +197,7 @@ impl Growth {
             return self.offer(shared, step, epoch);
         }
         let key = SigningKey::from_bytes(&shared.random());
-        step.persist(Record::Key { epoch, secret: key.to_bytes() });
+        step.persist(Record::Key { epoch, secret: VoteSecret(key.to_bytes()) });
         step.then(Then::Offer(epoch));
         shared.keys.insert(epoch, EpochKey { key, durable: false });
     }

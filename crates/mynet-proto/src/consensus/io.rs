@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use borsh::{BorshDeserialize, BorshSerialize};
 use mynet_types::{
     BoundedVec, CertificateFile, Claim, ConsensusMessage, GroupId, ManifestHash, Mono, NodeId, ProposalId, Roster,
-    RosterLink, SignedAdmission, SignedManifest, SignedProposal, SignedRosterKey, VALIDATORS_MAX, Vote, VoteStatement,
-    wire::Receipts,
+    RosterLink, SignedAdmission, SignedManifest, SignedProposal, SignedRosterKey, VALIDATORS_MAX, Vote, VoteSecret,
+    VoteStatement, wire::Receipts,
 };
 
 use crate::persist::PersistId;
@@ -136,7 +136,7 @@ pub enum Record {
         /// The epoch.
         epoch: u64,
         /// Ed25519 secret.
-        secret: [u8; 32],
+        secret: VoteSecret,
     },
     /// Vote keys up to and including this epoch are erased.
     EraseKeys {
@@ -239,7 +239,7 @@ pub struct Restored {
     /// Links in order.
     pub links: Vec<RosterLink>,
     /// Vote key secrets by epoch.
-    pub keys: BTreeMap<u64, [u8; 32]>,
+    pub keys: BTreeMap<u64, VoteSecret>,
     /// Votes of this node that still matter: of the newest epoch.
     pub votes: Vec<Vote>,
     /// The roster signed for the next epoch.
@@ -248,4 +248,23 @@ pub struct Restored {
     pub proposals: Vec<OpenProposal>,
     /// Whether the vote store is known to be complete. If not, this node abstains until it has a fresh key.
     pub may_vote: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use mynet_types::VoteSecret;
+
+    use super::{Output, Record, Restored};
+    use crate::persist::PersistId;
+
+    #[test]
+    fn what_is_logged_at_trace_level_shows_no_vote_secret() {
+        let secret = VoteSecret([171; 32]);
+        let record = Record::Key { epoch: 1, secret: secret.clone() };
+        let output = Output::Persist { id: PersistId(1), records: vec![record] };
+        let restored = Restored { keys: [(1, secret)].into(), ..Restored::default() };
+        for text in [format!("{output:?}"), format!("{output:#?}"), format!("{restored:?}")] {
+            assert!(text.contains("VoteSecret(..)") && !text.contains("171") && !text.contains("ab"), "{text}");
+        }
+    }
 }

@@ -138,7 +138,8 @@ impl Consensus {
         let (mut votes, mut lock, mut distrusted) = (restored.votes, lock, None);
         if restored.may_vote {
             let live = restored.keys.into_iter().filter(|(of, _)| *of >= epoch);
-            let keys = live.map(|(of, secret)| (of, EpochKey { key: SigningKey::from_bytes(&secret), durable: true }));
+            let keys =
+                live.map(|(of, secret)| (of, EpochKey { key: SigningKey::from_bytes(&secret.0), durable: true }));
             shared.keys.extend(keys);
         } else {
             (votes, lock, distrusted) = (Vec::new(), None, restored.keys.into_keys().next_back());

@@ -29,14 +29,14 @@ mod schema;
 mod tests;
 
 use std::{
-    fmt, io,
+    io,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
 
+pub use mynet_types::VoteSecret;
 use mynet_types::{ManifestHash, Phase, ProposalId, RosterHash, RosterLink, SlotKey, Verdict, Vote};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, ExecResult, SqlErr, Statement, Value};
-use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use self::boot::{Boot, Found};
 pub use self::restore::RestoredVotes;
@@ -107,16 +107,6 @@ pub enum DataDir {
     New,
     /// Made earlier: an empty store was lost.
     Used,
-}
-
-/// An Ed25519 secret. Erased from memory when dropped, never printed.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
-pub struct VoteSecret(pub [u8; 32]);
-
-impl fmt::Debug for VoteSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("VoteSecret(..)")
-    }
 }
 
 /// One write.

@@ -13,7 +13,7 @@ use ed25519_dalek::SigningKey;
 use mynet_types::{
     AdmissionRecord, BoundedVec, CertificateFile, Claim, ConsensusMessage, Genesis, ManifestHash, Mono, NodeId, Now,
     OwnerKey, Roles, Signed, SignedAdmission, SignedManifest, SignedReceipt, StorageReceipt, Timestamp, Validator,
-    Vote, VoteKey, WrapKey, manifest::Manifest, wire::Receipts,
+    Vote, VoteKey, VoteSecret, WrapKey, manifest::Manifest, wire::Receipts,
 };
 
 use crate::{
@@ -141,7 +141,7 @@ impl Net {
             let mut disk = Disk::default();
             disk.restored.may_vote = true;
             if index == 0 {
-                disk.restored.keys.insert(0, founder_vote_key().to_bytes());
+                disk.restored.keys.insert(0, VoteSecret(founder_vote_key().to_bytes()));
             }
             let core = net.boot(index, &disk);
             let (events, writes, timers) = (Vec::new(), VecDeque::new(), BTreeSet::new());
@@ -382,11 +382,11 @@ impl Net {
     /// The key with which a node votes in the newest epoch.
     pub(super) fn vote_key(&self, index: usize) -> SigningKey {
         let epoch = self.nodes[index].core.roster().epoch;
-        SigningKey::from_bytes(&self.nodes[index].disk.restored.keys[&epoch])
+        SigningKey::from_bytes(&self.nodes[index].disk.restored.keys[&epoch].0)
     }
 
     /// Vote keys on a node's disk.
-    pub(super) fn keys(&self, index: usize) -> &BTreeMap<u64, [u8; 32]> {
+    pub(super) fn keys(&self, index: usize) -> &BTreeMap<u64, VoteSecret> {
         &self.nodes[index].disk.restored.keys
     }
 }
@@ -401,7 +401,7 @@ fn check_is_on_disk(disk: &Disk, message: &ConsensusMessage) {
         }
         ConsensusMessage::KeyOffer(offer) => {
             let secret = disk.restored.keys.get(&offer.body.epoch).expect("an offered key is durable");
-            let key = SigningKey::from_bytes(secret).verifying_key().to_bytes();
+            let key = SigningKey::from_bytes(&secret.0).verifying_key().to_bytes();
             assert_eq!(key, offer.body.seat.vote_key.0);
         }
         ConsensusMessage::RosterVote { roster, old: Some(_), .. } => {
