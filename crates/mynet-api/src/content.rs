@@ -151,14 +151,13 @@ pub(crate) fn timeout(params: &Params) -> Result<Duration, Problem> {
     Ok(timeout.unwrap_or(TIMEOUT_DEFAULT))
 }
 
-/// Whether every holder must have it.
-fn mode_is_all(params: &Params) -> Result<bool, Problem> {
-    let mode = params.one("mode", "quorum or all", |text| match text {
+/// Whether every holder must have it, if that was said.
+fn mode_is_all(params: &Params) -> Result<Option<bool>, Problem> {
+    params.one("mode", "quorum or all", |text| match text {
         "quorum" => Ok(false),
         "all" => Ok(true),
         _ => Err("there is no such mode"),
-    })?;
-    Ok(mode.unwrap_or(false))
+    })
 }
 
 #[cfg(test)]

@@ -38,6 +38,8 @@ pub(crate) struct Script {
     pub(crate) added: Vec<(AddOptions, Vec<u8>)>,
     /// Refuses uploads once this many bytes came, for want of space.
     pub(crate) full_after: Option<usize>,
+    /// Largest upload.
+    pub(crate) upload_max: Option<u64>,
     /// Content by hash.
     pub(crate) held: BTreeMap<ContentHash, Held>,
     /// Publications asked for.
@@ -63,6 +65,10 @@ impl NodeHandle {
         let hash = ContentHash::of(bytes);
         self.script().held.insert(hash, Held { bytes: Bytes::from_static(bytes), public, breaks_after });
         hash
+    }
+
+    pub(crate) fn upload_max(&self) -> u64 {
+        self.script().upload_max.unwrap_or(4096)
     }
 
     pub(crate) async fn add(

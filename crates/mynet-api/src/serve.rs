@@ -38,8 +38,6 @@ const LINGER_PAUSE: Duration = Duration::from_millis(500);
 /// Bounds of the HTTP API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ApiSettings {
-    /// Bytes of the body of an upload at most, parts of a form and their framing included.
-    pub upload_max: u64,
     /// Uploads received at once. Each may hold a preview of 64 MiB in memory, and all share one disk.
     pub uploads_max: usize,
     /// Connections at once; more wait in the kernel's queue.
@@ -57,7 +55,6 @@ pub struct ApiSettings {
 impl Default for ApiSettings {
     fn default() -> Self {
         Self {
-            upload_max: 64 << 30,
             uploads_max: 16,
             connections_max: 1024,
             head_timeout: Duration::from_secs(30),

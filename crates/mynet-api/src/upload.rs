@@ -58,7 +58,7 @@ pub(crate) async fn upload(State(app): State<App>, params: Params, request: Requ
         return Err(Problem::new(Code::Busy, format!("{} uploads are being received", app.settings.uploads_max)));
     };
     let (parts, body) = request.into_parts();
-    let (body, refusal) = BoundedBody::new(&parts.headers, body, app.settings.upload_max, app.settings.body_idle)?;
+    let (body, refusal) = BoundedBody::new(&parts.headers, body, app.node.upload_max(), app.settings.body_idle)?;
     let body = body.holding(permit);
     let added = match is_form(&parts.headers) {
         true => multipart::add(&app.node, parts, body, upload).await,

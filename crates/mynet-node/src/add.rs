@@ -59,8 +59,8 @@ impl Shell {
         if self.cancel.is_cancelled() {
             return Err(NodeError::Stopping);
         }
-        let replicas = options.replicas.unwrap_or(self.config.replication.replicas);
-        let quorum = self.config.replication.quorum;
+        let replicas = options.replicas.unwrap_or(self.config().replication.replicas);
+        let quorum = self.config().replication.quorum;
         if replicas < quorum {
             let why = format!("{replicas} copies cannot give {quorum} receipts; ask for at least {quorum}");
             return Err(NodeError::Invalid { field: "replicas", why });
@@ -147,12 +147,13 @@ impl Shell {
         };
         let mut ingest = ingest.map_err(ingest_error)?;
         let (mut size, mut head) = (0, Vec::new());
+        let upload_max = self.config().limits.upload;
         while let Some(bytes) = body.next().await {
             let bytes = bytes.map_err(NodeError::Upload)?;
             size += bytes.len() as u64;
             flight.take(bytes.len() as u64).await?;
-            if size > self.config.limits.upload.as_u64() {
-                let why = format!("more than {}, the largest upload allowed", self.config.limits.upload);
+            if size > upload_max.as_u64() {
+                let why = format!("more than {upload_max}, the largest upload allowed");
                 return Err(NodeError::Invalid { field: "body", why });
             }
             let more = SNIFF_BYTES.saturating_sub(head.len()).min(bytes.len());
@@ -197,7 +198,7 @@ impl Shell {
             tokio::fs::File::open(ingested.staged.path()).await.map_err(NodeError::storage)?.into_std().await;
         let key = OriginalKey::new(&draft.key, draft.params());
         let output = staging.path().join("preview.ogg");
-        let limits = PreviewLimits::with_audio_seconds(self.config.preview.audio_seconds);
+        let limits = PreviewLimits::with_audio_seconds(self.config().preview.audio_seconds);
         match self.previews.make((original, Some(key)), content_type, &output, limits).await {
             Ok(preview) => {
                 let bytes = tokio::fs::read(&preview.path).await.map_err(NodeError::storage)?;

@@ -20,8 +20,8 @@ const GROUPS_MAX: usize = 4096;
 /// How far one group came since this node started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
-    /// W receipts are on disk.
-    pub(crate) durable: bool,
+    /// Receipts on disk, as many as were ever seen.
+    pub(crate) receipts: usize,
     /// The last try found too few nodes.
     pub(crate) not_enough_targets: bool,
     /// How far replication came.
@@ -35,13 +35,19 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// What a wait for `wait` has reached; `None` if it must go on.
-    fn reached(&self, wait: Wait) -> Option<WaitResult> {
+    /// So many receipts are on disk. Another transaction for the same group counts from none again.
+    pub(crate) fn receive(&mut self, receipts: usize) {
+        self.receipts = self.receipts.max(receipts);
+    }
+
+    /// What a wait for `wait` has reached, where success needs `need` receipts; `None` if it must go on.
+    fn reached(&self, wait: Wait, need: usize) -> Option<WaitResult> {
+        let durable = self.receipts >= need;
         let rejected = self.tally.is_some_and(|tally| tally.outcome == Outcome::Rejected);
         match wait {
             Wait::Stored => Some(WaitResult::Stored),
-            Wait::Durable if self.durable => Some(WaitResult::Durable),
-            Wait::Certified if self.durable && self.certified => Some(WaitResult::Certified),
+            Wait::Durable if durable => Some(WaitResult::Durable),
+            Wait::Certified if durable && self.certified => Some(WaitResult::Certified),
             Wait::Certified if rejected => Some(WaitResult::Rejected),
             Wait::Durable | Wait::Certified if self.not_enough_targets => Some(WaitResult::NotEnoughTargets),
             Wait::Durable | Wait::Certified => None,
@@ -94,12 +100,12 @@ impl Board {
         groups.progress.get(group).copied().unwrap_or_default()
     }
 
-    /// Waits until a group has come as far as `wait`, or cannot now. Never ends by itself otherwise.
-    pub(crate) async fn wait(&self, group: &GroupId, wait: Wait) -> WaitResult {
+    /// Waits until a group has come as far as `wait` with `need` receipts, or cannot now. Never ends by itself otherwise.
+    pub(crate) async fn wait(&self, group: &GroupId, wait: Wait, need: usize) -> WaitResult {
         let mut bell = self.bell.subscribe();
         loop {
             bell.mark_unchanged();
-            if let Some(result) = self.get(group).reached(wait) {
+            if let Some(result) = self.get(group).reached(wait, need) {
                 return result;
             }
             if bell.changed().await.is_err() {
@@ -113,7 +119,7 @@ impl Board {
 mod tests {
     use mynet_types::GroupId;
 
-    use super::{Board, GROUPS_MAX};
+    use super::{Board, GROUPS_MAX, Progress};
     use crate::view::{Wait, WaitResult};
 
     #[tokio::test]
@@ -122,13 +128,27 @@ mod tests {
         let group = GroupId([1; 32]);
         let waiting = tokio::spawn({
             let board = board.clone();
-            async move { board.wait(&group, Wait::Certified).await }
+            async move { board.wait(&group, Wait::Certified, 2).await }
         });
-        board.update(group, |progress| progress.durable = true);
+        board.update(group, |progress| progress.receive(2));
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
         board.update(group, |progress| progress.certified = true);
         assert_eq!(waiting.await.unwrap(), WaitResult::Certified);
+    }
+
+    #[test]
+    fn receipts_for_a_quorum_are_no_success_where_every_copy_is_wanted() {
+        let mut progress = Progress::default();
+        progress.receive(2);
+        assert_eq!(progress.reached(Wait::Durable, 2), Some(WaitResult::Durable));
+        assert_eq!(progress.reached(Wait::Durable, 3), None);
+        progress.not_enough_targets = true;
+        assert_eq!(progress.reached(Wait::Durable, 3), Some(WaitResult::NotEnoughTargets));
+        progress.receive(1);
+        assert_eq!(progress.receipts, 2, "a new transaction that counts again takes nothing back");
+        progress.receive(3);
+        assert_eq!(progress.reached(Wait::Durable, 3), Some(WaitResult::Durable));
     }
 
     #[test]
@@ -137,9 +157,9 @@ mod tests {
         for n in 0..=GROUPS_MAX {
             let mut id = [0; 32];
             id[..8].copy_from_slice(&(n as u64).to_be_bytes());
-            board.update(GroupId(id), |progress| progress.durable = true);
+            board.update(GroupId(id), |progress| progress.receive(2));
         }
-        assert!(!board.get(&GroupId([0; 32])).durable);
+        assert_eq!(board.get(&GroupId([0; 32])).receipts, 0);
         assert_eq!(board.groups.lock().unwrap().progress.len(), GROUPS_MAX);
     }
 }

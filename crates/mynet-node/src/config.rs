@@ -92,6 +92,8 @@ pub struct ReplicationSection {
     pub quorum: u8,
     /// A group with fewer receipts is at risk.
     pub min_replicas: u8,
+    /// When an upload or a publication has succeeded, unless it says so itself.
+    pub mode: SuccessMode,
     /// How long a target may take to answer a prepare.
     #[serde(with = "humantime_serde")]
     pub prepare_timeout: Duration,
@@ -101,6 +103,16 @@ pub struct ReplicationSection {
     /// How long a receiving target keeps its reservation without news.
     #[serde(with = "humantime_serde")]
     pub receiving_lease: Duration,
+}
+
+/// When a publication has succeeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SuccessMode {
+    /// W nodes hold it.
+    Quorum,
+    /// Every wanted copy is there.
+    All,
 }
 
 /// `[consensus]`.
@@ -164,6 +176,7 @@ impl Default for ReplicationSection {
             replicas: 3,
             quorum: 2,
             min_replicas: 2,
+            mode: SuccessMode::Quorum,
             prepare_timeout: Duration::from_secs(5),
             lease: Duration::from_secs(600),
             receiving_lease: Duration::from_secs(120),
@@ -225,6 +238,49 @@ impl Config {
         Ok(config)
     }
 
+    /// These settings with all of `new` that a running node can take over, and the keys of what it cannot.
+    ///
+    /// Every section is taken apart by name, so that a new key must be put on one side or the other.
+    pub(crate) fn reloaded(&self, new: Self) -> (Self, Vec<&'static str>) {
+        let mut fixed = Fixed::default();
+        let Self { node, network, p2p, api, storage, replication, consensus, preview, limits } = new;
+        let NodeSection { region, zone, roles } = node;
+        let P2pSection { listen, advertise } = p2p;
+        let ApiSection { listen: api_listen } = api;
+        let ReplicationSection { replicas, quorum, min_replicas, mode, prepare_timeout, lease, receiving_lease } =
+            replication;
+        let ConsensusSection { timeout } = consensus;
+        let LimitsSection { connections, upload } = limits;
+        let old = &self.replication;
+        let config = Self {
+            node: NodeSection {
+                region: fixed.keep("node.region", &self.node.region, &region),
+                zone: fixed.keep("node.zone", &self.node.zone, &zone),
+                roles: fixed.keep("node.roles", &self.node.roles, &roles),
+            },
+            network,
+            p2p: P2pSection { listen: fixed.keep("p2p.listen", &self.p2p.listen, &listen), advertise },
+            api: ApiSection { listen: fixed.keep("api.listen", &self.api.listen, &api_listen) },
+            storage,
+            replication: ReplicationSection {
+                replicas,
+                quorum,
+                min_replicas,
+                mode,
+                prepare_timeout: fixed.keep("replication.prepare_timeout", &old.prepare_timeout, &prepare_timeout),
+                lease: fixed.keep("replication.lease", &old.lease, &lease),
+                receiving_lease: fixed.keep("replication.receiving_lease", &old.receiving_lease, &receiving_lease),
+            },
+            consensus: ConsensusSection { timeout: fixed.keep("consensus.timeout", &self.consensus.timeout, &timeout) },
+            preview,
+            limits: LimitsSection {
+                connections: fixed.keep("limits.connections", &self.limits.connections, &connections),
+                upload,
+            },
+        };
+        (config, fixed.0)
+    }
+
     /// Checks what no single value shows.
     fn check(&self) -> Result<(), ConfigError> {
         let replication = &self.replication;
@@ -241,6 +297,20 @@ impl Config {
             )));
         }
         Ok(())
+    }
+}
+
+/// Keys that changed and cannot while the node runs.
+#[derive(Default)]
+struct Fixed(Vec<&'static str>);
+
+impl Fixed {
+    /// The old value; a new one is noted.
+    fn keep<T: Clone + PartialEq>(&mut self, key: &'static str, old: &T, new: &T) -> T {
+        if old != new {
+            self.0.push(key);
+        }
+        old.clone()
     }
 }
 
@@ -277,7 +347,7 @@ fn refuse_unknown(given: &toml::Table) -> Result<(), ConfigError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Config, ConfigError};
+    use super::{Config, ConfigError, SuccessMode};
 
     fn load(text: &str) -> Result<Config, ConfigError> {
         let dir = tempfile::tempdir().unwrap();
@@ -306,6 +376,24 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn a_reload_takes_over_what_it_can_and_names_the_rest() {
+        let old = load("[node]\nzone = \"a\"").unwrap();
+        let new = load(
+            "[node]\nzone = \"b\"\n[replication]\nreplicas = 4\nmode = \"all\"\nlease = \"3s\"\n\
+             [limits]\nupload = \"1KiB\"\nconnections = 7\n[api]\nlisten = \"127.0.0.1:1\"",
+        )
+        .unwrap();
+        let (config, restart) = old.reloaded(new.clone());
+        assert_eq!(restart, ["node.zone", "api.listen", "replication.lease", "limits.connections"]);
+        assert_eq!((config.replication.replicas, config.replication.mode), (4, SuccessMode::All));
+        assert_eq!(config.limits.upload, bytesize::ByteSize::kib(1));
+        assert_eq!((config.node.clone(), config.api.clone()), (old.node.clone(), old.api.clone()));
+        // What waits for a restart is named again by the next reload.
+        assert_eq!(config.reloaded(new).1, restart);
+        assert!(old.reloaded(old.clone()).1.is_empty());
     }
 
     #[test]

@@ -194,7 +194,7 @@ impl Shell {
     /// How many nodes must stand by a manifest before its two names of a blob are believed. The owner cannot ask for less
     /// than this node's operator does.
     pub(crate) fn copies_to_believe(&self, manifest: &Manifest) -> usize {
-        usize::from(manifest.quorum.max(self.config.replication.quorum)).max(1)
+        usize::from(manifest.quorum.max(self.config().replication.quorum)).max(1)
     }
 
     /// Every other node that is admitted now. Whoever was, and is no more, is not waited for.

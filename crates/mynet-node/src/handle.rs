@@ -120,8 +120,8 @@ pub struct AddOptions {
 pub struct PublishOptions {
     /// Copies wanted; the manifest's if absent.
     pub replicas: Option<u8>,
-    /// Whether every holder must have it before success is reported.
-    pub all: bool,
+    /// Whether every wanted copy must be there before success is reported; the node's setting if absent.
+    pub all: Option<bool>,
 }
 
 /// How to invite.
@@ -232,13 +232,14 @@ impl NodeHandle {
         // A task of its own: whoever waits may go away, and what was begun is then finished or cleaned up all the same.
         let stored = self.shell.tasks.spawn(async move {
             let group_id = shell.store_upload(body, &options).await?;
-            if options.publish {
-                shell.publish(group_id, &PublishOptions::default()).await?;
-            }
-            Ok::<_, NodeError>(group_id)
+            let need = match options.publish {
+                true => shell.publish(group_id, &PublishOptions::default()).await?,
+                false => 0,
+            };
+            Ok::<_, NodeError>((group_id, need))
         });
-        let group_id = stored.await.map_err(NodeError::storage)??;
-        self.shell.wait_for(group_id, wait, timeout).await
+        let (group_id, need) = stored.await.map_err(NodeError::storage)??;
+        self.shell.wait_for(group_id, (wait, need), timeout).await
     }
 
     /// Groups visible on this node, newest first; at most 500 at a time.
@@ -298,8 +299,8 @@ impl NodeHandle {
         timeout: Duration,
     ) -> Result<GroupView, NodeError> {
         let group_id = self.shell.find_group(key).await?.manifest.group_id;
-        self.shell.publish(group_id, &options).await?;
-        self.shell.wait_for(group_id, wait, timeout).await
+        let need = self.shell.publish(group_id, &options).await?;
+        self.shell.wait_for(group_id, (wait, need), timeout).await
     }
 
     /// What [`Self::publish`] would do.
@@ -407,6 +408,12 @@ impl NodeHandle {
     /// [`NodeError::Storage`].
     pub async fn authenticate(&self, token: &str) -> Result<Option<Principal>, NodeError> {
         self.shell.authenticate(token).await
+    }
+
+    /// Bytes of an upload at most, as the settings are now.
+    #[must_use]
+    pub fn upload_max(&self) -> u64 {
+        self.shell.config().limits.upload.as_u64()
     }
 
     /// Whether the node can serve: started, stores open, not draining.

@@ -27,6 +27,7 @@ mod publish;
 mod pull;
 mod read;
 mod refill;
+mod reload;
 mod renewal;
 mod room;
 mod serve;

@@ -270,7 +270,7 @@ impl Shell {
             program: BoundedString::try_from(env!("CARGO_PKG_VERSION")).unwrap_or_default(),
             groups: 0,
             bytes: 0,
-            capacity: self.config.storage.capacity.as_u64(),
+            capacity: self.config().storage.capacity.as_u64(),
             valid_until: now.after(RECORD_LIFETIME),
         };
         Signed::new(&self.network, record, self.keys.node())
@@ -278,8 +278,8 @@ impl Shell {
 
     /// Where peers may reach this node: what the operator says, else the listening address, else this machine's.
     fn addresses(&self, listen: SocketAddr) -> Vec<SocketAddr> {
-        if !self.config.p2p.advertise.is_empty() {
-            return self.config.p2p.advertise.clone();
+        if !self.config().p2p.advertise.is_empty() {
+            return self.config().p2p.advertise.clone();
         }
         if !listen.ip().is_unspecified() {
             return vec![listen];

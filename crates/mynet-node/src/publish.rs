@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use mynet_proto::{
     node::io::Input,
-    replication::io::{Mode, Publication},
+    replication::{
+        io::{Mode, Publication},
+        plan,
+    },
 };
 use mynet_store::{
     cipher::ContentKey,
@@ -13,6 +16,7 @@ use mynet_store::{
 use mynet_types::{BoundedVec, DecryptedClass, GroupId, NodeId, SignedAdmission, SignedWrap, rpc::GroupKey};
 
 use crate::{
+    config::SuccessMode,
     driver::wall_clock,
     grant,
     handle::{Grant, NodeError, PublishOptions},
@@ -27,11 +31,30 @@ const OWED_SETTING: &str = "owed/";
 /// Starts the names of settings that keep whom a group is granted to, where that is not everybody trusted.
 const GRANT_SETTING: &str = "grant/";
 
+/// How far a group was by its rows.
+pub(crate) struct Reached {
+    receipts: usize,
+    certified: bool,
+}
+
+/// Publishes a group again as it was published: its mode and copies are its owner's choice, not this node's setting.
+fn as_before(group: &Group) -> PublishOptions {
+    PublishOptions { replicas: Some(group.replicas_wanted), all: Some(group.mode == StoredMode::All) }
+}
+
 impl Shell {
-    /// Hands a group that was uploaded here to the core.
-    pub(crate) async fn publish(&self, group_id: GroupId, options: &PublishOptions) -> Result<(), NodeError> {
-        let publication = self.publication(group_id, options).await?;
-        if self.inbox.put(Input::Publish(Box::new(publication))).await { Ok(()) } else { Err(NodeError::Stopping) }
+    /// Hands a group that was uploaded here to the core. Returns the receipts that make it a success.
+    pub(crate) async fn publish(&self, group_id: GroupId, options: &PublishOptions) -> Result<usize, NodeError> {
+        let (publication, group) = self.publication(group_id, options).await?;
+        let need = plan::need(&publication);
+        // What was reached before this start is known from the rows; a wait must not look for it again. What an earlier try
+        // found missing may be there now: the core says so anew if it is not.
+        self.board.update(group_id, |progress| {
+            progress.receive(group.receipts);
+            progress.certified |= group.certified;
+            progress.not_enough_targets = false;
+        });
+        if self.inbox.put(Input::Publish(Box::new(publication))).await { Ok(need) } else { Err(NodeError::Stopping) }
     }
 
     /// What the core needs to replicate a group.
@@ -39,13 +62,12 @@ impl Shell {
         &self,
         group_id: GroupId,
         options: &PublishOptions,
-    ) -> Result<Publication, NodeError> {
+    ) -> Result<(Publication, Reached), NodeError> {
         let group = self.own_group(group_id).await?;
-        // What was reached before this start is known from the rows; a wait must not look for it again.
-        self.board.update(group_id, |progress| {
-            progress.durable |= group.replica_count >= u32::from(group.manifest.body.quorum);
-            progress.certified |= group.consensus_achieved;
-        });
+        let reached = Reached {
+            receipts: usize::try_from(group.replica_count).unwrap_or(usize::MAX),
+            certified: group.consensus_achieved,
+        };
         let wraps = self.meta.wraps(group_id, None).await.map_err(NodeError::storage)?;
         let replicas = options.replicas.unwrap_or(group.manifest.body.replicas);
         if replicas < group.manifest.body.quorum {
@@ -55,13 +77,15 @@ impl Shell {
             );
             return Err(NodeError::Invalid { field: "replicas", why });
         }
-        Ok(Publication {
+        let all = options.all.unwrap_or(self.config().replication.mode == SuccessMode::All);
+        let publication = Publication {
             manifest: group.manifest,
             sealed: group.sealed,
             wraps: BoundedVec::truncated(wraps),
-            mode: if options.all { Mode::All } else { Mode::Quorum },
+            mode: if all { Mode::All } else { Mode::Quorum },
             replicas,
-        })
+        };
+        Ok((publication, reached))
     }
 
     /// Publishes again what was replicated here but never certified: a crash may have come between the last receipt and the
@@ -72,8 +96,7 @@ impl Shell {
             let query = ListQuery { origin_only: true, after, limit: PAGE };
             let page = self.meta.groups(query).await.map_err(NodeError::storage)?;
             for group in page.items.iter().filter(|group| group.published && group.certificate.is_none()) {
-                let options =
-                    PublishOptions { replicas: Some(group.replicas_wanted), all: group.mode == StoredMode::All };
+                let options = as_before(group);
                 self.publish(group.manifest.body.group_id, &options).await?;
             }
             match page.next {
@@ -93,16 +116,16 @@ impl Shell {
         Err(NodeError::Forbidden("the group was uploaded elsewhere; its own node publishes it".to_owned()))
     }
 
-    /// Waits for a group within `timeout` and shows it. The work goes on after the wait.
+    /// Waits for a group within `timeout`, for `need` receipts where it waits for any, and shows it. The work goes on after the wait.
     pub(crate) async fn wait_for(
         self: &Arc<Self>,
         group_id: GroupId,
-        wait: Wait,
+        (wait, need): (Wait, usize),
         timeout: Duration,
     ) -> Result<GroupView, NodeError> {
         let waited = tokio::select! {
             () = self.cancel.cancelled() => return Err(NodeError::Stopping),
-            waited = tokio::time::timeout(timeout, self.board.wait(&group_id, wait)) => waited,
+            waited = tokio::time::timeout(timeout, self.board.wait(&group_id, wait, need)) => waited,
         };
         let found = self.find_group(GroupKey::Group(group_id)).await?;
         let view = self.group_view(&found).await?;
@@ -219,8 +242,7 @@ impl Shell {
         let write = MetaWrite::Wraps { group_id, wraps: vec![wrap] };
         self.meta.batch(vec![write], wall_clock()).await.map_err(NodeError::storage)?;
         if group.published {
-            let options = PublishOptions { replicas: Some(group.replicas_wanted), all: false };
-            self.publish(group_id, &options).await?;
+            self.publish(group_id, &as_before(group)).await?;
         }
         Ok(true)
     }

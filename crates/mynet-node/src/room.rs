@@ -54,7 +54,7 @@ impl Shell {
         let (granted, written) =
             (self.uploads.granted.load(Ordering::Relaxed), self.uploads.written.load(Ordering::Relaxed));
         let taken = self.meta.blob_bytes().await? + self.meta.reserved_bytes().await? + granted;
-        let capacity = self.config.storage.capacity.as_u64().saturating_sub(taken);
+        let capacity = self.config().storage.capacity.as_u64().saturating_sub(taken);
         let promised = DISK_RESERVE + granted.saturating_sub(written);
         let disk = free_space(self.blobs.dir())?.saturating_sub(promised);
         Ok(capacity.min(disk))

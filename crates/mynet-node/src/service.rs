@@ -126,7 +126,7 @@ pub enum StopError {
 /// A node that runs until it is stopped.
 #[derive(Debug)]
 pub struct RunningNode {
-    shell: Arc<Shell>,
+    pub(crate) shell: Arc<Shell>,
 }
 
 impl RunningNode {
@@ -138,8 +138,8 @@ impl RunningNode {
 
     /// Its settings.
     #[must_use]
-    pub fn config(&self) -> &Config {
-        &self.shell.config
+    pub fn config(&self) -> Arc<Config> {
+        self.shell.config()
     }
 
     /// Tells the node where its API listens, for `status`.
@@ -244,7 +244,7 @@ fn core(
     votes: consensus::io::Restored,
     groups: replication::io::Restored,
 ) -> Result<NodeCore, StartError> {
-    let settings = &shell.config;
+    let settings = shell.config();
     let config = node::Config {
         consensus: consensus::io::Config { timeout: settings.consensus.timeout, ..Default::default() },
         replication: replication::io::Config {
@@ -331,7 +331,7 @@ async fn admit_founder(shell: &Arc<Shell>, genesis: &Genesis) -> Result<(), Star
     if genesis.founder.node != shell.me() || shell.members.admission(&shell.me()).is_some() {
         return Ok(());
     }
-    let (roles, (region, zone, weight)) = wish(&shell.config, &shell.me())?;
+    let (roles, (region, zone, weight)) = wish(&shell.config(), &shell.me())?;
     let admission = AdmissionRecord {
         node: shell.me(),
         wrap_key: shell.keys.wrap_secret().public(),
@@ -370,8 +370,8 @@ fn wish(config: &Config, me: &NodeId) -> Result<(Roles, (BoundedString<32>, Boun
 /// Opens the endpoint and everything that speaks through it.
 async fn start_network(shell: &Arc<Shell>) -> Result<(), StartError> {
     let data_dir = shell.data_dir.clone();
-    let wanted = kept_address(&data_dir, "p2p", shell.config.p2p.listen);
-    let limits = Limits { connections: shell.config.limits.connections, ..Limits::default() };
+    let wanted = kept_address(&data_dir, "p2p", shell.config().p2p.listen);
+    let limits = Limits { connections: shell.config().limits.connections, ..Limits::default() };
     let config = |listen| NetConfig {
         secret: shell.keys.node().to_bytes(),
         network_id: shell.network,
@@ -384,7 +384,7 @@ async fn start_network(shell: &Arc<Shell>) -> Result<(), StartError> {
     };
     let opened = match open(wanted).await {
         // The port kept from the last start is taken; any other will do if the operator named none.
-        Err(_taken) if shell.config.p2p.listen.port() == 0 => open(shell.config.p2p.listen).await,
+        Err(_taken) if shell.config().p2p.listen.port() == 0 => open(shell.config().p2p.listen).await,
         opened => opened,
     };
     let (net, events) = opened?;
@@ -401,7 +401,7 @@ async fn start_network(shell: &Arc<Shell>) -> Result<(), StartError> {
     shell.keep_peers();
     let tasks = shell.tasks.clone();
     tasks.spawn(peers::follow(Arc::clone(shell), listen, events));
-    let bootstrap = bootstrap_nodes(&shell.config)?;
+    let bootstrap = bootstrap_nodes(&shell.config())?;
     if !bootstrap.is_empty() {
         tasks.spawn(peers::bootstrap(Arc::clone(shell), listen, bootstrap));
     }
@@ -420,7 +420,7 @@ fn start_redeeming(shell: &Arc<Shell>, listen: SocketAddr) -> Result<(), StartEr
     match fs::read_to_string(&path) {
         Ok(text) => {
             let ticket = Ticket::decode(&text)?;
-            let wish = wish(&shell.config, &shell.me())?;
+            let wish = wish(&shell.config(), &shell.me())?;
             shell.tasks.spawn(peers::redeem_ticket(Arc::clone(shell), listen, ticket, wish));
             Ok(())
         }
@@ -433,7 +433,7 @@ fn start_redeeming(shell: &Arc<Shell>, listen: SocketAddr) -> Result<(), StartEr
 }
 
 /// The nodes of `network.bootstrap`: `node_id@ip:port`.
-fn bootstrap_nodes(config: &Config) -> Result<Vec<NodeAddr>, StartError> {
+pub(crate) fn bootstrap_nodes(config: &Config) -> Result<Vec<NodeAddr>, StartError> {
     let parse = |text: &String| {
         let (node, addr) = text.split_once('@')?;
         Some(NodeAddr { node: node.parse().ok()?, addrs: vec![addr.parse().ok()?] })

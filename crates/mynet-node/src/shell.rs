@@ -35,7 +35,7 @@ use crate::{
 /// Everything that the node's tasks share.
 #[derive(Debug)]
 pub(crate) struct Shell {
-    pub(crate) config: Config,
+    config: RwLock<Arc<Config>>,
     pub(crate) data_dir: PathBuf,
     pub(crate) keys: KeyFiles,
     pub(crate) network: NetworkId,
@@ -89,7 +89,7 @@ impl Shell {
         // Files of one start never share a generation with those of another.
         let next_generation = AtomicU64::new(meta.boot() << 32);
         Self {
-            config,
+            config: RwLock::new(Arc::new(config)),
             data_dir,
             keys,
             network,
@@ -115,6 +115,16 @@ impl Shell {
             staged: Staged::default(),
             refill: Bells::default(),
         }
+    }
+
+    /// The settings as they are now. They change while the node runs: take them once per operation, never keep them.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes the settings and returns what they were; see [`crate::reload`].
+    pub(crate) fn replace_config(&self, config: Config) -> Arc<Config> {
+        std::mem::replace(&mut self.config.write().unwrap_or_else(PoisonError::into_inner), Arc::new(config))
     }
 
     /// This node.
@@ -207,13 +217,14 @@ impl Shell {
                 self.board.update(group_id, |progress| {
                     progress.status = Some(status);
                     progress.not_enough_targets = false;
+                    progress.receive(receipts.len());
                 });
                 self.holders_came(group_id);
             }
             Event::Durable { manifest, receipts } => {
                 let group_id = manifest.body.group_id;
                 tracing::info!(group = %group_id.short(), receipts = receipts.len(), "group is durable");
-                self.board.update(group_id, |progress| progress.durable = true);
+                self.board.update(group_id, |progress| progress.receive(receipts.len()));
             }
             Event::NotEnoughTargets { group_id, eligible, need } => {
                 tracing::info!(group = %group_id.short(), eligible, need, "too few nodes may hold the group, it waits");

@@ -270,7 +270,7 @@ fn label(blob: &BlobRef) -> StageName {
 async fn check_space(shell: &Shell, needed: u64) -> Result<(), StageError> {
     let used = shell.meta.blob_bytes().await?;
     let reserved = shell.meta.reserved_bytes().await?.max(needed);
-    let capacity = shell.config.storage.capacity.as_u64();
+    let capacity = shell.config().storage.capacity.as_u64();
     let disk = free_space(shell.blobs.dir())?.saturating_sub(DISK_RESERVE);
     let free = capacity.saturating_sub(used).saturating_sub(reserved - needed).min(disk);
     if needed > free { Err(StageError::NoSpace { needed, free }) } else { Ok(()) }

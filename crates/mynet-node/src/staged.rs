@@ -155,7 +155,7 @@ impl Shell {
             self.staged.finished(&job.tx, blobs);
             Ok(())
         });
-        let every = (self.config.replication.receiving_lease / REPORTS_PER_LEASE).max(Duration::from_millis(1));
+        let every = (self.config().replication.receiving_lease / REPORTS_PER_LEASE).max(Duration::from_millis(1));
         let mut reports = interval_at(Instant::now() + every, every);
         reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -144,7 +144,7 @@ impl Shell {
 
     /// What publishing a group would do.
     pub(crate) async fn plan(&self, group_id: GroupId, options: &PublishOptions) -> Result<PlanView, NodeError> {
-        let publication = self.publication(group_id, options).await?;
+        let (publication, _) = self.publication(group_id, options).await?;
         let receipts = self.meta.receipts_of_group(group_id).await.map_err(NodeError::storage)?;
         let mode = publication.mode;
         let plan = self.inbox.plan(publication).await.ok_or(NodeError::Stopping)?;
@@ -183,7 +183,7 @@ impl Shell {
     /// The node and its network at a glance.
     pub(crate) async fn status(&self) -> Result<StatusView, NodeError> {
         let chain = self.members.chain();
-        let counts = self.meta.counts(self.config.replication.min_replicas).await.map_err(NodeError::storage)?;
+        let counts = self.meta.counts(self.config().replication.min_replicas).await.map_err(NodeError::storage)?;
         let own = self.members.admission(&self.me());
         let (up, others) =
             (self.members.up(), self.members.admissions(wall_clock()).len().saturating_sub(usize::from(own.is_some())));
@@ -194,9 +194,9 @@ impl Shell {
             node_id: self.me(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             network: NetworkView { id: self.network, name: chain.genesis().name.to_string() },
-            region: own.as_ref().map_or_else(|| self.config.node.region.clone(), |own| own.body.region.to_string()),
-            zone: own.as_ref().map_or_else(|| self.config.node.zone.clone(), |own| own.body.zone.to_string()),
-            roles: own.as_ref().map_or_else(|| self.config.node.roles.clone(), |own| words(own.body.roles)),
+            region: own.as_ref().map_or_else(|| self.config().node.region.clone(), |own| own.body.region.to_string()),
+            zone: own.as_ref().map_or_else(|| self.config().node.zone.clone(), |own| own.body.zone.to_string()),
+            roles: own.as_ref().map_or_else(|| self.config().node.roles.clone(), |own| words(own.body.roles)),
             admitted: self.members.is_admitted(&self.me(), wall_clock()),
             api,
             p2p,

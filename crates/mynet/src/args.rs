@@ -8,7 +8,7 @@ use mynet_types::{ContentState, ContentType, NodeId, Roles};
 
 /// Group replication for content nodes: encrypted, decrypted and preview, as one.
 #[derive(Debug, Parser)]
-#[command(name = "mynet", version, max_term_width = 100)]
+#[command(name = "mynet", version, max_term_width = 100, arg_required_else_help = true)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -273,18 +273,20 @@ pub(crate) struct Ls {
 #[derive(Debug, Args)]
 pub(crate) struct Key {
     /// A group id, content id or hash
+    #[arg(value_parser = name)]
     pub(crate) id: String,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Get {
     /// A group id, content id or hash
+    #[arg(value_parser = name)]
     pub(crate) id: String,
     /// Which state [default: the one that the hash or content id names, else decrypted]
     #[arg(long)]
     pub(crate) state: Option<ContentState>,
     /// Bytes A to B, both included: A-B, A- or -N
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, allow_hyphen_values = true, value_parser = range)]
     pub(crate) range: Option<String>,
     /// Where to write, replaced whole; `-` is standard output [default: its own file name, if there is no such file]
     #[arg(short, long)]
@@ -294,13 +296,14 @@ pub(crate) struct Get {
 #[derive(Debug, Args)]
 pub(crate) struct Publish {
     /// A group id, content id or hash
+    #[arg(value_parser = name)]
     pub(crate) id: String,
     /// Copies wanted
     #[arg(long)]
     pub(crate) replicas: Option<u8>,
-    /// When it has succeeded
-    #[arg(long, default_value = "quorum")]
-    pub(crate) mode: PublishMode,
+    /// When it has succeeded [default: replication.mode of the node's settings]
+    #[arg(long)]
+    pub(crate) mode: Option<PublishMode>,
     /// Print the plan and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -314,19 +317,21 @@ pub(crate) struct Publish {
 pub(crate) enum PublishMode {
     /// W receipts
     Quorum,
-    /// A receipt of every holder
+    /// Every wanted copy
     All,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Find {
     /// A content hash
+    #[arg(value_parser = name)]
     pub(crate) hash: String,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Cert {
     /// A group id, content id or hash
+    #[arg(value_parser = name)]
     pub(crate) id: String,
     #[command(flatten)]
     pub(crate) output: Output,
@@ -378,6 +383,7 @@ pub(crate) enum Token {
     /// Revoke an API key
     Revoke {
         /// Its id
+        #[arg(value_parser = name)]
         id: String,
     },
 }
@@ -401,4 +407,61 @@ pub(crate) struct PreviewWorker {
     /// Its length at most
     #[arg(long)]
     pub(crate) seconds: u32,
+}
+
+/// Something that may stand in a path of the API: with a slash in it, a request would go elsewhere than meant.
+fn name(text: &str) -> Result<String, &'static str> {
+    match text {
+        "" => Err("it is empty"),
+        _ if text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_')) => Ok(text.to_owned()),
+        _ => Err("ids and hashes are made of letters, digits, ':' and '-'"),
+    }
+}
+
+/// One range of bytes. A server ignores what it cannot read, so a mistyped range would fetch the whole.
+fn range(text: &str) -> Result<String, &'static str> {
+    const FORM: &str = "give A-B with A <= B, A- or -N";
+    let number = |text: &str| match text {
+        "" => Ok(None),
+        _ if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse::<u64>().map(Some).map_err(|_huge| FORM),
+        _ => Err(FORM),
+    };
+    let (from, to) = text.split_once('-').ok_or(FORM)?;
+    match (number(from)?, number(to)?) {
+        (None, None) => Err(FORM),
+        (Some(from), Some(to)) if from > to => Err(FORM),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::{Arguments, name, range};
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn what_would_change_the_path_of_a_request_is_no_name() {
+        for good in ["sha256:00ff", "00000000-0000-0000-0000-000000000000", "not-an-id"] {
+            assert!(name(good).is_ok(), "{good}");
+        }
+        for bad in ["", "../x", "a/b", "a b", "a?b", "a#b", "a%2fb", "..", "\u{e4}"] {
+            assert!(name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ranges_have_one_of_three_forms() {
+        for good in ["0-0", "5-10", "7-", "-3"] {
+            assert!(range(good).is_ok(), "{good}");
+        }
+        for bad in ["", "-", "5", "5-2", "a-b", "0-1,3-4", "+1-2", "--1", "1-99999999999999999999"] {
+            assert!(range(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -51,17 +51,38 @@ impl Access {
         }
         let dir = data_dir(global)?;
         let path = dir.join(ACCESS_FILE);
-        let bytes = fs::read(&path).map_err(|error| {
-            Failure::new(
+        let bytes = fs::read(&path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::PermissionDenied => Failure::new(
+                Status::NotAllowed,
+                "not_your_node",
+                format!("cannot read {}: {error}", path.display()),
+                "be the user that the node runs as, or give --api and --token",
+            ),
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => Failure::new(
                 Status::Unreachable,
                 "no_node",
-                format!("cannot read {}: {error}", path.display()),
-                "start the node with `mynet run`, or name another with --data-dir, or with --api and --token",
-            )
+                format!("no node has run in {}", dir.display()),
+                "start one with `mynet run`, or name another with --data-dir, or with --api and --token",
+            ),
+            _ => {
+                let message = format!("cannot read {}: {error}", path.display());
+                Failure::new(Status::Failed, "failed", message, "check the disk; `mynet run` writes the file anew")
+            }
         })?;
         let found: Self = serde_json::from_slice(&bytes).with_context(|| format!("read {}", path.display()))?;
         Ok(Self { api: global.api.clone().unwrap_or(found.api), token: global.token.clone().unwrap_or(found.token) })
     }
+}
+
+/// The size of a file that is to be read, so that what cannot be is said before anything else is done.
+pub(crate) fn readable(path: &Path) -> anyhow::Result<u64> {
+    let opened = File::open(path).and_then(|file| file.metadata());
+    let metadata = opened.with_context(|| format!("cannot read {}", path.display()))?;
+    if metadata.is_file() {
+        return Ok(metadata.len());
+    }
+    let message = format!("{} is not a file", path.display());
+    Err(Failure::new(Status::Usage, "not_a_file", message, "name the files one by one").into())
 }
 
 /// Replaces a file by rename, so that nobody ever reads half of it. Mode 0600.

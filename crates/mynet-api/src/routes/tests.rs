@@ -44,8 +44,7 @@ impl Answer {
 }
 
 async fn send(node: &NodeHandle, request: Request<Body>) -> Answer {
-    let settings = ApiSettings { upload_max: 4096, ..ApiSettings::default() };
-    let response = TowerToHyperService::new(router(node.clone(), settings)).call(request).await.unwrap();
+    let response = TowerToHyperService::new(router(node.clone(), ApiSettings::default())).call(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, 1 << 20).await.map_err(|error| error.to_string());
     Answer { status: parts.status, headers: parts.headers, body }
@@ -385,8 +384,8 @@ async fn a_publication_takes_its_options_from_query_or_body() {
     assert_eq!(ask(&node, &path, "writer", &[], &large).await.code(), "payload_too_large");
     let script = node.script();
     let [(first, wait, _), (second, _, timeout)] = script.published.as_slice() else { panic!("two publications") };
-    assert_eq!((first.replicas, first.all, *wait), (Some(2), true, Wait::Durable));
-    assert_eq!((second.replicas, second.all, timeout.as_secs()), (None, false, 1));
+    assert_eq!((first.replicas, first.all, *wait), (Some(2), Some(true), Wait::Durable));
+    assert_eq!((second.replicas, second.all, timeout.as_secs()), (None, Some(false), 1));
 }
 
 #[tokio::test]

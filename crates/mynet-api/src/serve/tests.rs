@@ -105,7 +105,8 @@ async fn a_body_that_does_not_come_is_a_request_timeout() {
 
 #[tokio::test]
 async fn a_client_that_still_sends_sees_why_its_upload_was_refused() {
-    let server = Server::start(ApiSettings { upload_max: 10, ..ApiSettings::default() }).await;
+    let server = Server::start(ApiSettings::default()).await;
+    server.node.script().upload_max = Some(10);
     let mut stream = server.connect().await;
     let body = vec![0; 8 << 20];
     let head = format!(

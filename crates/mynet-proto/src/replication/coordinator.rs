@@ -80,6 +80,7 @@ impl Coordinator {
             Some(group) => {
                 let wraps = publication.wraps.clone();
                 group.publication = publication;
+                group.told_too_few = None;
                 group.set_wraps(wraps, step);
             }
             None => {

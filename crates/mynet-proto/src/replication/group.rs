@@ -61,8 +61,8 @@ pub(super) struct Group {
     rewrapped: bool,
     /// Transactions given up one after the other.
     aborts: u32,
-    /// The number of eligible nodes last reported as too few.
-    told_too_few: Option<usize>,
+    /// The number of eligible nodes last reported as too few; whoever publishes again hears it again.
+    pub(super) told_too_few: Option<usize>,
 }
 
 impl Group {

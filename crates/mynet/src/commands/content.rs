@@ -29,6 +29,7 @@ const READ_BYTES: usize = 256 * 1024;
 
 /// Stores files; each is a group of its own.
 pub(crate) async fn add(global: &Global, args: Add) -> anyhow::Result<ExitCode> {
+    check_files(&args)?;
     let client = Client::new(global)?;
     let mut views = Vec::new();
     for file in &args.files {
@@ -45,6 +46,27 @@ pub(crate) async fn add(global: &Global, args: Add) -> anyhow::Result<ExitCode> 
     }
     let statuses = views.iter().map(|view| wait_status(view.wait_result, wanted(&args)));
     Ok(statuses.flatten().next().map_or(ExitCode::SUCCESS, ExitCode::from))
+}
+
+/// Finds what cannot be uploaded before anything is.
+fn check_files(args: &Add) -> anyhow::Result<()> {
+    for file in &args.files {
+        local::readable(file)?;
+    }
+    if matches!(args.preview.as_str(), "auto" | "none") {
+        return Ok(());
+    }
+    let refuse = |message: &str, hint: &str| Err(Failure::new(Status::Usage, "invalid_preview", message, hint).into());
+    if args.public {
+        return refuse(
+            "public content has no preview: everybody may read the whole",
+            "leave out --preview or --public",
+        );
+    }
+    if local::readable(Path::new(&args.preview))? == 0 {
+        return refuse(&format!("the preview {} is empty", args.preview), "say --preview none to have none");
+    }
+    Ok(())
 }
 
 /// What an upload waits for by default: durable, or stored if it is not to be published.
@@ -65,12 +87,8 @@ fn wait_status(result: Option<WaitResult>, wanted: WaitFor) -> Option<Status> {
 
 /// Uploads one file.
 async fn upload(client: &Client, args: &Add, path: &Path) -> anyhow::Result<GroupView> {
+    let size = local::readable(path)?;
     let file = tokio::fs::File::open(path).await.with_context(|| format!("open {}", path.display()))?;
-    let metadata = file.metadata().await.with_context(|| format!("read {}", path.display()))?;
-    if !metadata.is_file() {
-        let message = format!("{} is not a file", path.display());
-        return Err(Failure::new(Status::Usage, "not_a_file", message, "name the files one by one").into());
-    }
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let mut query = vec![
         ("filename", name.clone()),
@@ -85,17 +103,17 @@ async fn upload(client: &Client, args: &Add, path: &Path) -> anyhow::Result<Grou
     if !args.grant.is_empty() {
         query.push(("grant", args.grant.join(",")));
     }
-    let body = ReaderStream::with_capacity(watched(file, metadata.len()), READ_BYTES);
+    let body = ReaderStream::with_capacity(watched(file, size), READ_BYTES);
     let body = reqwest::Body::wrap_stream(body);
     let request = client.request(Method::POST, "content");
     let request = match args.preview.as_str() {
         choice @ ("auto" | "none") => {
             query.push(("preview", choice.to_owned()));
-            request.query(&query).header(header::CONTENT_LENGTH, metadata.len()).body(body)
+            request.query(&query).header(header::CONTENT_LENGTH, size).body(body)
         }
         preview => {
             let preview = supplied_preview(Path::new(preview)).await?;
-            let file = Part::stream_with_length(body, metadata.len()).file_name(name);
+            let file = Part::stream_with_length(body, size).file_name(name);
             request.query(&query).multipart(Form::new().part("preview", preview).part("file", file))
         }
     };
@@ -264,13 +282,13 @@ fn broken(error: reqwest::Error) -> Failure {
 /// Replicates a stored group, or prints the plan.
 pub(crate) async fn publish(global: &Global, args: Publish) -> anyhow::Result<ExitCode> {
     let client = Client::new(global)?;
-    let mode = match args.mode {
-        PublishMode::Quorum => "quorum",
-        PublishMode::All => "all",
-    };
     let timeout = humantime::format_duration(args.timeout).to_string().replace(' ', "");
-    let mut query = vec![("mode", mode.to_owned()), ("dry_run", args.dry_run.to_string()), ("timeout", timeout)];
+    let mut query = vec![("dry_run", args.dry_run.to_string()), ("timeout", timeout)];
     query.extend(args.replicas.map(|count| ("replicas", count.to_string())));
+    query.extend(args.mode.map(|mode| match mode {
+        PublishMode::Quorum => ("mode", "quorum".to_owned()),
+        PublishMode::All => ("mode", "all".to_owned()),
+    }));
     let request = client.request(Method::POST, &format!("content/{}/publish", args.id)).query(&query);
     if args.dry_run {
         let plan: PlanView = client.json(request).await?;

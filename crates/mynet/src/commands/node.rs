@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use mynet_node::{
     config::Config,
     handle::TokenOptions,
@@ -12,7 +12,8 @@ use mynet_node::{
 use serde_json::json;
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
+    task::{JoinError, JoinHandle},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -25,9 +26,11 @@ use crate::{
 /// Name of the API key that the node makes for commands on its own machine.
 const LOCAL_TOKEN: &str = "local commands";
 
-/// Runs the node until SIGTERM or SIGINT.
+/// Runs the node until SIGTERM or SIGINT; SIGHUP reloads its settings.
 pub(crate) async fn run(global: &Global, args: Run) -> anyhow::Result<()> {
     start_log(global)?;
+    // Before anything else: until then a signal ends the process as it is.
+    let mut signals = Signals::listen()?;
     if let Some(parent) = args.parent {
         end_with(parent)?;
     }
@@ -38,25 +41,92 @@ pub(crate) async fn run(global: &Global, args: Run) -> anyhow::Result<()> {
         return Err(Failure::new(Status::Failed, "no_node", message, hint).into());
     }
     let config = Config::load(&dir, &toml::Table::new())?;
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let node = service::start(&dir, config).await?;
     let listener = bind_api(&dir, &node).await?;
     let stop = CancellationToken::new();
-    let settings = mynet_api::ApiSettings { upload_max: node.config().limits.upload.as_u64(), ..Default::default() };
-    let api = tokio::spawn(mynet_api::serve(listener, node.handle(), settings, stop.clone()));
+    let mut api =
+        tokio::spawn(mynet_api::serve(listener, node.handle(), mynet_api::ApiSettings::default(), stop.clone()));
     announce(&dir, &node, args.ready_file.as_deref()).await?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = node.failed() => {}
+    let served = serve_until_stopped(&dir, &node, (&mut signals, &mut api)).await;
+    if let Err(error) = &served {
+        tracing::error!(error = format!("{error:#}"), "the API ended, the node stops");
     }
     tracing::info!("stopping");
     drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
     stop.cancel();
-    api.await.context("serve the API")?.context("serve the API")?;
-    node.stop().await?;
-    Ok(())
+    // A task that has ended must not be asked again.
+    let drained = if served.is_ok() { ended(api.await) } else { Ok(()) };
+    let stopped = node.stop().await;
+    served?;
+    drained?;
+    Ok(stopped?)
+}
+
+/// The task that serves the API.
+type ApiTask = JoinHandle<Result<(), mynet_api::ServeError>>;
+
+/// Waits for a reason to stop, and reloads settings meanwhile.
+///
+/// # Errors
+/// If the API ended without having been asked to: a node that nobody can speak to must not look alive.
+async fn serve_until_stopped(
+    dir: &Path,
+    node: &RunningNode,
+    (signals, api): (&mut Signals, &mut ApiTask),
+) -> anyhow::Result<()> {
+    loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => return Ok(()),
+            _ = signals.interrupt.recv() => return Ok(()),
+            () = node.failed() => return Ok(()),
+            api = &mut *api => return ended(api).and_then(|()| bail!("the API ended by itself")),
+            _ = signals.hangup.recv() => reload(dir, node).await,
+        }
+    }
+}
+
+/// How the API ended.
+fn ended(api: Result<Result<(), mynet_api::ServeError>, JoinError>) -> anyhow::Result<()> {
+    api.context("serve the API")?.context("serve the API")
+}
+
+/// Takes changed settings over; settings that cannot be used are said and change nothing.
+async fn reload(dir: &Path, node: &RunningNode) {
+    let began = sd_notify::NotifyState::monotonic_usec_now();
+    drop(began.and_then(|now| sd_notify::notify(&[sd_notify::NotifyState::Reloading, now])));
+    let reloaded = match Config::load(dir, &toml::Table::new()) {
+        Ok(config) => node.reload(config).await.map_err(anyhow::Error::from),
+        Err(error) => Err(error.into()),
+    };
+    match reloaded {
+        Ok(restart) => {
+            tracing::info!("settings reloaded");
+            if !restart.is_empty() {
+                tracing::warn!(keys = restart.join(", "), "changed settings that need a restart stay as they were");
+            }
+        }
+        Err(error) => tracing::error!(error = format!("{error:#}"), "settings not reloaded, the old ones stay"),
+    }
+    drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
+}
+
+/// The signals that a node listens for.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// From now on none of them ends this process by itself.
+    fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("listen for signals");
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
 }
 
 /// Has the kernel send SIGTERM to this process when the one that started it ends.
@@ -125,4 +195,36 @@ async fn announce(dir: &Path, node: &RunningNode, ready_file: Option<&Path>) -> 
     }
     drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mynet_api::ServeError;
+    use mynet_node::{
+        config::Config,
+        service,
+        setup::{self, SetupOptions},
+    };
+
+    use super::{Signals, serve_until_stopped};
+
+    #[tokio::test]
+    async fn a_node_whose_listener_died_stops_with_an_error() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("node");
+        let local = Some("127.0.0.1:0".parse().unwrap());
+        let options = SetupOptions { api_listen: local, p2p_listen: local, ..SetupOptions::default() };
+        setup::found(&dir, "test", false, &options).await.unwrap();
+        let node = service::start(&dir, Config::load(&dir, &toml::Table::new()).unwrap()).await.unwrap();
+        let mut signals = Signals::listen().unwrap();
+        for outcome in [Err(ServeError::Accept(std::io::ErrorKind::InvalidInput.into())), Ok(())] {
+            let mut api = tokio::spawn(async { outcome });
+            let served = serve_until_stopped(&dir, &node, (&mut signals, &mut api));
+            let served = tokio::time::timeout(Duration::from_secs(30), served).await.expect("it does not wait on");
+            assert!(served.is_err());
+        }
+        node.stop().await.unwrap();
+    }
 }
