@@ -192,7 +192,7 @@ fn config_text(options: &SetupOptions, invited: Option<Roles>) -> String {
         set("node", "roles", roles.words().collect::<Vec<_>>().into());
     }
     if let Some(capacity) = options.capacity {
-        set("storage", "capacity", capacity.to_string().into());
+        set("storage", "capacity", exact(capacity).into());
     }
     if let Some(listen) = options.api_listen {
         set("api", "listen", listen.to_string().into());
@@ -201,6 +201,14 @@ fn config_text(options: &SetupOptions, invited: Option<Roles>) -> String {
         set("p2p", "listen", listen.to_string().into());
     }
     sections.to_string()
+}
+
+/// Bytes in the largest unit that they are a multiple of: what people read is rounded, and this is read back.
+fn exact(size: ByteSize) -> String {
+    const UNITS: [(u32, &str); 4] = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let bytes = size.as_u64();
+    let unit = UNITS.iter().find(|(shift, _)| bytes.trailing_zeros() >= *shift && bytes != 0);
+    unit.map_or_else(|| format!("{bytes}B"), |(shift, unit)| format!("{}{unit}", bytes >> shift))
 }
 
 /// What a fresh file system may hold without being in use.
@@ -301,6 +309,24 @@ impl Drop for Place {
         if !self.finished {
             // What is left over is named after its purpose and holds no key that anybody used.
             drop(fs::remove_dir_all(&self.temporary));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytesize::ByteSize;
+
+    use super::{SetupOptions, config_text};
+    use crate::config::Config;
+
+    #[test]
+    fn the_capacity_asked_for_is_the_one_that_is_read_back() {
+        for capacity in [ByteSize::mib(1500), ByteSize::tib(2), ByteSize::b(1_234_567), ByteSize::b(0)] {
+            let temp = tempfile::tempdir().unwrap();
+            let options = SetupOptions { capacity: Some(capacity), ..SetupOptions::default() };
+            std::fs::write(temp.path().join("config.toml"), config_text(&options, None)).unwrap();
+            assert_eq!(Config::load(temp.path(), &toml::Table::new()).unwrap().storage.capacity, capacity);
         }
     }
 }

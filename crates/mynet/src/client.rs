@@ -69,6 +69,10 @@ impl Client {
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
         let cause = std::iter::successors(std::error::Error::source(error), |cause| cause.source()).last();
         let cause = cause.map_or_else(|| error.to_string(), ToString::to_string);
+        if error.is_builder() {
+            let message = format!("the API {} or its token cannot be used: {cause}", self.access.api);
+            return Failure::new(Status::Usage, "bad_api", message, "give --api as http://HOST:PORT");
+        }
         Failure::new(
             Status::Unreachable,
             "unreachable",

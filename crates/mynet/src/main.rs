@@ -17,7 +17,10 @@ use crate::args::{Arguments, Command};
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => return output::usage(&error),
+        Err(error) => {
+            let json = std::env::args_os().any(|argument| argument == "--json");
+            return output::usage(&error, json);
+        }
     };
     // The worker limits its own memory and files, so it comes before any runtime or logger.
     if let Command::PreviewWorker(worker) = &arguments.command {

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    io::{IsTerminal, Write},
+    io::{ErrorKind, IsTerminal, Write},
     process::ExitCode,
 };
 
@@ -48,6 +48,12 @@ impl Failure {
     pub(crate) fn new(status: Status, code: &str, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { status, code: code.to_owned(), message: message.into(), hint: hint.into() }
     }
+
+    /// As programs read it.
+    fn json(&self) -> String {
+        let Self { code, message, hint, .. } = self;
+        json!({ "error": { "code": code, "message": message, "hint": hint } }).to_string()
+    }
 }
 
 impl fmt::Display for Failure {
@@ -64,25 +70,43 @@ pub(crate) fn failure(error: &anyhow::Error, json: bool) -> ExitCode {
     let failure = match error.downcast_ref::<Failure>() {
         Some(failure) => failure,
         None => {
-            other = Failure::new(Status::Failed, "failed", format!("{error:#}"), "run with -v to see more");
+            let cause =
+                error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+            let hint = match cause {
+                // Whoever read this has seen enough.
+                Some(ErrorKind::BrokenPipe) => return Status::Failed.into(),
+                Some(ErrorKind::NotFound) => "check the path",
+                Some(ErrorKind::PermissionDenied) => "check who may use it",
+                Some(ErrorKind::IsADirectory | ErrorKind::NotADirectory) => "name a file",
+                Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => "make room on the disk",
+                _ => "try again; if it stays, the node's log may tell more",
+            };
+            other = Failure::new(Status::Failed, "failed", format!("{error:#}"), hint);
             &other
         }
     };
-    let line = if json {
-        let Failure { code, message, hint, .. } = failure;
-        json!({ "error": { "code": code, "message": message, "hint": hint } }).to_string()
-    } else {
-        format!("error: {failure}")
-    };
+    let line = if json { failure.json() } else { format!("error: {failure}") };
     // Nobody may be reading; the exit status still tells.
     drop(writeln!(std::io::stderr(), "{line}"));
     failure.status.into()
 }
 
-/// Prints a usage error as clap words it; help and version are no errors.
-pub(crate) fn usage(error: &clap::Error) -> ExitCode {
-    drop(error.print());
-    if error.use_stderr() { Status::Usage.into() } else { ExitCode::SUCCESS }
+/// Prints a usage error as clap words it, or as the object that programs read; help and version are no errors.
+pub(crate) fn usage(error: &clap::Error, json: bool) -> ExitCode {
+    if !error.use_stderr() {
+        drop(error.print());
+        return ExitCode::SUCCESS;
+    }
+    if json {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        let message = first.strip_prefix("error: ").unwrap_or(first);
+        let failure = Failure::new(Status::Usage, "usage", message, "see --help");
+        drop(writeln!(std::io::stderr(), "{}", failure.json()));
+    } else {
+        drop(error.print());
+    }
+    Status::Usage.into()
 }
 
 /// Prints an object as JSON.

@@ -45,7 +45,9 @@ impl Save {
 
     fn new(path: PathBuf, replace: bool) -> anyhow::Result<Self> {
         let dir = directory(&path);
-        let file = NamedTempFile::new_in(dir).with_context(|| format!("write in {}", dir.display()))?;
+        // The error of the library names the temporary file, which tells a user nothing.
+        let file = NamedTempFile::new_in(dir).map_err(|error| std::io::Error::from(error.kind()));
+        let file = file.with_context(|| format!("write in {}", dir.display()))?;
         Ok(Self { path, file, replace })
     }
 

@@ -9,6 +9,7 @@ mod demo;
 mod files;
 mod full;
 mod lost_disks;
+mod mistakes;
 mod modes;
 mod origin;
 mod reading;

@@ -122,6 +122,11 @@ pub(crate) async fn find(global: &Global, args: Find) -> anyhow::Result<ExitCode
             let states: Vec<&str> = provider.states.iter().map(|state| state.as_str()).collect();
             output::line(&format!("{}  {}", provider.node_id, states.join(",")))?;
         }
+        match found.outcome {
+            FindOutcome::Found => {}
+            FindOutcome::NotFound => output::line("nobody has it")?,
+            FindOutcome::Unknown => output::line("unknown: some nodes did not answer")?,
+        }
     }
     Ok(match found.outcome {
         FindOutcome::Found => ExitCode::SUCCESS,

@@ -16,6 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use self::cluster::Cluster;
 use crate::{
     args::Demo,
+    local,
     output::{self, Failure, Status},
 };
 
@@ -26,6 +27,9 @@ const SONG_SECONDS: u32 = 20;
 pub(crate) async fn run(args: Demo) -> anyhow::Result<ExitCode> {
     // Before anything is started, so that there is no moment in which a signal leaves nodes behind.
     let mut stop = Stop::listen()?;
+    if let Some(file) = &args.file {
+        local::readable(file)?;
+    }
     let place = Place::choose(args.dir)?;
     let file = match args.file {
         Some(file) => file,

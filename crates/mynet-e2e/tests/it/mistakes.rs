@@ -1,0 +1,68 @@
+//! What a new user gets wrong: each mistake has its exit status and a line that helps.
+
+use std::fs;
+
+use mynet_e2e::{
+    content::{self, bytes},
+    network::Network,
+    process::run,
+};
+
+#[test]
+fn mistakes_without_a_node_are_told_apart() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().to_str().unwrap();
+    let file = content::file(temp.path(), "file", b"x").unwrap();
+    let (gone, demo) = (format!("{dir}/gone"), format!("{dir}/demo"));
+    let cases: &[(&[&str], i32, &str)] = &[
+        (&["status", "--data-dir", dir], 7, "no node has run"),
+        (&["status", "--data-dir", &file], 7, "no node has run"),
+        (&["status", "--api", "nonsense", "--token", "x"], 2, "http://HOST:PORT"),
+        (&["status", "--api", "http://127.0.0.1:9", "--token", "a\nb"], 2, "token"),
+        (&["run", "--data-dir", dir], 1, "holds no node"),
+        (&["demo", &gone, "--dir", &demo], 1, "check the path"),
+        (&["demo", dir, "--dir", &demo], 2, "is not a file"),
+        (&["verify", &gone, "--genesis", &file], 1, "check the path"),
+        (&["verify", &file, "--genesis", &file], 5, ""),
+        (&["join", "nonsense", "--data-dir", &gone], 2, "ticket"),
+    ];
+    for (args, status, says) in cases {
+        let done = run(args).unwrap();
+        assert_eq!(done.status, *status, "{args:?}: {}", done.stderr);
+        assert!(done.stderr.contains(says), "{args:?}: {}", done.stderr);
+    }
+    assert!(!fs::exists(&demo).unwrap(), "a demo without its file begins nothing");
+    let told = run(&["show", "--json"]).unwrap();
+    let error: serde_json::Value = serde_json::from_str(&told.stderr).unwrap();
+    assert_eq!((told.status, &error["error"]["code"]), (2, &"usage".into()));
+}
+
+#[test]
+fn mistakes_in_commands_change_nothing() {
+    let network = Network::trusted(1, "").unwrap();
+    let node = &network.nodes[0];
+    let temp = network.temp.path();
+    let (good, empty) =
+        (content::file(temp, "good", &bytes(50, 100)).unwrap(), content::file(temp, "empty", b"").unwrap());
+    let (dir, gone) = (temp.to_str().unwrap(), temp.join("gone"));
+    let gone = gone.to_str().unwrap();
+    let cases: &[(&[&str], i32, &str)] = &[
+        (&["add", &good, gone], 1, "check the path"),
+        (&["add", &good, dir], 2, "is not a file"),
+        (&["add", &good, "--preview", gone], 1, "check the path"),
+        (&["add", &good, "--preview", &empty], 2, "is empty"),
+        (&["add", &good, "--public", "--preview", &good], 2, "no preview"),
+        (&["get", "../status"], 2, "letters, digits"),
+        (&["get", "x", "--range", "5-2"], 2, "A <= B"),
+        (&["get", "x", "-o", dir], 2, "is a directory"),
+        (&["token", "revoke", "../tokens"], 2, "letters, digits"),
+    ];
+    for (args, status, says) in cases {
+        let done = node.run(args).unwrap();
+        assert_eq!(done.status, *status, "{args:?}: {}", done.stderr);
+        assert!(done.stderr.contains(says), "{args:?}: {}", done.stderr);
+    }
+    assert_eq!(node.json(&["ls"]).unwrap().as_array().unwrap().len(), 0, "nothing was stored");
+    let nobody = node.run(&["find", &content::hash(b"nobody has this")]).unwrap();
+    assert_eq!((nobody.status, nobody.stdout.as_slice()), (3, b"nobody has it\n".as_slice()));
+}
