@@ -5,6 +5,7 @@
 
 pub mod content;
 pub mod disk;
+pub mod http;
 pub mod network;
 pub mod process;
 pub mod wait;

@@ -10,10 +10,10 @@ use std::{
 use anyhow::ensure;
 use mynet_e2e::{
     content::{self, hash},
+    http::client,
     network::Network,
     wait::until,
 };
-use reqwest::blocking::Client;
 
 /// How long the bytes may take to come back: they come when the first peer is up, or with the next try.
 const REFILL_MAX: Duration = Duration::from_secs(60);
@@ -50,11 +50,11 @@ impl Case {
     /// Waits until the victim reads both states from its own disk, then ends all others and reads everything.
     fn comes_back(&mut self) {
         let victim = &self.network.nodes[VICTIM];
-        let client = Client::new();
+        let http = client();
         for hash in [hash(&self.data), hash(&self.preview)] {
             let url = format!("{}/api/v1/storage/{hash}", victim.api);
             let local = until("the bytes to be on this disk again", REFILL_MAX, || {
-                let head = client.head(&url).bearer_auth(&self.token).send()?;
+                let head = http.head(&url).bearer_auth(&self.token).send()?;
                 let source = head.headers().get("x-mynet-source").and_then(|source| source.to_str().ok());
                 ensure!(source == Some("local"), "{} from {source:?}", head.status());
                 Ok(())

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mynet_e2e::{
     content::{self, bytes, hash, wav},
+    http::client,
     network::{Network, Trust},
     wait::until,
 };
@@ -111,7 +112,7 @@ fn public_content_is_one_plain_state_that_every_node_serves_without_a_token() {
     assert_eq!(view["states"].as_array().unwrap().len(), 1);
     for node in &network.nodes {
         let url = format!("{}/api/v1/storage/{}", node.api, hash(&data));
-        let answer = reqwest::blocking::get(&url).unwrap();
+        let answer = client().get(&url).send().unwrap();
         assert_eq!(answer.status(), 200, "{}", node.id);
         assert!(answer.bytes().unwrap() == data);
     }

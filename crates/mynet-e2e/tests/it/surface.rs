@@ -2,10 +2,10 @@
 
 use mynet_e2e::{
     content::{self, bytes, hash},
+    http::client,
     network::Network,
     process::run,
 };
-use reqwest::blocking::Client;
 
 #[test]
 fn errors_have_their_exit_status_and_say_what_why_and_what_to_try() {
@@ -46,25 +46,25 @@ fn http_needs_a_token_and_serves_ranges_with_a_strong_etag() {
     let data = bytes(11, 150_000);
     let path = content::file(network.temp.path(), "data.bin", &data).unwrap();
     node.json(&["add", &path, "--no-publish"]).unwrap();
-    let client = Client::new();
+    let http = client();
     let url = format!("{}/api/v1/storage/{}", node.api, hash(&data));
-    assert_eq!(client.get(&url).send().unwrap().status(), 404, "private content is not to be known");
-    assert_eq!(client.get(format!("{}/api/v1/content", node.api)).send().unwrap().status(), 401);
+    assert_eq!(http.get(&url).send().unwrap().status(), 404, "private content is not to be known");
+    assert_eq!(http.get(format!("{}/api/v1/content", node.api)).send().unwrap().status(), 401);
     let token = node.json(&["token", "create", "--name", "t", "--scope", "read"]).unwrap();
     let token = token["token"].as_str().unwrap();
-    let whole = client.get(&url).bearer_auth(token).send().unwrap();
+    let whole = http.get(&url).bearer_auth(token).send().unwrap();
     assert_eq!(whole.status(), 200);
     let etag = whole.headers()["etag"].to_str().unwrap().to_owned();
     assert!(whole.bytes().unwrap() == data);
-    let part = client.get(&url).bearer_auth(token).header("range", "bytes=65530-65545").send().unwrap();
+    let part = http.get(&url).bearer_auth(token).header("range", "bytes=65530-65545").send().unwrap();
     assert_eq!(part.status(), 206);
     assert_eq!(part.headers()["content-range"], "bytes 65530-65545/150000");
     assert!(part.bytes().unwrap() == data[65_530..65_546]);
-    let past = client.get(&url).bearer_auth(token).header("range", "bytes=150000-").send().unwrap();
+    let past = http.get(&url).bearer_auth(token).header("range", "bytes=150000-").send().unwrap();
     assert_eq!(past.status(), 416);
-    let known = client.get(&url).bearer_auth(token).header("if-none-match", &etag).send().unwrap();
+    let known = http.get(&url).bearer_auth(token).header("if-none-match", &etag).send().unwrap();
     assert_eq!(known.status(), 304);
-    let upload = client.post(format!("{}/api/v1/content", node.api)).bearer_auth(token).body("x").send().unwrap();
+    let upload = http.post(format!("{}/api/v1/content", node.api)).bearer_auth(token).body("x").send().unwrap();
     assert_eq!(upload.status(), 403, "a read key may not upload");
 }
 
