@@ -1,7 +1,8 @@
 //! Keeps certificates beside their groups, and hands them to holders that came late.
 //!
 //! The core sends a certificate to the holders that it names and to the roster, once. A holder whose copy came after that had
-//! nothing to keep it beside, so the coordinator sends it again to every holder that the certificate does not name.
+//! nothing to keep it beside, so the coordinator sends it again to every holder that the certificate does not name; the core
+//! hands out what came again unverified, and a holder that lacks it looks.
 //! Whichever of certificate and receipt is written last finds the other, so no order of the two loses it; what a lost message
 //! costs, `catchup` mends.
 
@@ -26,6 +27,33 @@ impl Shell {
         tracing::info!(group = %group_id.short(), accepts, "group has a certificate");
         self.board.update(group_id, |progress| progress.certified |= accepts);
         self.hand_on_certificate(group_id).await;
+    }
+
+    /// A certificate came again. It is of use only to a holder whose copy is younger than the first.
+    pub(crate) async fn keep_if_missing(&self, file: Box<CertificateFile>) {
+        let group_id = file.manifest.body.group_id;
+        let manifest_hash = file.certificate.statement.value;
+        let held = match self.meta.group(&GroupKey::Group(group_id)).await {
+            Ok(found) => found.map(|(group, _)| group),
+            Err(error) => {
+                tracing::error!(error = %Chain(&error), "cannot look whether a certificate is missing");
+                return;
+            }
+        };
+        let lacks = held.is_some_and(|group| group.manifest_hash == manifest_hash && group.certificate.is_none());
+        if !lacks {
+            return;
+        }
+        let chain = self.members.chain();
+        match file.verify_under(&chain) {
+            Ok(_verified) => {
+                let chain = chain.up_to(chain.newest().epoch);
+                self.keep_certificate(Box::new(CertificateFile { chain, ..*file })).await;
+            }
+            Err(error) => {
+                tracing::debug!(group = %group_id.short(), %error, "a certificate that came again does not hold")
+            }
+        }
     }
 
     /// New receipts are on disk here: their holders may lack the certificate.

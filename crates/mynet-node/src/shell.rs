@@ -249,6 +249,10 @@ impl Shell {
                 let shell = Arc::clone(self);
                 self.tasks.spawn(async move { shell.keep_certificate(file).await });
             }
+            Event::CertifiedAgain(file) => {
+                let shell = Arc::clone(self);
+                self.tasks.spawn(async move { shell.keep_if_missing(file).await });
+            }
             Event::RosterChanged { epoch } => {
                 tracing::info!(epoch, "the roster changed");
             }

@@ -59,6 +59,9 @@ fn event(event: &Event, cast: &Cast) -> String {
             let statement = &file.certificate.statement;
             format!("certified {} {:?} epoch {}", short(statement.value), statement.verdict, statement.epoch)
         }
+        Event::Consensus(ConsensusEvent::CertifiedAgain(file)) => {
+            format!("certified again {}", short(file.certificate.statement.value))
+        }
         Event::Consensus(ConsensusEvent::Progress { manifest_hash, tally, .. }) => {
             format!("{} {tally:?}", short(manifest_hash))
         }

@@ -79,7 +79,9 @@ impl Trace {
             node::io::Output::Stage { tx, attempt, states, .. } => {
                 self.hasher.update(codec::digest(&(*tx, *attempt, *states)));
             }
-            node::io::Output::Event(node::io::Event::Consensus(consensus::io::Event::Certified(file))) => {
+            node::io::Output::Event(node::io::Event::Consensus(
+                consensus::io::Event::Certified(file) | consensus::io::Event::CertifiedAgain(file),
+            )) => {
                 self.hasher.update(codec::digest(&**file));
             }
             other => self.debug(other),

@@ -30,6 +30,15 @@ fn a_holder_that_was_down_when_the_certificate_came_shows_and_gives_it_after_its
     }
     let settled = network.settled(0, &group).unwrap();
     assert_eq!(settled["replica_count"], 4, "{settled}");
+    // Whether their copies or the certificate came first, the holders that are up have it; lists ask nobody.
+    for node in [&network.nodes[2], &network.nodes[3]] {
+        until("the certificate to be at the holders", Duration::from_secs(60), || {
+            let groups = node.json(&["ls"])?;
+            ensure!(groups[0]["consensus_achieved"] == true, "{groups}");
+            Ok(())
+        })
+        .unwrap_or_else(|error| panic!("{error:#}\n{}\n{}", node.log_tail(), network.nodes[0].log_tail()));
+    }
 
     // Its coordinator is gone when it comes back, so nobody owes it anything.
     assert_eq!(network.nodes[0].stop().unwrap(), 0);

@@ -187,6 +187,9 @@ pub enum Event {
     },
     /// A certificate was made here or arrived and verified; it is to be stored beside the group.
     Certified(Box<CertificateFile>),
+    /// A certificate arrived for a value that is decided here. **Not verified**: whoever lacks one beside its group, because
+    /// the group came later than the first, verifies this one and stores it.
+    CertifiedAgain(Box<CertificateFile>),
     /// The newest roster changed.
     RosterChanged {
         /// Its epoch.

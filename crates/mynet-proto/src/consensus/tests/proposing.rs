@@ -304,6 +304,22 @@ fn stale_timers_change_nothing() {
 }
 
 #[test]
+fn a_certificate_that_comes_again_is_handed_out_unverified_and_decides_nothing() {
+    let mut net = Net::grown(4, 4);
+    let manifest = net.manifest(|_| ());
+    net.propose(0, &manifest, Claim::Seen, net.receipts(&[], &manifest));
+    net.settle();
+    let mut file = net.certificates(1)[0].clone();
+    net.clear();
+    file.certificate.statement.verdict = mynet_types::Verdict::Reject;
+    net.inject(2, 1, ConsensusMessage::Certified(Box::new(file.clone())));
+    net.settle();
+    let [Event::CertifiedAgain(again)] = &net.nodes[1].events[..] else { panic!("{:?}", net.nodes[1].events) };
+    assert_eq!(**again, file);
+    assert_eq!(net.outcome(1, &manifest.body.hash()), Some(Outcome::Approved));
+}
+
+#[test]
 fn what_its_owner_did_not_sign_is_not_proposed() {
     let mut net = Net::grown(4, 4);
     let mut manifest = net.manifest(|_| ());
