@@ -8,7 +8,8 @@
 //! validator admitted to hold copies; each node counts once.
 
 use mynet_types::{
-    CertificateFile, Claim, Manifest, ManifestHash, NodeId, SignedReceipt, Timestamp, Verdict, VerifiedChain,
+    CertificateFile, Claim, ContentState, Holding, Manifest, ManifestHash, NodeId, SignedReceipt, Timestamp, Verdict,
+    VerifiedChain,
 };
 
 use crate::members::Members;
@@ -23,6 +24,8 @@ pub(crate) struct Backing {
     /// Holders that an accepting certificate of durability names, each by its own receipt; ended receipts count here,
     /// because what was hashed once stays right.
     certified: usize,
+    /// Those of them that hashed the plaintext too.
+    certified_readers: usize,
 }
 
 /// What peers' words are judged by.
@@ -65,6 +68,12 @@ impl Backing {
         self.receipts.len() >= need || self.certified >= need
     }
 
+    /// How many nodes hashed the plaintext, as their receipts say.
+    pub(crate) fn readers(&self) -> usize {
+        let reads = |receipt: &&SignedReceipt| receipt.body.states.contains(ContentState::Decrypted);
+        self.receipts.iter().filter(reads).count().max(self.certified_readers)
+    }
+
     /// Orders what claims one name: first what `need` nodes stand by, then what is certified, then what has more copies.
     pub(crate) fn rank(&self, need: usize) -> (bool, bool, usize) {
         (self.is_enough(need), self.certified > 0, self.receipts.len())
@@ -86,7 +95,9 @@ impl Backing {
     fn insert_certificate(&mut self, file: Box<CertificateFile>, holders: usize) {
         let statement = &file.certificate.statement;
         let durable = statement.verdict == Verdict::Accept && statement.claim == Claim::Durable;
+        let reads = |holding: &&Holding| holding.receipt.body.states.contains(ContentState::Decrypted);
         self.certified = if durable { holders } else { 0 };
+        self.certified_readers = if durable { file.holdings.iter().filter(reads).count() } else { 0 };
         self.certificate = Some(file);
     }
 }

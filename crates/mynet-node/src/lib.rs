@@ -22,6 +22,7 @@ pub mod media;
 mod members;
 mod peers;
 mod persist;
+mod plaintext;
 pub mod preview;
 mod publish;
 mod pull;

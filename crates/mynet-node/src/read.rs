@@ -4,8 +4,9 @@
 //! 1. Every byte handed out was verified against a BLAKE3 root that came from a row of this node, or from a manifest that
 //!    its owner signed and enough admitted nodes stand by (`backing`). Where too few do, the blob is fetched whole and its
 //!    SHA-256 checked before the first byte of it leaves (`spool`).
-//! 2. Whoever may not know of content is told that it does not exist.
-//! 3. A damaged blob is quarantined at the first bad byte; the next read goes to another node.
+//! 2. Plaintext leaves under a hash only if somebody who is believed has hashed all of it (`plaintext`).
+//! 3. Whoever may not know of content is told that it does not exist.
+//! 4. A damaged blob is quarantined at the first bad byte; the next read goes to another node.
 
 use std::{ops::Range, sync::Arc};
 
@@ -13,16 +14,19 @@ use bytes::Bytes;
 use futures::stream;
 use mynet_net::{ByteStream as NetStream, RangeWanted};
 use mynet_store::{
-    blobs::{BlobRange, BlobReader, DecryptedRange, RangeDecoder, ReadError, VerifiedStream},
+    blobs::{BlobRange, BlobReader, DecryptError, DecryptedRange, RangeDecoder, ReadError, VerifiedStream},
     cipher::{ChunkSpan, FileCipher, plain_len},
     meta::{MetaError, StoredBlob},
 };
-use mynet_types::{BlobRef, ContentState, DecryptedClass, Details, Manifest, NodeId, Protection, rpc::GroupKey};
+use mynet_types::{
+    BlobRef, ContentState, DecryptedClass, Details, Manifest, ManifestHash, NodeId, Protection, rpc::GroupKey,
+};
 
 use crate::{
     find::{Found, describe},
     grant::{self, GrantError},
     handle::{Asker, ByteStream, ContentInfo, NodeError, Opened, Source},
+    plaintext::hash_of,
     shell::Shell,
 };
 
@@ -35,6 +39,8 @@ pub(crate) struct Location {
     blob: BlobRef,
     place: Place,
     cipher: Option<FileCipher>,
+    /// What the plaintext is said to be, if nobody who is believed has hashed it yet.
+    unhashed: Option<(ManifestHash, BlobRef)>,
 }
 
 /// Where the bytes of a blob are.
@@ -102,7 +108,10 @@ impl Shell {
             (Some(_), _) => return Err(not_granted()),
             (None, _) => (blob.size, blob.sha256),
         };
-        let opened = self.locate(&found, (blob, cipher), asker).await?;
+        let plain = details.as_ref().and_then(|(_, plain)| *plain).filter(|_| cipher.is_some());
+        let place = self.locate(&found, blob, asker).await?;
+        let unhashed = plain.filter(|_| !self.is_plaintext_known(&found)).map(|plain| (found.manifest.hash(), plain));
+        let opened = Location { blob, place, cipher, unhashed };
         let known = details.map(|(details, _)| details).filter(|_| asker != Asker::Anonymous || member.blob.is_some());
         let plain_mime = known.as_ref().filter(|_| state == ContentState::Decrypted);
         let mime = member.mime.as_ref().map(ToString::to_string);
@@ -133,14 +142,9 @@ impl Shell {
     }
 
     /// Where the bytes of a blob can be read.
-    async fn locate(
-        &self,
-        found: &Found,
-        (blob, cipher): (BlobRef, Option<FileCipher>),
-        asker: Asker,
-    ) -> Result<Location, NodeError> {
+    async fn locate(&self, found: &Found, blob: BlobRef, asker: Asker) -> Result<Place, NodeError> {
         if let Some(stored) = self.good_blob(&blob).await.map_err(NodeError::storage)? {
-            return Ok(Location { blob, place: Place::Here(stored), cipher });
+            return Ok(Place::Here(stored));
         }
         let elsewhere;
         let holders = if found.local.is_some() {
@@ -158,13 +162,12 @@ impl Shell {
         }
         // What is held here was hashed here, even if its bytes were lost since; a stranger's word needs others to stand by it.
         let believed = found.local.is_some() || found.backing.is_enough(self.copies_to_believe(&found.manifest));
-        let place = match asker {
-            _ if believed => Place::Peers(holders.clone()),
-            Asker::Key(_) => Place::Unproven(holders.clone()),
+        match asker {
+            _ if believed => Ok(Place::Peers(holders.clone())),
+            Asker::Key(_) => Ok(Place::Unproven(holders.clone())),
             // Whole blobs are not fetched for strangers: a request of a few bytes would fill the disk.
-            Asker::Anonymous => return Err(NodeError::Unavailable(format!("a proven copy of {}", blob.sha256))),
-        };
-        Ok(Location { blob, place, cipher })
+            Asker::Anonymous => Err(NodeError::Unavailable(format!("a proven copy of {}", blob.sha256))),
+        }
     }
 
     /// A blob that is here under exactly these names, and not damaged as far as is known.
@@ -183,11 +186,29 @@ impl Shell {
             let source = self.open_blob(opened, range).await?;
             return Ok(into_stream(source));
         };
+        if let Some((manifest, said)) = opened.unhashed {
+            let mut whole = self.open_plain(opened, cipher, 0..said.size).await?;
+            if hash_of(&mut whole).await.map_err(plain_error)? != said {
+                tracing::warn!(manifest_hash = %manifest, "an owner names plaintext by a hash that it does not have");
+                return Err(NodeError::Unavailable(format!("{} with the right bytes", said.sha256)));
+            }
+            self.hashed.note(manifest);
+        }
+        Ok(into_stream(Plain(self.open_plain(opened, cipher, range).await?)))
+    }
+
+    /// Opens a range of plaintext, decrypted as it is read.
+    async fn open_plain(
+        self: &Arc<Self>,
+        opened: &Location,
+        cipher: &FileCipher,
+        range: Range<u64>,
+    ) -> Result<DecryptedRange<BlobSource>, NodeError> {
         let invalid =
             |error: mynet_store::cipher::CipherError| NodeError::Invalid { field: "range", why: error.to_string() };
         let span = ChunkSpan::covering(range, opened.blob.size).map_err(invalid)?;
         let source = self.open_blob(opened, span.cipher.clone()).await?;
-        Ok(into_stream(Plain(DecryptedRange::new(cipher.clone(), &span, source))))
+        Ok(DecryptedRange::new(cipher.clone(), &span, source))
     }
 
     /// Opens verified bytes of a blob.
@@ -315,13 +336,17 @@ impl VerifiedStream for Plain {
     type Error = NodeError;
 
     async fn next(&mut self) -> Result<Option<Bytes>, NodeError> {
-        use mynet_store::blobs::DecryptError;
-        self.0.next().await.map_err(|error| match error {
-            DecryptError::Source(error) => error,
-            error @ (DecryptError::Cipher(_) | DecryptError::Short { .. } | DecryptError::Local(_)) => {
-                NodeError::storage(error)
-            }
-        })
+        self.0.next().await.map_err(plain_error)
+    }
+}
+
+/// Why no more plaintext comes.
+fn plain_error(error: DecryptError<NodeError>) -> NodeError {
+    match error {
+        DecryptError::Source(error) => error,
+        error @ (DecryptError::Cipher(_) | DecryptError::Short { .. } | DecryptError::Local(_)) => {
+            NodeError::storage(error)
+        }
     }
 }
 

@@ -16,7 +16,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use mynet_store::{
-    blobs::{CommitError, DiskError, StageName, StagingDir, free_space},
+    blobs::{CommitError, DiskError, StageName, StagingDir},
     meta::{LostBlob, MetaError, StoredBlob, WriteError},
 };
 use mynet_types::{BlobRef, ContentHash, NodeId, rpc::GroupKey};
@@ -25,7 +25,6 @@ use tokio::sync::Notify;
 use crate::{
     driver::wall_clock,
     pull::{Pull, PullError},
-    room::DISK_RESERVE,
     shell::{Chain, Shell},
 };
 
@@ -126,7 +125,7 @@ async fn refill(shell: &Arc<Shell>, lost: &LostBlob) -> Result<(), RefillError> 
         return Err(RefillError::Nobody);
     }
     // The row counts in the capacity already; what matters is the disk.
-    let free = free_space(shell.blobs.dir())?.saturating_sub(DISK_RESERVE);
+    let free = shell.disk_room()?;
     if blob.size > free {
         return Err(RefillError::NoSpace { needed: blob.size, free });
     }

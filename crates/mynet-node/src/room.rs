@@ -13,7 +13,7 @@ use mynet_store::{
 use crate::{handle::NodeError, shell::Shell};
 
 /// Free bytes that uploads and staging leave: databases and logs must go on.
-pub(crate) const DISK_RESERVE: u64 = 64 * 1024 * 1024;
+const DISK_RESERVE: u64 = 64 * 1024 * 1024;
 /// What an upload of unknown size is granted at a time. More would refuse small uploads beside large ones early, less asks
 /// database and file system more often.
 const GRANT_BYTES: u64 = 16 * 1024 * 1024;
@@ -49,15 +49,20 @@ impl From<RoomError> for NodeError {
 }
 
 impl Shell {
-    /// Bytes that may still be taken.
-    pub(crate) async fn room(&self) -> Result<u64, RoomError> {
+    /// Bytes that may still be taken by whoever has reserved `own` of them already.
+    pub(crate) async fn room(&self, own: u64) -> Result<u64, RoomError> {
+        let reserved = self.meta.reserved_bytes().await?.saturating_sub(own);
+        let taken = self.meta.blob_bytes().await? + reserved + self.uploads.granted.load(Ordering::Relaxed);
+        let capacity = self.config().storage.capacity.as_u64().saturating_sub(taken);
+        Ok(capacity.min(self.disk_room()?))
+    }
+
+    /// Bytes that the file system may still take, whatever the capacity: for what counts in it already.
+    pub(crate) fn disk_room(&self) -> Result<u64, DiskError> {
         let (granted, written) =
             (self.uploads.granted.load(Ordering::Relaxed), self.uploads.written.load(Ordering::Relaxed));
-        let taken = self.meta.blob_bytes().await? + self.meta.reserved_bytes().await? + granted;
-        let capacity = self.config().storage.capacity.as_u64().saturating_sub(taken);
         let promised = DISK_RESERVE + granted.saturating_sub(written);
-        let disk = free_space(self.blobs.dir())?.saturating_sub(promised);
-        Ok(capacity.min(disk))
+        Ok(free_space(self.blobs.dir())?.saturating_sub(promised))
     }
 
     /// An upload begins.
@@ -74,7 +79,7 @@ impl Flight<'_> {
     pub(crate) async fn take(&mut self, bytes: u64) -> Result<(), NodeError> {
         let needed = self.written + bytes;
         if needed > self.granted {
-            let room = self.shell.room().await?;
+            let room = self.shell.room(0).await?;
             let missing = needed - self.granted;
             if missing > room {
                 return Err(NodeError::NoSpace { needed, free: self.granted + room });

@@ -425,7 +425,9 @@ fn start_redeeming(shell: &Arc<Shell>, listen: SocketAddr) -> Result<(), StartEr
             Ok(())
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            tracing::warn!("this node is not admitted and has no ticket; make a new directory with `mynet join`");
+            tracing::warn!(
+                "this node is not admitted: get a ticket from `mynet invite` and run `mynet join TICKET` on this directory"
+            );
             Ok(())
         }
         Err(source) => Err(io("read", &path, source)),

@@ -1,6 +1,8 @@
 //! Makes data directories: founding a network, and joining one.
 //!
 //! Everything is written to a directory beside the wanted one and renamed, so a half-made data directory never exists.
+//! Where the wanted one is there and empty it is filled, the genesis last, without which no node starts. A node that was
+//! away until its admission ended joins again with its keys and content: only the new ticket is put beside them.
 
 use std::{
     fs,
@@ -36,7 +38,7 @@ pub(crate) const TICKET_FILE: &str = "ticket";
 const MIN_QUORUM: u16 = 3;
 
 /// What goes into `config.toml`; what is absent stays at its default.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SetupOptions {
     /// Where the node stands.
     pub region: Option<String>,
@@ -78,6 +80,12 @@ pub enum SetupError {
         /// How long it may be.
         source: TooMany,
     },
+    /// The directory is a node of another network.
+    #[error("the data directory {} belongs to another network than the ticket", .0.display())]
+    OtherNetwork(PathBuf),
+    /// The directory is a node of this network, whose settings are its own.
+    #[error("the node in {} has its settings in config.toml", .0.display())]
+    HasSettings(PathBuf),
     /// The ticket does not give these roles.
     #[error("the ticket does not give the roles asked for")]
     Roles,
@@ -139,13 +147,17 @@ pub async fn found(
     Ok(prepared)
 }
 
-/// Prepares a node that a ticket invites; its first start redeems the ticket.
+/// Prepares a node that a ticket invites; its next start redeems the ticket. A node of that network that is there already
+/// gets the ticket and keeps everything else.
 ///
 /// # Errors
 /// [`SetupError`]; nothing is left behind.
 pub async fn join(dir: &Path, ticket: &str, options: &SetupOptions) -> Result<Prepared, SetupError> {
     let decoded = Ticket::decode(ticket)?;
     check_texts(options)?;
+    if dir.join(GENESIS_FILE).is_file() {
+        return join_again(dir, (ticket, &decoded), options);
+    }
     let invited = decoded.invite.body.roles;
     if options.roles.is_some_and(|roles| !invited.contains(roles)) {
         return Err(SetupError::Roles);
@@ -160,6 +172,29 @@ pub async fn join(dir: &Path, ticket: &str, options: &SetupOptions) -> Result<Pr
     place.write("config.toml", config_text(options, Some(invited)).as_bytes())?;
     place.finish()?;
     Ok(prepared)
+}
+
+/// Puts a ticket into the data directory of a node of the same network.
+fn join_again(dir: &Path, (text, ticket): (&str, &Ticket), options: &SetupOptions) -> Result<Prepared, SetupError> {
+    if *options != SetupOptions::default() {
+        return Err(SetupError::HasSettings(dir.to_owned()));
+    }
+    let path = dir.join(GENESIS_FILE);
+    let genesis = fs::read(&path).map_err(|source| SetupError::Io { verb: "read", path, source })?;
+    let network_id = ticket.genesis.genesis.network_id();
+    if !GenesisFile::decode(&genesis).is_ok_and(|file| file.genesis.network_id() == network_id) {
+        return Err(SetupError::OtherNetwork(dir.to_owned()));
+    }
+    let node_id = KeyFiles::load(dir)?.node_id();
+    let (new, path) = (dir.join(format!("{TICKET_FILE}.new")), dir.join(TICKET_FILE));
+    let written = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new);
+    let written = written.and_then(|mut file| {
+        file.write_all(text.trim().as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, &path)
+    });
+    written.map_err(|source| SetupError::Io { verb: "write", path, source })?;
+    Ok(Prepared { node_id, network_id })
 }
 
 /// Refuses texts that an admission cannot hold.
@@ -317,7 +352,12 @@ impl Drop for Place {
 mod tests {
     use bytesize::ByteSize;
 
-    use super::{SetupOptions, config_text};
+    use std::path::Path;
+
+    use mynet_store::keys::KeyFiles;
+    use mynet_types::{GenesisFile, Roles};
+
+    use super::{GENESIS_FILE, SetupError, SetupOptions, TICKET_FILE, Ticket, config_text, found, join};
     use crate::config::Config;
 
     #[test]
@@ -328,5 +368,35 @@ mod tests {
             std::fs::write(temp.path().join("config.toml"), config_text(&options, None)).unwrap();
             assert_eq!(Config::load(temp.path(), &toml::Table::new()).unwrap().storage.capacity, capacity);
         }
+    }
+
+    #[tokio::test]
+    async fn a_node_joins_its_own_network_again_with_its_keys_and_no_other() {
+        let temp = tempfile::tempdir().unwrap();
+        let (a, b) = (temp.path().join("a"), temp.path().join("b"));
+        let none = SetupOptions::default();
+        let network = found(&a, "songs", false, &none).await.unwrap();
+        found(&b, "films", false, &none).await.unwrap();
+        let ticket = |dir: &Path| {
+            let genesis = GenesisFile::decode(&std::fs::read(dir.join(GENESIS_FILE)).unwrap()).unwrap();
+            let keys = KeyFiles::load(dir).unwrap();
+            let invite = mynet_types::Invite {
+                id: [1; 16],
+                inviter: keys.node_id(),
+                roles: Roles::STORAGE,
+                trusted: false,
+                uses: 1,
+                expires_at: mynet_types::Timestamp(1),
+            };
+            let network_id = genesis.genesis.network_id();
+            let invite = mynet_types::Signed::new(&network_id, invite, keys.node());
+            Ticket { invite, genesis, addrs: mynet_types::BoundedVec::new() }.encode()
+        };
+        let again = join(&a, &ticket(&a), &none).await.unwrap();
+        assert_eq!((again.node_id, again.network_id), (network.node_id, network.network_id));
+        assert_eq!(std::fs::read_to_string(a.join(TICKET_FILE)).unwrap(), ticket(&a));
+        assert!(matches!(join(&b, &ticket(&a), &none).await, Err(SetupError::OtherNetwork(_))));
+        let flags = SetupOptions { zone: Some("z".to_owned()), ..none };
+        assert!(matches!(join(&a, &ticket(&a), &flags).await, Err(SetupError::HasSettings(_))));
     }
 }

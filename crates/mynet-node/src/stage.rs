@@ -12,24 +12,22 @@ use std::sync::{
 };
 
 use mynet_store::{
-    blobs::{
-        BlobKey, CommitError, DecryptError, DecryptedRange, DiskError, ReadError, StageName, StagedBlob, free_space,
-    },
+    blobs::{BlobKey, CommitError, DecryptError, DecryptedRange, DiskError, ReadError, StageName, StagedBlob},
     cipher::{ChunkSpan, CipherError, SEALED_CHUNK_BYTES},
     is_disk_full,
-    meta::{MetaError, StoredBlob, WriteError},
+    meta::{StoredBlob, WriteError},
 };
 use mynet_types::{
-    Blake3Root, BlobRef, ContentHash, ContentState, GroupId, StatesMask, TxId,
+    BlobRef, ContentState, GroupId, StatesMask, TxId,
     wire::{Prepare, RefuseReason},
 };
-use sha2::{Digest, Sha256};
 
 use crate::{
     driver::wall_clock,
     grant::{self, GrantError},
+    plaintext::hash_of,
     pull::{Pull, PullError, ROUNDS},
-    room::DISK_RESERVE,
+    room::RoomError,
     shell::Shell,
     staged::{Turn, stage_name},
 };
@@ -69,7 +67,7 @@ pub(crate) enum StageError {
     #[error(transparent)]
     Write(#[from] WriteError),
     #[error(transparent)]
-    Meta(#[from] MetaError),
+    Room(#[from] RoomError),
     #[error(transparent)]
     Disk(#[from] DiskError),
     #[error(transparent)]
@@ -91,7 +89,7 @@ impl StageError {
             Self::Write(WriteError::IdConflict { .. }) => RefuseReason::IdConflict,
             Self::Write(WriteError::OtherManifest { .. }) => RefuseReason::Superseded,
             Self::Write(_)
-            | Self::Meta(_)
+            | Self::Room(_)
             | Self::Disk(_)
             | Self::Commit(_)
             | Self::Read { .. }
@@ -152,7 +150,11 @@ impl Stager<'_> {
                 }
             }
         }
-        check_space(shell, missing.iter().map(|blob| blob.size).sum()).await?;
+        let needed = missing.iter().map(|blob| blob.size).sum();
+        let free = shell.room(manifest.stored_bytes()).await?;
+        if needed > free {
+            return Err(StageError::NoSpace { needed, free });
+        }
         let staging = shell.blobs.stage(stage_name(&job.tx)).await?;
         let mut before = stored.iter().map(|held| held.blob.size).sum();
         self.received.store(before, Ordering::Relaxed);
@@ -231,18 +233,7 @@ impl Stager<'_> {
         let reader = shell.blobs.read(held.blob, held.generation).await.map_err(unread)?;
         let range = reader.range(span.cipher.clone()).map_err(unread)?;
         let mut plain = DecryptedRange::new(cipher, &span, range);
-        let (mut sha256, mut blake3, mut size) = (Sha256::new(), blake3::Hasher::new(), 0);
-        while let Some(bytes) = plain.next().await.map_err(|error| decrypt_error(error, held))? {
-            size += bytes.len() as u64;
-            // Hashing 256 KiB takes about a tenth of a millisecond: not worth a hop to another thread.
-            sha256.update(&bytes);
-            blake3.update(&bytes);
-        }
-        let found = BlobRef {
-            sha256: ContentHash(sha256.finalize().into()),
-            blake3: Blake3Root(*blake3.finalize().as_bytes()),
-            size,
-        };
+        let found = hash_of(&mut plain).await.map_err(|error| decrypt_error(error, held))?;
         if found == part.plain { Ok(()) } else { Err(StageError::Plaintext) }
     }
 }
@@ -264,16 +255,6 @@ fn decrypt_error(error: DecryptError<ReadError>, held: StoredBlob) -> StageError
 /// The name of a blob within its staging directory; the same whatever else an attempt wants.
 fn label(blob: &BlobRef) -> StageName {
     hex::encode(blob.sha256.0).parse().expect("hex digits make a staging name")
-}
-
-/// Refuses what would exceed the capacity or fill the disk. Open reservations, this one among them, are counted.
-async fn check_space(shell: &Shell, needed: u64) -> Result<(), StageError> {
-    let used = shell.meta.blob_bytes().await?;
-    let reserved = shell.meta.reserved_bytes().await?.max(needed);
-    let capacity = shell.config().storage.capacity.as_u64();
-    let disk = free_space(shell.blobs.dir())?.saturating_sub(DISK_RESERVE);
-    let free = capacity.saturating_sub(used).saturating_sub(reserved - needed).min(disk);
-    if needed > free { Err(StageError::NoSpace { needed, free }) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -199,6 +199,30 @@ async fn a_holder_that_was_away_when_it_was_granted_reads_by_the_wrap_that_a_pee
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn plaintext_that_does_not_have_its_hash_is_never_served() {
+    let founder = Founder::start().await;
+    let owner = Puppet::join(&founder, "owner", true).await;
+    let other = Puppet::join(&founder, "other", true).await;
+    let me = founder.shell().members.admission(&founder.shell().me()).unwrap();
+    let (mut info, wraps) = owner.sealed(b"a forged film", b"the true film", std::slice::from_ref(&me)).await;
+    info.wraps = BoundedVec::truncated(wraps);
+    // Two nodes stand by the ciphertext, and neither says that it read the film.
+    with_receipts(&mut info, &[&owner, &other]);
+    let key = GroupKey::Group(info.manifest.body.group_id);
+    owner.tell(&[key], &info);
+    for _again in 0..2 {
+        let refused = read(&founder.handle, key, USER).await;
+        assert!(matches!(refused, Err(NodeError::Unavailable(_))), "{refused:?}");
+    }
+    let (mut honest, wraps) = owner.private(b"the true film", &[me]).await;
+    honest.wraps = BoundedVec::truncated(wraps);
+    with_receipts(&mut honest, &[&owner, &other]);
+    let key = GroupKey::Group(honest.manifest.body.group_id);
+    owner.tell(&[key], &honest);
+    assert_eq!(read(&founder.handle, key, USER).await.unwrap(), b"the true film");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_most_nodes_stand_by_wins_over_what_the_first_says() {
     let founder = Founder::start().await;
     let one = Puppet::join(&founder, "one", true).await;

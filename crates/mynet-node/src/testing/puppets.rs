@@ -322,6 +322,16 @@ impl Puppet {
 
     /// A private group of `bytes`, and this owner's wrap of its key for each reader. Nobody is told.
     pub(crate) async fn private(&self, bytes: &[u8], readers: &[SignedAdmission]) -> (GroupInfo, Vec<SignedWrap>) {
+        self.sealed(bytes, bytes, readers).await
+    }
+
+    /// A private group of `bytes` that says it is one of `said`.
+    pub(crate) async fn sealed(
+        &self,
+        bytes: &[u8],
+        said: &[u8],
+        readers: &[SignedAdmission],
+    ) -> (GroupInfo, Vec<SignedWrap>) {
         let (staging, draft) = (self.staging().await, Draft::new());
         let mut ingest = Ingest::sealed(&staging, &"sealed".parse().unwrap(), draft.cipher(), None).await.unwrap();
         ingest.write(bytes).await.unwrap();
@@ -331,7 +341,7 @@ impl Puppet {
         self.script.bytes.lock().unwrap().insert(blob.sha256, StoredBlob { blob, generation: 1 });
         let signer = (&self.network, self.keys.owner(), wall_clock());
         let copies = Copies { replicas: 3, quorum: 2 };
-        let composed = draft.seal((ingested.plain, blob), None, (&description(), copies), signer).unwrap();
+        let composed = draft.seal((BlobRef::of(said), blob), None, (&description(), copies), signer).unwrap();
         let manifest = &composed.manifest.body;
         let target = |reader: &SignedAdmission| WrapTarget {
             network: self.network,

@@ -58,6 +58,8 @@ fn tell(global: &Global, dir: &Path, prepared: &Prepared) -> anyhow::Result<()> 
 fn failure(error: SetupError) -> anyhow::Error {
     let (status, code, hint) = match &error {
         SetupError::UsedDirectory(_) => (Status::Failed, "used_data_dir", "name another with --data-dir"),
+        SetupError::OtherNetwork(_) => (Status::Failed, "other_network", "name another directory with --data-dir"),
+        SetupError::HasSettings(_) => (Status::Usage, "has_settings", "leave the other flags out; edit config.toml"),
         SetupError::Ticket(_) => (Status::Usage, "bad_ticket", "ask for a new one: `mynet invite` prints it"),
         SetupError::Text { .. } => (Status::Usage, "too_long", "shorten it"),
         SetupError::Roles => (Status::Usage, "roles_not_invited", "ask for another ticket, or take fewer roles"),
