@@ -17,6 +17,7 @@ use mynet_types::{ContentType, DecryptedClass, GroupId, SignedAdmission, SignedW
 
 use crate::{
     compose::{Composed, Copies, Description, Draft, PreviewMember},
+    config::SuccessMode,
     driver::wall_clock,
     grant,
     handle::{AddOptions, Grant, NodeError, PreviewChoice},
@@ -120,7 +121,8 @@ impl Shell {
             wraps,
             granted,
         };
-        let publish = options.publish.then_some((copies.replicas, Mode::Quorum));
+        let all = self.config().replication.mode == SuccessMode::All;
+        let publish = options.publish.then_some((copies.replicas, if all { Mode::All } else { Mode::Quorum }));
         let group = NewGroup { rows, blobs: blobs.clone(), publish, user: None };
         match self.meta.insert_uploaded_group(group, wall_clock()).await {
             Ok(done) => self.unlink(done.redundant).await,
