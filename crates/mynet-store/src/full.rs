@@ -11,7 +11,8 @@ use sea_orm::{DbErr, RuntimeErr, sqlx};
 /// SQLite's primary result code for "the database or the disk is full"; extended codes keep it in their low byte.
 const SQLITE_FULL: i64 = 13;
 
-/// Whether `error` came about because the disk, or this user's share of it, is full.
+/// Whether `error` came about because the disk is full; of files also where this user's share of it is, which SQLite does
+/// not tell from other failures.
 ///
 /// A failed fsync is never one, whatever its reason.
 #[must_use]

@@ -183,7 +183,7 @@ pub struct AdmissionRecord {
     pub zone: BoundedString<64>,
     /// Share of the data it takes, relative to others; at least 1.
     pub weight: u16,
-    /// When it was made, by the issuer's clock; told to people, never compared.
+    /// When the node was first admitted, by the issuer's clock; orders who gets a seat, and tells newcomers. A renewal keeps it.
     pub admitted_at: Timestamp,
     /// Until when.
     pub expires_at: Timestamp,
@@ -214,6 +214,9 @@ pub enum AdmissionError {
     /// It has ended.
     #[error("it expired at {0}")]
     Expired(Timestamp),
+    /// It holds for longer than any honest validator lets one.
+    #[error("it would hold until {0}, longer than an admission may")]
+    TooLong(Timestamp),
     /// A weight of zero: such a node could never be placed anything on.
     #[error("its weight is zero, at least 1 is needed")]
     Weight,

@@ -17,7 +17,7 @@ use sea_orm::{
 
 use super::{
     Meta, MetaError,
-    column::{fixed, from_column, millis, to_column},
+    column::{fixed, from_column, millis, time, to_column},
     model::{PinKind, StoredBlob, WriteError},
     schema::holdings::{blobs, groups, pins},
     sql,
@@ -38,6 +38,8 @@ pub struct BlobRow {
     pub quarantined: bool,
     /// What keeps it.
     pub pins: u64,
+    /// Since when nothing does, if so.
+    pub unpinned_at: Option<Timestamp>,
 }
 
 /// A blob in quarantine that visible groups keep: to be fetched again.
@@ -53,21 +55,23 @@ impl WriteScope<'_> {
     /// Adds rows of files that are on disk. A blob that has a good row keeps it.
     pub(super) async fn put_blobs(&mut self, stored: &[StoredBlob]) -> Result<(), WriteError> {
         for new in stored {
+            let generation = to_column("generation", new.generation)?;
             match blobs::Entity::find_by_id(new.blob.sha256.0.to_vec()).one(self.db).await? {
                 None => {
                     let row = self.blob_row(new)?;
                     sql::insert(self.db, row).await?;
                 }
+                // Also if this very file was found damaged since: only another one takes a row out of quarantine.
+                Some(row) if row.generation == generation => {}
                 Some(row) if row.state == QUARANTINED => {
                     self.done.redundant.push(stored_blob(&row)?);
                     let good = blobs::ActiveModel {
-                        generation: Set(to_column("generation", new.generation)?),
+                        generation: Set(generation),
                         state: Set(BLOB_OK.to_owned()),
                         ..row.into_active_model()
                     };
                     blobs::Entity::update(good).exec_without_returning(self.db).await?;
                 }
-                Some(row) if row.generation == to_column("generation", new.generation)? => {}
                 Some(_) => self.done.redundant.push(*new),
             }
         }
@@ -184,7 +188,8 @@ impl Meta {
         use sea_orm::PaginatorTrait;
         let Some(row) = blobs::Entity::find_by_id(sha256.0.to_vec()).one(&self.read).await? else { return Ok(None) };
         let pins = pins::Entity::find().filter(pins::Column::Sha256.eq(sha256.0.to_vec())).count(&self.read).await?;
-        Ok(Some(BlobRow { stored: stored_blob(&row)?, quarantined: row.state == QUARANTINED, pins }))
+        let unpinned_at = row.unpinned_at.map(time).transpose().map_err(|damage| damage.within("mynet_blobs"))?;
+        Ok(Some(BlobRow { stored: stored_blob(&row)?, quarantined: row.state == QUARANTINED, pins, unpinned_at }))
     }
 
     /// Up to `limit` blobs in hash order after `after`; for scrubs and sweeps that walk everything.
@@ -268,6 +273,34 @@ impl Meta {
         let done = scope.done;
         transaction.commit().await?;
         Ok(done)
+    }
+
+    /// The file of a lost blob came back and was verified whole: its row is good again.
+    ///
+    /// # Errors
+    /// [`MetaError`].
+    pub async fn found_again(&self, stored: &StoredBlob) -> Result<(), MetaError> {
+        blobs::Entity::update_many()
+            .col_expr(blobs::Column::State, Expr::value(BLOB_OK))
+            .filter(blobs::Column::Sha256.eq(stored.blob.sha256.0.to_vec()))
+            .filter(blobs::Column::Generation.eq(to_column("generation", stored.generation)?))
+            .exec(&self.write)
+            .await?;
+        Ok(())
+    }
+
+    /// A blob that nothing pins was read: its grace begins anew.
+    ///
+    /// # Errors
+    /// [`MetaError`].
+    pub async fn touch(&self, sha256: &ContentHash, now: Timestamp) -> Result<(), MetaError> {
+        blobs::Entity::update_many()
+            .col_expr(blobs::Column::UnpinnedAt, Expr::value(millis(now)))
+            .filter(blobs::Column::Sha256.eq(sha256.0.to_vec()))
+            .filter(blobs::Column::UnpinnedAt.is_not_null())
+            .exec(&self.write)
+            .await?;
+        Ok(())
     }
 
     /// Up to `limit` blobs that nothing kept since before `before`: what [`Self::collect`] would delete now.

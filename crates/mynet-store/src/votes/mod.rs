@@ -9,7 +9,8 @@
 //! ```
 //!
 //! **Invariants**
-//! 1. One process at a time: the lock is taken before anything is read and held until the end.
+//! 1. One process at a time: the lock is taken before anything is read and held until the end, but for the moment after a
+//!    full disk in which the connection is opened anew. Whoever took it then keeps it, and this store fails.
 //! 2. After `batch` returned `Ok` all of it is on disk. After the disk failed once this store takes no more writes: a disk
 //!    may pretend the next time.
 //! 3. A store that may be older than what its keys signed since gives those keys to nobody again: not now, not after

@@ -57,6 +57,37 @@ async fn of_two_files_of_one_blob_the_second_is_redundant() {
 }
 
 #[tokio::test]
+async fn a_file_that_was_found_damaged_before_its_transaction_was_prepared_stays_in_quarantine() {
+    let store = Store::new().await;
+    store.meta.batch(replicate(1, 1, UNREAD), NOW).await.unwrap();
+    let bad = stored(1, 1)[0];
+    let intent = replicate(2, 1, UNREAD).remove(0);
+    store.write(intent).await;
+    // Another transaction found the file in place; then a reader found it damaged.
+    assert!(store.meta.quarantine(&bad).await.unwrap());
+    let prepared = MetaWrite::Prepared { tx: tx(2), attempt: 1, states: UNREAD, blobs: stored(1, 1) };
+    let done = store.meta.batch(vec![prepared], NOW).await.unwrap();
+    assert_eq!(done.redundant, [], "it is nobody's to unlink");
+    assert!(store.meta.blob(&bad.blob.sha256).await.unwrap().unwrap().quarantined);
+}
+
+#[tokio::test]
+async fn what_is_read_is_not_garbage() {
+    let store = Store::new().await;
+    let blob = StoredBlob { blob: bytes_of("spooled", 1), generation: 1 };
+    store.write(MetaWrite::Cache { blob, lease: [1; 32] }).await;
+    store.write(MetaWrite::Uncache { sha256: blob.blob.sha256, lease: [1; 32] }).await;
+    assert_eq!(store.meta.blob(&blob.blob.sha256).await.unwrap().unwrap().unpinned_at, Some(NOW));
+    store.meta.touch(&blob.blob.sha256, later(500)).await.unwrap();
+    assert!(store.meta.garbage(later(499), 9).await.unwrap().is_empty());
+    assert_eq!(store.meta.garbage(later(500), 9).await.unwrap(), [blob]);
+    // What is pinned has no grace to renew.
+    store.write(MetaWrite::Cache { blob, lease: [2; 32] }).await;
+    store.meta.touch(&blob.blob.sha256, later(600)).await.unwrap();
+    assert_eq!(store.meta.blob(&blob.blob.sha256).await.unwrap().unwrap().unpinned_at, None);
+}
+
+#[tokio::test]
 async fn a_quarantined_blob_is_not_present_until_a_good_copy_replaces_it() {
     let store = Store::new().await;
     store.meta.batch(replicate(1, 1, UNREAD), NOW).await.unwrap();
