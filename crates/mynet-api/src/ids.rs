@@ -106,8 +106,13 @@ impl ContentKey {
     where
         F: Future<Output = Result<T, NodeError>>,
     {
+        let unknown = |error: &NodeError| matches!(error, NodeError::NotFound(_) | NodeError::Unknown(_));
         match (ask(self.first).await, self.second) {
-            (Err(NodeError::NotFound(_)), Some(second)) => ask(second).await,
+            (Err(error), Some(second)) if unknown(&error) => match ask(second).await {
+                // What is neither is called by its likelier name.
+                Err(other) if unknown(&other) => Err(error),
+                answer => answer,
+            },
             (answer, _) => answer,
         }
     }

@@ -48,6 +48,8 @@ pub(crate) enum Code {
     Corrupt,
     /// No holder can be reached.
     Unavailable,
+    /// Whether there is such a thing cannot be told now.
+    Unknown,
     /// The node is starting or stopping, as `/readyz` tells.
     NotReady,
     /// The node is stopping.
@@ -61,7 +63,7 @@ pub(crate) enum Code {
 impl Code {
     /// Every code but [`Self::Invalid`], which stands for a family.
     #[cfg(test)]
-    pub(crate) const PLAIN: [Self; 19] = [
+    pub(crate) const PLAIN: [Self; 20] = [
         Self::UnknownParameter,
         Self::Upload,
         Self::Unauthorized,
@@ -77,6 +79,7 @@ impl Code {
         Self::Storage,
         Self::Corrupt,
         Self::Unavailable,
+        Self::Unknown,
         Self::NotReady,
         Self::Stopping,
         Self::Busy,
@@ -130,6 +133,7 @@ impl Code {
                 ("corrupt", StatusCode::INTERNAL_SERVER_ERROR, "ask another node, or again once it was repaired")
             }
             Self::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "try again when a holder is back"),
+            Self::Unknown => ("unknown", StatusCode::SERVICE_UNAVAILABLE, "try again when every node is back"),
             Self::NotReady => ("not_ready", StatusCode::SERVICE_UNAVAILABLE, "wait until the node has started"),
             Self::Stopping => {
                 ("stopping", StatusCode::SERVICE_UNAVAILABLE, "try again once it runs, or ask another node")
@@ -159,7 +163,7 @@ impl Code {
         match self {
             Self::NotReady => Some(1),
             Self::Busy | Self::Stopping => Some(5),
-            Self::Unavailable => Some(15),
+            Self::Unavailable | Self::Unknown => Some(15),
             _ => None,
         }
     }
@@ -223,6 +227,8 @@ impl From<NodeError> for Problem {
             NodeError::NoSpace { .. } | NodeError::DiskFull => Code::NoSpace,
             NodeError::Corrupt(_) => Code::Corrupt,
             NodeError::Unavailable(_) => Code::Unavailable,
+            NodeError::Absent(_) => Code::NotFound,
+            NodeError::Unknown(_) => Code::Unknown,
             NodeError::Stopping => Code::Stopping,
             NodeError::Upload(_) => Code::Upload,
             NodeError::Storage(source) => {
@@ -303,7 +309,7 @@ mod tests {
 
     #[test]
     fn every_error_of_the_node_has_its_code_and_status() {
-        let table: [(NodeError, &str, u16, Option<&str>); 10] = [
+        let table: [(NodeError, &str, u16, Option<&str>); 12] = [
             (NodeError::NotFound("x".to_owned()), "not_found", 404, None),
             (NodeError::Forbidden("x".to_owned()), "forbidden", 403, None),
             (NodeError::Invalid { field: "tags", why: "x".to_owned() }, "invalid_tags", 400, None),
@@ -311,6 +317,8 @@ mod tests {
             (NodeError::DiskFull, "no_space", 507, None),
             (NodeError::Corrupt(ContentHash::of(b"x")), "corrupt", 500, None),
             (NodeError::Unavailable("x".to_owned()), "unavailable", 503, Some("15")),
+            (NodeError::Absent("x".to_owned()), "not_found", 404, None),
+            (NodeError::Unknown("x".to_owned()), "unknown", 503, Some("15")),
             (NodeError::Stopping, "stopping", 503, Some("5")),
             (NodeError::Upload(std::io::Error::other("x")), "upload", 400, None),
             (NodeError::Storage("x".into()), "storage", 500, None),

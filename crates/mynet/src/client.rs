@@ -90,6 +90,7 @@ async fn problem(answer: Response) -> Failure {
     let problem: Problem = serde_json::from_slice(told).unwrap_or_default();
     let status = match (http, problem.code.as_str()) {
         (_, "corrupt") => Status::Integrity,
+        (_, "unknown") => Status::Undecided,
         (StatusCode::NOT_FOUND, _) => Status::NotFound,
         (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => Status::NotAllowed,
         (StatusCode::BAD_REQUEST | StatusCode::RANGE_NOT_SATISFIABLE, _) => Status::Usage,

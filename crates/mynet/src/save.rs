@@ -1,9 +1,11 @@
 //! Saves what was downloaded: under which name, and never over anything by accident.
 //!
 //! The name that a node suggests is the word of whoever uploaded the content. It is therefore only ever a new, visible file in
-//! the directory where the command runs; a file of the user's own choice (`-o`) is replaced whole, by rename.
+//! the directory where the command runs; a file of the user's own choice (`-o`) is replaced whole, by rename, and keeps its
+//! permissions. What is no file (a pipe, a device) is written into and stays what it is.
 
 use std::{
+    fs::{self, File, Permissions},
     io::Write,
     path::{Path, PathBuf},
 };
@@ -16,12 +18,19 @@ use crate::output::{Failure, Status};
 /// Bytes of a file name at most, as file systems have it.
 const NAME_BYTES_MAX: usize = 255;
 
-/// A file that appears whole at its place, or not at all.
+/// A file that appears whole at its place, or not at all; or something that is no file and takes bytes as they come.
 #[derive(Debug)]
 pub(crate) struct Save {
     path: PathBuf,
-    file: NamedTempFile,
-    replace: bool,
+    to: To,
+}
+
+#[derive(Debug)]
+enum To {
+    /// Beside its place until it is whole. Replaces what has these permissions.
+    Place { file: NamedTempFile, replaced: Option<Permissions>, replace: bool },
+    /// A pipe, a device, a terminal.
+    Stream(File),
 }
 
 impl Save {
@@ -31,7 +40,19 @@ impl Save {
             let message = format!("{} is a directory", path.display());
             return Err(Failure::new(Status::Usage, "is_a_directory", message, "name a file in it: -o FILE").into());
         }
-        Self::new(path.to_owned(), true)
+        // What the path leads to; a link stays a link.
+        match fs::metadata(path) {
+            Ok(found) if found.is_file() => {
+                let place = path.canonicalize().with_context(|| format!("find {}", path.display()))?;
+                Self::new(place, true, Some(found.permissions()))
+            }
+            Ok(_other) => {
+                let file = File::options().write(true).open(path);
+                let file = file.with_context(|| format!("write {}", path.display()))?;
+                Ok(Self { path: path.to_owned(), to: To::Stream(file) })
+            }
+            Err(_absent) => Self::new(path.to_owned(), true, None),
+        }
     }
 
     /// Will make a new file named as the uploader suggests, or `fallback`; what is there already is left alone.
@@ -40,15 +61,15 @@ impl Save {
         if path.symlink_metadata().is_ok() {
             return Err(exists(&path).into());
         }
-        Self::new(path, false)
+        Self::new(path, false, None)
     }
 
-    fn new(path: PathBuf, replace: bool) -> anyhow::Result<Self> {
+    fn new(path: PathBuf, replace: bool, replaced: Option<Permissions>) -> anyhow::Result<Self> {
         let dir = directory(&path);
         // The error of the library names the temporary file, which tells a user nothing.
         let file = NamedTempFile::new_in(dir).map_err(|error| std::io::Error::from(error.kind()));
         let file = file.with_context(|| format!("write in {}", dir.display()))?;
-        Ok(Self { path, file, replace })
+        Ok(Self { path, to: To::Place { file, replaced, replace } })
     }
 
     /// Where it will be.
@@ -58,13 +79,23 @@ impl Save {
 
     /// Takes more bytes.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
-        self.file.write_all(bytes).with_context(|| format!("write {}", self.path.display()))
+        let written = match &mut self.to {
+            To::Place { file, .. } => file.write_all(bytes),
+            To::Stream(file) => file.write_all(bytes),
+        };
+        written.with_context(|| format!("write {}", self.path.display()))
     }
 
     /// Puts the whole file in place, fsynced.
     pub(crate) fn finish(self) -> anyhow::Result<()> {
-        let Self { path, file, replace } = self;
-        file.as_file().sync_all().with_context(|| format!("write {}", path.display()))?;
+        let Self { path, to } = self;
+        let (file, replaced, replace) = match to {
+            To::Place { file, replaced, replace } => (file, replaced, replace),
+            To::Stream(_) => return Ok(()),
+        };
+        let kept = replaced.map_or(Ok(()), |permissions| file.as_file().set_permissions(permissions));
+        let whole = kept.and_then(|()| file.as_file().sync_all());
+        whole.with_context(|| format!("write {}", path.display()))?;
         let placed = if replace { file.persist(&path) } else { file.persist_noclobber(&path) };
         match placed {
             Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => return Err(exists(&path).into()),
@@ -72,7 +103,7 @@ impl Save {
             Ok(_) => {}
         }
         let dir = directory(&path);
-        let synced = std::fs::File::open(dir).and_then(|dir| dir.sync_all());
+        let synced = File::open(dir).and_then(|dir| dir.sync_all());
         synced.with_context(|| format!("write {}", path.display()))
     }
 }
@@ -190,13 +221,39 @@ mod tests {
     fn a_file_that_appears_meanwhile_is_not_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out");
-        let mut save = Save::new(path.clone(), false).unwrap();
+        let mut save = Save::new(path.clone(), false, None).unwrap();
         save.write(b"new").unwrap();
         std::fs::write(&path, "theirs").unwrap();
         let refused = save.finish().unwrap_err();
         let refused = refused.downcast_ref::<Failure>().unwrap();
         assert_eq!((refused.status, refused.code.as_str()), (Status::Failed, "file_exists"));
         assert_eq!(std::fs::read(&path).unwrap(), b"theirs");
+    }
+
+    #[test]
+    fn what_is_no_file_stays_what_it_is_and_links_and_permissions_are_kept() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| std::fs::read(&pipe).unwrap());
+            let mut save = Save::at(&pipe).unwrap();
+            save.write(b"through").unwrap();
+            save.finish().unwrap();
+            assert_eq!(reader.join().unwrap(), b"through");
+        });
+        assert!(!std::fs::metadata(&pipe).unwrap().is_file());
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        std::fs::write(&file, "old").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let mut save = Save::at(&link).unwrap();
+        save.write(b"new").unwrap();
+        save.finish().unwrap();
+        assert!(link.symlink_metadata().unwrap().is_symlink());
+        assert_eq!(std::fs::read(&file).unwrap(), b"new");
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
     }
 
     #[test]

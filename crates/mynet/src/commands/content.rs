@@ -246,13 +246,12 @@ pub(crate) async fn get(global: &Global, args: Get) -> anyhow::Result<()> {
             Save::suggested(suggested.as_deref(), &format!("{}.bin", args.id.replace(':', "-")))?
         }
     };
-    let mut body = answer.bytes_stream();
-    let mut size = 0;
-    while let Some(bytes) = body.next().await {
-        let bytes = bytes.map_err(broken)?;
-        save.write(&bytes)?;
-        size += bytes.len() as u64;
-    }
+    let received = tokio::select! {
+        received = receive(answer, &mut save) => received,
+        // Ends here and not in the signal's default, so that what was begun is removed.
+        _ = tokio::signal::ctrl_c() => Err(interrupted().into()),
+    };
+    let size = received?;
     let path = save.path().to_owned();
     save.finish()?;
     match (&args.output, global.json) {
@@ -260,6 +259,22 @@ pub(crate) async fn get(global: &Global, args: Get) -> anyhow::Result<()> {
         (None, false) => output::line(&format!("{}  {}", path.display(), output::size(size))),
         (Some(_), false) => Ok(()),
     }
+}
+
+/// Takes a body in, and says how long it was.
+async fn receive(answer: reqwest::Response, save: &mut Save) -> anyhow::Result<u64> {
+    let mut body = answer.bytes_stream();
+    let mut size = 0;
+    while let Some(bytes) = body.next().await {
+        let bytes = bytes.map_err(broken)?;
+        save.write(&bytes)?;
+        size += bytes.len() as u64;
+    }
+    Ok(size)
+}
+
+fn interrupted() -> Failure {
+    Failure::new(Status::Failed, "interrupted", "interrupted, nothing was written", "run it again for the whole")
 }
 
 /// Writes a body to standard output.
@@ -346,5 +361,7 @@ pub(crate) fn write_output(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     if path == Path::new("-") {
         return std::io::stdout().write_all(bytes).context("write to standard output");
     }
-    local::replace(path, bytes)
+    let mut save = Save::at(path)?;
+    save.write(bytes)?;
+    save.finish()
 }
