@@ -149,6 +149,7 @@ impl Shell {
 /// Catches up with every peer that comes up, until the node stops.
 pub(crate) async fn run(shell: Arc<Shell>) {
     let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = shell.cancel.cancelled() => return,

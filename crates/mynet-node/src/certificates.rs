@@ -13,6 +13,7 @@ use mynet_types::{CertificateFile, ConsensusMessage, GroupId, Message, NodeId, V
 
 use crate::{
     driver::wall_clock,
+    persist::until_written,
     shell::{Chain, Shell},
 };
 
@@ -21,8 +22,11 @@ impl Shell {
     pub(crate) async fn keep_certificate(&self, file: Box<CertificateFile>) {
         let group_id = file.manifest.body.group_id;
         let accepts = file.certificate.statement.verdict == Verdict::Accept;
-        if let Err(error) = self.meta.batch(vec![MetaWrite::Certificate(file)], wall_clock()).await {
-            return self.not_kept("keep a certificate", error);
+        let certificate = MetaWrite::Certificate(file);
+        // The core has ended with it, so nobody would bring it again: a full disk is waited for.
+        let write = || self.meta.batch(vec![certificate.clone()], wall_clock());
+        if until_written(self, "keep a certificate", write).await.is_none() {
+            return;
         }
         tracing::info!(group = %group_id.short(), accepts, "group has a certificate");
         self.board.update(group_id, |progress| progress.certified |= accepts);

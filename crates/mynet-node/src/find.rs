@@ -127,7 +127,8 @@ impl Shell {
             return Ok(Found { found_by, ..self.found_here(group).await? });
         }
         let answers = self.ask_network(key).await;
-        self.choose(&key, answers.found).ok_or_else(|| NodeError::NotFound(describe(&key)))
+        let unknown = if answers.all_answered { NodeError::NotFound } else { NodeError::Unknown };
+        self.choose(&key, answers.found).ok_or_else(|| unknown(describe(&key)))
     }
 
     /// Finds a group for a caller without a key, who may have `state` of it only if everybody may.

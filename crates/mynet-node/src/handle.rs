@@ -22,6 +22,12 @@ pub enum NodeError {
     /// There is no such thing, or the asker may not know it.
     #[error("{0} is not known here")]
     NotFound(String),
+    /// The group is known, and does not have what was asked for.
+    #[error("{0}")]
+    Absent(String),
+    /// It is not known here, and not every node that may know it could be asked.
+    #[error("{0} is not known here, and not every node could be asked")]
+    Unknown(String),
     /// The asker is known and may not.
     #[error("not allowed: {0}")]
     Forbidden(String),

@@ -17,9 +17,11 @@ use mynet_types::{
     records::{AdmissionError, verify_admission},
 };
 
-/// How far ahead of this node's clock a sequence number may be. Less would refuse honest clocks that run ahead, more would
-/// let a node bar itself for longer.
-const SEQ_AHEAD_MAX: Duration = Duration::from_secs(24 * 3600);
+use crate::renewal::end_of;
+
+/// How far ahead of this node's clock sequence numbers and the ends of admissions may be. Less would refuse honest clocks
+/// that run ahead, more would let a wrong one bar its node, or keep it admitted, for longer.
+const AHEAD_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Admissions of unknown epochs kept aside at most; more are dropped and come again with the next exchange.
 const WAITING_MAX: usize = 1024;
 
@@ -99,7 +101,12 @@ impl Members {
         if known.is_some_and(|known| known.body.expires_at >= admission.body.expires_at) {
             return Learned::Known;
         }
-        match verify_admission(admission, &state.chain, now) {
+        let verified = verify_admission(admission, &state.chain, now).and_then(|()| {
+            // The longest wins, so one from a clock far ahead could never be shortened again.
+            let until = admission.body.expires_at;
+            if until > end_of(now).after(AHEAD_MAX) { Err(AdmissionError::TooLong(until)) } else { Ok(()) }
+        });
+        match verified {
             Ok(()) => {
                 let same = known.is_some_and(|known| says_the_same(&known.body, &admission.body));
                 state.admitted.insert(node, admission.clone());
@@ -121,7 +128,7 @@ impl Members {
         let node = record.body.node;
         let newer = state.records.get(&node).is_none_or(|known| known.body.seq < record.body.seq);
         // Sequence numbers go on from a clock; one far ahead would bar all honest ones to come.
-        let sane = record.body.seq <= now.after(SEQ_AHEAD_MAX).0;
+        let sane = record.body.seq <= now.after(AHEAD_MAX).0;
         if !newer || !sane || !state.admitted.contains_key(&node) {
             return false;
         }
@@ -197,4 +204,67 @@ impl Members {
 fn says_the_same(one: &AdmissionRecord, other: &AdmissionRecord) -> bool {
     let AdmissionRecord { expires_at, epoch, issuer, .. } = *other;
     AdmissionRecord { expires_at, epoch, issuer, ..one.clone() } == *other
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mynet_types::{AdmissionRecord, NodeRecord, Signed};
+
+    use super::{AdmissionError, Learned};
+    use crate::{
+        driver::wall_clock,
+        renewal::end_of,
+        testing::{Founder, Puppet},
+    };
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_longer_admission_counts_but_none_from_a_clock_far_ahead() {
+        let founder = Founder::start().await;
+        let peer = Puppet::make(&founder, "peer", true).await;
+        let (shell, now) = (founder.shell(), wall_clock());
+        let until = |expires_at, zone: &str| {
+            let zone = zone.try_into().unwrap();
+            let body = AdmissionRecord { expires_at, zone, ..peer.admission.body.clone() };
+            Signed::new(&shell.network, body, shell.keys.node())
+        };
+        let learn = |admission| shell.members.learn(&admission, now);
+        assert_eq!(learn(until(end_of(now), "a")), Learned::New);
+        assert_eq!(learn(until(end_of(now).after(DAY / 2), "a")), Learned::Renewed);
+        assert_eq!(learn(until(end_of(now), "b")), Learned::Known, "a shorter one");
+        assert_eq!(learn(until(end_of(now).after(DAY), "b")), Learned::New, "says something else");
+        let far = end_of(now).after(DAY * 2);
+        assert_eq!(learn(until(far, "b")), Learned::Bad(AdmissionError::TooLong(far)));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn announcements_need_an_admission_and_a_sane_clock() {
+        let founder = Founder::start().await;
+        let stranger = Puppet::make(&founder, "stranger", true).await;
+        let (shell, now) = (founder.shell(), wall_clock());
+        let record = |seq, valid_until| {
+            let body = NodeRecord {
+                node: stranger.keys.node_id(),
+                seq,
+                addrs: mynet_types::BoundedVec::new(),
+                program: mynet_types::BoundedString::default(),
+                groups: 0,
+                bytes: 0,
+                capacity: 0,
+                valid_until,
+            };
+            Signed::new(&shell.network, body, stranger.keys.node())
+        };
+        let good = record(now.0, now.after(DAY));
+        assert!(!shell.members.learn_record(&good, now), "nobody admitted it");
+        assert_eq!(shell.members.learn(&stranger.admission, now), Learned::New);
+        for (seq, until) in [(u64::MAX, now.after(DAY)), (now.0, now.after(DAY * 3)), (now.0, now)] {
+            assert!(!shell.members.learn_record(&record(seq, until), now), "{seq} {until}");
+        }
+        assert!(shell.members.learn_record(&good, now));
+        assert!(!shell.members.learn_record(&good, now), "no news");
+    }
 }

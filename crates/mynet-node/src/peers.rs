@@ -37,8 +37,10 @@ const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(3600);
 const NEWCOMER: Duration = Duration::from_secs(24 * 3600);
 /// Links in one message.
 const LINKS_PER_MESSAGE: usize = 16;
-/// Pause before a ticket is shown again.
-const REDEEM_RETRY: Duration = Duration::from_secs(2);
+/// First pause before a ticket is shown again; doubles up to [`REDEEM_RETRY_MAX`].
+const REDEEM_RETRY: Duration = Duration::from_secs(1);
+/// Longest pause: an inviter that was away is met within a minute, and one that refuses is not pestered.
+const REDEEM_RETRY_MAX: Duration = Duration::from_secs(60);
 
 /// The node's door.
 pub(crate) struct NodeDoor(pub(crate) Arc<Shell>);
@@ -131,7 +133,7 @@ impl Shell {
             RedeemError::Expired => KnockRefusal::InviteExpired,
             RedeemError::UsedUp => KnockRefusal::InviteUsedUp,
             RedeemError::Meta(error) => {
-                self.fail("redeem an invitation", error);
+                self.not_kept("redeem an invitation", error);
                 KnockRefusal::Busy
             }
         }
@@ -178,7 +180,7 @@ impl Shell {
         let ready = self.members.chain_grew(chain, wall_clock());
         if !ready.is_empty() {
             let shell = Arc::clone(self);
-            self.tasks.spawn(async move { shell.keep_members(ready, Vec::new()).await });
+            self.tasks.spawn(async move { shell.keep_members(ready.clone(), &ready, Vec::new()).await });
         }
     }
 
@@ -192,10 +194,15 @@ impl Shell {
         let shell = Arc::clone(self);
         let learned = self.tasks.spawn(async move {
             let now = wall_clock();
-            let mut fresh = Vec::new();
+            let (mut fresh, mut newcomers) = (Vec::new(), Vec::new());
             for admission in admissions {
                 match shell.members.learn(&admission, now) {
-                    Learned::New | Learned::Renewed => fresh.push(admission),
+                    Learned::New => {
+                        newcomers.push(admission.clone());
+                        fresh.push(admission);
+                    }
+                    // It says the same, so what it may read was granted before.
+                    Learned::Renewed => fresh.push(admission),
                     Learned::Known | Learned::Waiting => {}
                     Learned::Bad(error) => {
                         tracing::warn!(node = %admission.body.node.short(), %error, "an admission does not hold");
@@ -203,7 +210,7 @@ impl Shell {
                 }
             }
             let records = records.into_iter().filter(|record| shell.members.learn_record(record, now)).collect();
-            shell.keep_members(fresh, records).await;
+            shell.keep_members(fresh, &newcomers, records).await;
         });
         if let Err(error) = learned.await {
             tracing::error!(%error, "members were not learned");
@@ -211,11 +218,17 @@ impl Shell {
     }
 
     /// Makes new admissions and announcements known to disk, core, network and peers.
-    async fn keep_members(self: &Arc<Self>, admissions: Vec<SignedAdmission>, records: Vec<SignedNodeRecord>) {
+    /// `newcomers` are those of the admissions that say something new of their node.
+    async fn keep_members(
+        self: &Arc<Self>,
+        admissions: Vec<SignedAdmission>,
+        newcomers: &[SignedAdmission],
+        records: Vec<SignedNodeRecord>,
+    ) {
         if admissions.is_empty() && records.is_empty() {
             return;
         }
-        for admission in &admissions {
+        for admission in newcomers {
             self.owe_grants(admission).await;
         }
         if let Err(error) = self.meta.put_members(&admissions, &records).await {
@@ -228,6 +241,8 @@ impl Shell {
         }
         for admission in &admissions {
             self.inbox.put(Input::Admitted(Box::new(admission.clone()))).await;
+        }
+        for admission in newcomers {
             self.grant_newcomer(admission.clone());
         }
         self.keep_peers();
@@ -383,6 +398,7 @@ pub(crate) async fn redeem_ticket(
     wish: (mynet_types::Roles, Place),
 ) {
     let (roles, (region, zone, weight)) = wish;
+    let mut pause = REDEEM_RETRY;
     while !shell.members.is_admitted(&shell.me(), wall_clock()) {
         let door = NodeAddr { node: ticket.inviter(), addrs: ticket.addresses() };
         let knock = Knock::Redeem {
@@ -399,7 +415,7 @@ pub(crate) async fn redeem_ticket(
         } else {
             tokio::select! {
                 () = shell.cancel.cancelled() => return,
-                () = tokio::time::sleep(REDEEM_RETRY) => {}
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(REDEEM_RETRY_MAX),
             }
         }
     }

@@ -120,7 +120,7 @@ pub(crate) fn spawn(queues: Queues, votes: Votes, shell: &Arc<Shell>) {
         while let Some(batches) = next(&on_votes, &mut vote_queue).await {
             let (ids, records): (Vec<_>, Vec<_>) = batches.into_iter().unzip();
             let writes: Vec<VoteWrite> = records.into_iter().flatten().map(vote_write).collect();
-            if write(&on_votes, "write votes", || votes.batch(writes.clone())).await.is_none() {
+            if until_written(&on_votes, "write votes", || votes.batch(writes.clone())).await.is_none() {
                 return;
             }
             tell(&told, &behind, ids);
@@ -159,7 +159,11 @@ async fn next<T>(shell: &Shell, queue: &mut mpsc::UnboundedReceiver<T>) -> Optio
 }
 
 /// Writes until it succeeds or the node stops, which every failure but a full disk brings about.
-async fn write<T, E, F>(shell: &Shell, what: &'static str, mut attempt: impl FnMut() -> F) -> Option<T>
+pub(crate) async fn until_written<T, E, F>(
+    shell: &Shell,
+    what: &'static str,
+    mut attempt: impl FnMut() -> F,
+) -> Option<T>
 where
     E: Error + 'static,
     F: Future<Output = Result<T, E>>,
@@ -192,6 +196,11 @@ where
 /// Writes records to the metadata store and does what follows from them on disk; `false` stops the node.
 async fn write_groups(shell: &Arc<Shell>, records: Vec<Record>) -> bool {
     let ended = records.iter().filter_map(ended_transaction).collect::<Vec<_>>();
+    let given_up = records.iter().filter_map(|record| match record {
+        Record::Abort { tx, .. } => Some(*tx),
+        _ => None,
+    });
+    let given_up: Vec<_> = given_up.collect();
     let mut writes = Vec::new();
     for record in records {
         match group_write(shell, record) {
@@ -202,7 +211,11 @@ async fn write_groups(shell: &Arc<Shell>, records: Vec<Record>) -> bool {
             }
         }
     }
-    let written = write(shell, "write metadata", || shell.meta.batch(writes.clone(), wall_clock())).await;
+    // Before the write: on a full disk it is these bytes that make room for it.
+    for tx in given_up {
+        shell.clear_staging(tx).await;
+    }
+    let written = until_written(shell, "write metadata", || shell.meta.batch(writes.clone(), wall_clock())).await;
     let Some(done) = written else { return false };
     shell.unlink(done.redundant).await;
     for tx in ended {

@@ -14,18 +14,27 @@ use mynet_store::blobs::{DecryptError, DecryptedRange, VerifiedStream};
 use mynet_types::{Blake3Root, BlobRef, ContentHash, ContentState, ManifestHash};
 use sha2::{Digest, Sha256};
 
-use crate::{find::Found, shell::Shell};
+use crate::{find::Found, shell::Shell, spool::Turns};
 
 /// Manifests remembered at most; then all are forgotten, and hashed again when they are read.
 const REMEMBERED_MAX: usize = 16_384;
 
 /// Manifests whose plaintext this node has hashed for a reader since it started.
 #[derive(Debug, Default)]
-pub(crate) struct Hashed(Mutex<BTreeSet<ManifestHash>>);
+pub(crate) struct Hashed {
+    known: Mutex<BTreeSet<ManifestHash>>,
+    /// Readers of parts of one film wait for one hashing of it.
+    pub(crate) turns: Turns,
+}
 
 impl Hashed {
     fn known(&self) -> MutexGuard<'_, BTreeSet<ManifestHash>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the plaintext of a manifest was hashed here and is right.
+    pub(crate) fn contains(&self, manifest: &ManifestHash) -> bool {
+        self.known().contains(manifest)
     }
 
     /// Notes that the plaintext of a manifest is right.
@@ -43,7 +52,7 @@ impl Shell {
     pub(crate) fn is_plaintext_known(&self, found: &Found) -> bool {
         let held = found.local.as_ref().is_some_and(|group| group.held.contains(ContentState::Decrypted));
         held || found.backing.readers() >= self.copies_to_believe(&found.manifest)
-            || self.hashed.known().contains(&found.manifest.hash())
+            || self.hashed.contains(&found.manifest.hash())
     }
 }
 

@@ -13,7 +13,9 @@ use mynet_store::{
     cipher::ContentKey,
     meta::{Group, ListQuery, MetaError, MetaWrite, Mode as StoredMode},
 };
-use mynet_types::{BoundedVec, DecryptedClass, GroupId, NodeId, SignedAdmission, SignedWrap, rpc::GroupKey};
+use mynet_types::{
+    BoundedVec, ContentHash, DecryptedClass, GroupId, Manifest, NodeId, SignedAdmission, SignedWrap, rpc::GroupKey,
+};
 
 use crate::{
     config::SuccessMode,
@@ -64,6 +66,9 @@ impl Shell {
         options: &PublishOptions,
     ) -> Result<(Publication, Reached), NodeError> {
         let group = self.own_group(group_id).await?;
+        if let Some(lost) = self.lost_blob(&group.manifest.body).await.map_err(NodeError::storage)? {
+            return Err(NodeError::Corrupt(lost));
+        }
         let reached = Reached {
             receipts: usize::try_from(group.replica_count).unwrap_or(usize::MAX),
             certified: group.consensus_achieved,
@@ -96,14 +101,45 @@ impl Shell {
             let query = ListQuery { origin_only: true, after, limit: PAGE };
             let page = self.meta.groups(query).await.map_err(NodeError::storage)?;
             for group in page.items.iter().filter(|group| group.published && group.certificate.is_none()) {
-                let options = as_before(group);
-                self.publish(group.manifest.body.group_id, &options).await?;
+                match self.publish(group.manifest.body.group_id, &as_before(group)).await {
+                    // It goes on when its bytes are here again.
+                    Ok(_) | Err(NodeError::Corrupt(_)) => {}
+                    Err(error) => return Err(error),
+                }
             }
             match page.next {
                 Some(next) => after = Some(next),
                 None => return Ok(()),
             }
         }
+    }
+
+    /// Goes on with a group that was uploaded here, when all its lost bytes are here again.
+    pub(crate) async fn publish_mended(&self, group_id: GroupId) {
+        let mended = async {
+            let found = self.meta.group(&GroupKey::Group(group_id)).await.map_err(NodeError::storage)?;
+            match found.filter(|(group, _)| group.origin && group.published) {
+                Some((group, _)) => self.publish(group_id, &as_before(&group)).await.map(drop),
+                None => Ok(()),
+            }
+        };
+        match mended.await {
+            Ok(()) | Err(NodeError::Corrupt(_) | NodeError::Stopping) => {}
+            Err(error) => {
+                tracing::warn!(group = %group_id.short(), error = %Chain(&error), "a mended group was not published again");
+            }
+        }
+    }
+
+    /// A blob of the group that this node's disk has lost and that is not here again. Until it is, this node must not say
+    /// that it holds the group, and a coordinator that is a holder too would.
+    pub(crate) async fn lost_blob(&self, manifest: &Manifest) -> Result<Option<ContentHash>, MetaError> {
+        for (_, blob) in manifest.blobs() {
+            if self.meta.blob(&blob.sha256).await?.is_some_and(|row| row.quarantined) {
+                return Ok(Some(blob.sha256));
+            }
+        }
+        Ok(None)
     }
 
     /// A group that was uploaded here.

@@ -3,11 +3,14 @@
 //! Whoever pulls says from whom and under which label; what a crash or a cancel cut off goes on from the verified bytes that
 //! are staged under it.
 //!
-//! **Invariant:** success means complete bytes on stable storage, with SHA-256 and BLAKE3 checked, and not yet in place.
+//! **Invariants:** no segment is asked for that would eat the file system's reserve; success means complete bytes on stable storage, with SHA-256 and BLAKE3 checked, and not yet in place.
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use mynet_net::{RangeError, RangeWanted};
-use mynet_store::blobs::{DiskError, FinishError, ReceiveError, Receiver, Segment, StageName, StagedBlob, StagingDir};
+use mynet_store::{
+    blobs::{CommitError, DiskError, FinishError, ReceiveError, Receiver, Segment, StageName, StagedBlob, StagingDir},
+    meta::StoredBlob,
+};
 use mynet_types::{BlobRef, ContentHash, NodeId};
 
 use crate::shell::Shell;
@@ -28,6 +31,8 @@ pub(crate) enum PullError {
     NoSpace { needed: u64, free: u64 },
     #[error(transparent)]
     Disk(#[from] DiskError),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
 }
 
 /// Whom to ask, and whom to tell.
@@ -71,12 +76,37 @@ impl Pull<'_> {
         Err(PullError::Unavailable(blob.sha256))
     }
 
+    /// Pulls one blob and puts it in place; its row is the caller's, who unlinks the file if it gets none.
+    ///
+    /// # Errors
+    /// [`PullError`]; nothing is in place then.
+    pub(crate) async fn to_place(
+        &self,
+        staging: &StagingDir,
+        label: &StageName,
+        blob: BlobRef,
+    ) -> Result<StoredBlob, PullError> {
+        let staged = self.blob(staging, label, blob).await?;
+        let file = StoredBlob { blob, generation: self.shell.generation() };
+        if let Err(error) = self.shell.blobs.commit(&staged, file.generation).await {
+            // An error may come after the rename.
+            self.shell.unlink(vec![file]).await;
+            return Err(error.into());
+        }
+        Ok(file)
+    }
+
     /// Fills missing segments until none is left or no source of this lane delivers any more.
     async fn fill(&self, sources: &[NodeId], receiver: &Receiver, lane: usize) -> Result<(), PullError> {
         let blob = *receiver.expected();
         let mut failures = 0;
         while let Some(segment) = receiver.next_missing() {
             let Some(source) = sources.get((lane + failures) % sources.len().max(1)) else { return Ok(()) };
+            // Looked at again and again: what others pull at the same time was free when this began.
+            let (needed, free) = (segment.range().end - segment.range().start, self.shell.disk_room()?);
+            if needed > free {
+                return Err(PullError::NoSpace { needed, free });
+            }
             match self.fetch(*source, receiver, &segment).await {
                 Ok(()) => (self.progress)(receiver.received()),
                 Err(Failed::Here(error)) => return Err(receive_error(error, blob)),

@@ -8,7 +8,7 @@
 //! 3. Whoever may not know of content is told that it does not exist.
 //! 4. A damaged blob is quarantined at the first bad byte; the next read goes to another node.
 
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::stream;
@@ -23,6 +23,7 @@ use mynet_types::{
 };
 
 use crate::{
+    driver::wall_clock,
     find::{Found, describe},
     grant::{self, GrantError},
     handle::{Asker, ByteStream, ContentInfo, NodeError, Opened, Source},
@@ -32,6 +33,9 @@ use crate::{
 
 /// Media type where the real one is secret or unknown.
 const UNKNOWN_MIME: &str = "application/octet-stream";
+
+/// How often it is noted that a blob that nothing pins is still read; well within the grace after which it is collected.
+const TOUCH_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Content that was opened: what to read, and where.
 #[derive(Debug, Clone)]
@@ -97,7 +101,10 @@ impl Shell {
             return Err(unknown());
         }
         let found = self.with_missed_wrap(found, state).await;
-        let member = found.manifest.member(state).ok_or_else(|| NodeError::NotFound(format!("a {state} state")))?;
+        let member = found
+            .manifest
+            .member(state)
+            .ok_or_else(|| NodeError::Absent(format!("{} has no {state} state", describe(&key))))?;
         let details = self.details_of(&found).await;
         let (blob, cipher) = match member.blob {
             Some(blob) => (blob, None),
@@ -170,10 +177,18 @@ impl Shell {
         }
     }
 
-    /// A blob that is here under exactly these names, and not damaged as far as is known.
+    /// A blob that is here under exactly these names, and not damaged as far as is known. One that nothing pins is kept from
+    /// collection while it is read.
     pub(crate) async fn good_blob(&self, blob: &BlobRef) -> Result<Option<StoredBlob>, MetaError> {
         let row = self.meta.blob(&blob.sha256).await?;
-        Ok(row.filter(|row| !row.quarantined && row.stored.blob == *blob).map(|row| row.stored))
+        let Some(row) = row.filter(|row| !row.quarantined && row.stored.blob == *blob) else { return Ok(None) };
+        let now = wall_clock();
+        if row.unpinned_at.is_some_and(|at| now.since(at) >= TOUCH_INTERVAL)
+            && let Err(error) = self.meta.touch(&blob.sha256, now).await
+        {
+            self.not_kept("note that a blob is read", error);
+        }
+        Ok(Some(row.stored))
     }
 
     /// Reads a range of opened content.
@@ -186,15 +201,38 @@ impl Shell {
             let source = self.open_blob(opened, range).await?;
             return Ok(into_stream(source));
         };
-        if let Some((manifest, said)) = opened.unhashed {
-            let mut whole = self.open_plain(opened, cipher, 0..said.size).await?;
-            if hash_of(&mut whole).await.map_err(plain_error)? != said {
-                tracing::warn!(manifest_hash = %manifest, "an owner names plaintext by a hash that it does not have");
-                return Err(NodeError::Unavailable(format!("{} with the right bytes", said.sha256)));
-            }
-            self.hashed.note(manifest);
+        if let Some(unhashed) = opened.unhashed {
+            let (shell, whole, cipher) = (Arc::clone(self), opened.clone(), cipher.clone());
+            // Goes on if the reader leaves: it will come back for what it asked for.
+            let hashed = self.tasks.spawn(async move {
+                tokio::select! {
+                    () = shell.cancel.cancelled() => Err(NodeError::Stopping),
+                    hashed = shell.hash_plaintext(&whole, &cipher, unhashed) => hashed,
+                }
+            });
+            hashed.await.map_err(NodeError::storage)??;
         }
         Ok(into_stream(Plain(self.open_plain(opened, cipher, range).await?)))
+    }
+
+    /// Decrypts the whole once and compares it with what its owner says it is.
+    async fn hash_plaintext(
+        self: &Arc<Self>,
+        opened: &Location,
+        cipher: &FileCipher,
+        (manifest, said): (ManifestHash, BlobRef),
+    ) -> Result<(), NodeError> {
+        let _turn = self.hashed.turns.turn(&said.sha256).await;
+        if self.hashed.contains(&manifest) {
+            return Ok(());
+        }
+        let mut whole = self.open_plain(opened, cipher, 0..said.size).await?;
+        if hash_of(&mut whole).await.map_err(plain_error)? != said {
+            tracing::warn!(manifest_hash = %manifest, "an owner names plaintext by a hash that it does not have");
+            return Err(NodeError::Unavailable(format!("{} with the right bytes", said.sha256)));
+        }
+        self.hashed.note(manifest);
+        Ok(())
     }
 
     /// Opens a range of plaintext, decrypted as it is read.

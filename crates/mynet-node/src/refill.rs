@@ -16,8 +16,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use mynet_store::{
-    blobs::{CommitError, DiskError, StageName, StagingDir},
-    meta::{LostBlob, MetaError, StoredBlob, WriteError},
+    blobs::{DiskError, StageName, StagingDir},
+    meta::{LostBlob, MetaError, WriteError},
 };
 use mynet_types::{BlobRef, ContentHash, NodeId, rpc::GroupKey};
 use tokio::sync::Notify;
@@ -66,11 +66,11 @@ pub(crate) enum RefillError {
     #[error(transparent)]
     Pull(#[from] PullError),
     #[error(transparent)]
-    Commit(#[from] CommitError),
-    #[error(transparent)]
     Disk(#[from] DiskError),
     #[error(transparent)]
     Write(#[from] WriteError),
+    #[error(transparent)]
+    Meta(#[from] MetaError),
 }
 
 /// Works until the node stops: at once, when something is lost, and for as long as something is missing.
@@ -107,7 +107,12 @@ async fn pass(shell: &Arc<Shell>) -> Result<u64, MetaError> {
         for lost in &page {
             let blob = lost.stored.blob;
             match refill(shell, lost).await {
-                Ok(()) => tracing::info!(blob = %blob.sha256, bytes = blob.size, "a lost blob is here again"),
+                Ok(()) => {
+                    tracing::info!(blob = %blob.sha256, bytes = blob.size, "a lost blob is here again");
+                    for group in &lost.groups {
+                        shell.publish_mended(*group).await;
+                    }
+                }
                 Err(error) => {
                     missing += 1;
                     tracing::debug!(blob = %blob.sha256, error = %Chain(&error), "a lost blob did not come");
@@ -117,9 +122,15 @@ async fn pass(shell: &Arc<Shell>) -> Result<u64, MetaError> {
     }
 }
 
-/// Pulls one blob from whoever holds it and puts it in the place of the lost file.
+/// Pulls one blob from whoever holds it and puts it in the place of the lost file; if that did not come back by itself, as
+/// when a disk was not mounted at the last start.
 async fn refill(shell: &Arc<Shell>, lost: &LostBlob) -> Result<(), RefillError> {
     let blob = lost.stored.blob;
+    if let Ok(reader) = shell.blobs.read(blob, lost.stored.generation).await
+        && reader.verify().await.is_ok()
+    {
+        return Ok(shell.meta.found_again(&lost.stored).await?);
+    }
     let sources = holders(shell, lost).await;
     if sources.is_empty() {
         return Err(RefillError::Nobody);
@@ -143,9 +154,7 @@ async fn put_back(
 ) -> Result<(), RefillError> {
     let label: StageName = "blob".parse().expect("letters make a staging name");
     let pull = Pull { shell, sources, progress: &|_bytes| {} };
-    let staged = pull.blob(staging, &label, blob).await?;
-    let new = StoredBlob { blob, generation: shell.generation() };
-    shell.blobs.commit(&staged, new.generation).await?;
+    let new = pull.to_place(staging, &label, blob).await?;
     match shell.meta.refill(&new, wall_clock()).await {
         Ok(done) => shell.unlink(done.redundant).await,
         Err(error) => {

@@ -29,7 +29,7 @@ use crate::{
     preview::PreviewWorker,
     refill::Bells,
     room::Uploads,
-    spool::Spools,
+    spool::Turns,
     staged::Staged,
 };
 
@@ -55,7 +55,7 @@ pub(crate) struct Shell {
     pub(crate) started: Instant,
     pub(crate) strangers: Strangers,
     pub(crate) unheard: Unheard,
-    pub(crate) spools: Spools,
+    pub(crate) spools: Turns,
     pub(crate) hashed: Hashed,
     trust: RwLock<BTreeMap<NodeId, bool>>,
     addresses: Mutex<(String, String)>,
@@ -106,7 +106,7 @@ impl Shell {
             uploads: Uploads::default(),
             strangers: Strangers::default(),
             unheard: Unheard::default(),
-            spools: Spools::default(),
+            spools: Turns::default(),
             hashed: Hashed::default(),
             trust: RwLock::new(trust),
             addresses: Mutex::default(),

@@ -27,12 +27,12 @@ use crate::{
 /// Blobs fetched at a time. More would fetch small ones beside large ones, and let readers fill the disk faster.
 const TURNS: usize = 2;
 
-/// Whose turn it is to fetch. A blob always has the same place, so two readers of one blob never fetch it twice.
+/// Whose turn it is. A hash always has the same place, so two readers of one content never do the same work twice.
 #[derive(Debug, Default)]
-pub(crate) struct Spools([Mutex<()>; TURNS]);
+pub(crate) struct Turns([Mutex<()>; TURNS]);
 
-impl Spools {
-    async fn turn(&self, hash: &ContentHash) -> MutexGuard<'_, ()> {
+impl Turns {
+    pub(crate) async fn turn(&self, hash: &ContentHash) -> MutexGuard<'_, ()> {
         let [first, second] = &self.0;
         let [byte, ..] = hash.0;
         if byte % 2 == 0 { first.lock().await } else { second.lock().await }
@@ -70,8 +70,13 @@ impl Shell {
         let lease = random();
         // The row comes and loses its pin in one step: from now on the blob is garbage that is still good to read.
         let writes = vec![MetaWrite::Cache { blob: stored, lease }, MetaWrite::Uncache { sha256: blob.sha256, lease }];
-        let done = self.meta.batch(writes, wall_clock()).await.map_err(NodeError::storage)?;
-        self.unlink(done.redundant).await;
+        match self.meta.batch(writes, wall_clock()).await {
+            Ok(done) => self.unlink(done.redundant).await,
+            Err(error) => {
+                self.unlink(vec![stored]).await;
+                return Err(NodeError::storage(error));
+            }
+        }
         // Staging may have brought the same blob meanwhile; its file is the one that the row names then.
         Ok(self.good_blob(&blob).await.map_err(NodeError::storage)?.unwrap_or(stored))
     }
@@ -85,7 +90,7 @@ impl Shell {
     ) -> Result<StoredBlob, NodeError> {
         let label: StageName = "blob".parse().expect("lower-case letters make a staging name");
         let pull = Pull { shell: self, sources: holders, progress: &|_bytes| {} };
-        let staged = pull.blob(staging, &label, blob).await.map_err(|error| match error {
+        pull.to_place(staging, &label, blob).await.map_err(|error| match error {
             PullError::Unavailable(hash) => NodeError::Unavailable(hash.to_string()),
             PullError::HashMismatch(error) => {
                 tracing::warn!(blob = %blob.sha256, %error, "a manifest names a blob by hashes of different bytes");
@@ -93,9 +98,7 @@ impl Shell {
             }
             PullError::NoSpace { needed, free } => NodeError::NoSpace { needed, free },
             PullError::Disk(error) => NodeError::storage(error),
-        })?;
-        let generation = self.generation();
-        self.blobs.commit(&staged, generation).await.map_err(NodeError::storage)?;
-        Ok(StoredBlob { blob, generation })
+            PullError::Commit(error) => NodeError::storage(error),
+        })
     }
 }

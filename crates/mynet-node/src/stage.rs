@@ -93,7 +93,7 @@ impl StageError {
             | Self::Disk(_)
             | Self::Commit(_)
             | Self::Read { .. }
-            | Self::Pull(PullError::Disk(_)) => RefuseReason::Storage,
+            | Self::Pull(PullError::Disk(_) | PullError::Commit(_)) => RefuseReason::Storage,
         }
     }
 }

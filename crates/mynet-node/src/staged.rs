@@ -220,6 +220,19 @@ impl Shell {
         };
         let entry = self.staged.entries().remove(&tx);
         self.unlink_unnamed(entry.map(|entry| entry.placed).unwrap_or_default()).await;
+        self.remove_staging(tx).await;
+        drop(turn);
+    }
+
+    /// Stops a transaction that is to be given up and removes what came for it so far; the rest goes when that is written.
+    pub(crate) async fn clear_staging(&self, tx: TxId) {
+        if let Some(gate) = self.staged.cancel(&tx) {
+            let _turn = gate.lock_owned().await;
+            self.remove_staging(tx).await;
+        }
+    }
+
+    async fn remove_staging(&self, tx: TxId) {
         match self.blobs.stage(stage_name(&tx)).await {
             Ok(dir) => {
                 if let Err(error) = dir.remove().await {
@@ -228,7 +241,6 @@ impl Shell {
             }
             Err(error) => tracing::warn!(tx = %tx, %error, "staging was not removed, the next start does"),
         }
-        drop(turn);
     }
 
     /// Unlinks those of `files` that no row names.

@@ -122,7 +122,7 @@ async fn a_manifest_of_another_version_is_nobodys_group() {
     info.manifest = second;
     liar.tell(&[GroupKey::Group(victim)], &info);
     let shown = founder.handle.show(GroupKey::Group(victim)).await;
-    assert!(matches!(shown, Err(NodeError::NotFound(_))), "{shown:?}");
+    assert!(matches!(shown, Err(NodeError::Unknown(_))), "{shown:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
