@@ -49,7 +49,12 @@ impl Params {
         };
         let mut given = Vec::new();
         for (name, value) in object {
-            let values = if let Value::Array(values) = value { values } else { vec![value] };
+            let values = match value {
+                // Given, and nothing: what that means is for each parameter to say.
+                Value::Array(values) if values.is_empty() => vec![Value::String(String::new())],
+                Value::Array(values) => values,
+                value => vec![value],
+            };
             for value in values {
                 match value {
                     Value::Null => {}
@@ -112,6 +117,11 @@ impl Params {
     pub(crate) fn flag(&self, name: &'static str, default: bool) -> Result<bool, Problem> {
         let parse = |text: &str| if text.is_empty() { Ok(true) } else { bool::from_str(text) };
         Ok(self.one(name, "true or false", parse)?.unwrap_or(default))
+    }
+
+    /// Whether `name` was given, be it empty.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.given.iter().any(|(given, _)| given == name)
     }
 
     /// The items of a list: `name=a,b` and `name=a&name=b` are the same; empty items are dropped.

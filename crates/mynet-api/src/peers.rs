@@ -100,9 +100,9 @@ pub(crate) async fn invite(
 
 fn invite_options(fields: &Params) -> Result<InviteOptions, Problem> {
     let words = fields.many("roles").join(",");
-    let roles = match words.is_empty() {
-        true => Roles::STORAGE.union(Roles::INDEX).union(Roles::VALIDATOR),
-        false => Roles::parse(&words)
+    let roles = match fields.has("roles") {
+        false => Roles::STORAGE.union(Roles::INDEX).union(Roles::VALIDATOR),
+        true => Roles::parse(&words)
             .map_err(|why| invalid("roles", &words, &why, "some of storage, index, validator; or edge alone"))?,
     };
     let expires =
@@ -151,6 +151,8 @@ mod tests {
     fn senseless_invitations_are_refused_by_field() {
         for (json, want) in [
             (r#"{"roles": "king"}"#, "invalid_roles"),
+            (r#"{"roles": []}"#, "invalid_roles"),
+            (r#"{"roles": ""}"#, "invalid_roles"),
             (r#"{"roles": ["edge", "storage"]}"#, "invalid_roles"),
             (r#"{"expires": "0s"}"#, "invalid_expires"),
             (r#"{"expires": "later"}"#, "invalid_expires"),

@@ -17,14 +17,10 @@ use std::{
     time::Duration,
 };
 
-use mynet_proto::{
-    consensus::io as consensus,
-    persist::PersistId,
-    replication::io::{Mode, Record},
-};
+use mynet_proto::{consensus::io as consensus, persist::PersistId, replication::io::Record};
 use mynet_store::{
     is_disk_full,
-    meta::{self, MetaWrite},
+    meta::MetaWrite,
     votes::{VoteWrite, Votes},
 };
 use mynet_types::codec;
@@ -32,6 +28,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     driver::wall_clock,
+    publish::stored_mode,
     shell::{Chain, Shell},
 };
 
@@ -276,10 +273,7 @@ fn group_write(shell: &Shell, record: Record) -> Result<Vec<MetaWrite>, Translat
         Record::Begin(publication) => vec![MetaWrite::Begin {
             group_id: publication.manifest.body.group_id,
             replicas: publication.replicas,
-            mode: match publication.mode {
-                Mode::Quorum => meta::Mode::Quorum,
-                Mode::All => meta::Mode::All,
-            },
+            mode: stored_mode(publication.mode),
             publication: codec::encode(&publication),
         }],
         Record::Decided(decided) => {

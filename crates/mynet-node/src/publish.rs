@@ -37,6 +37,8 @@ const GRANT_SETTING: &str = "grant/";
 pub(crate) struct Reached {
     receipts: usize,
     certified: bool,
+    /// Copies and mode, if it was published before.
+    wanted: Option<(u8, StoredMode)>,
 }
 
 /// Publishes a group again as it was published: its mode and copies are its owner's choice, not this node's setting.
@@ -44,11 +46,25 @@ fn as_before(group: &Group) -> PublishOptions {
     PublishOptions { replicas: Some(group.replicas_wanted), all: Some(group.mode == StoredMode::All) }
 }
 
+/// The mode as rows have it.
+pub(crate) fn stored_mode(mode: Mode) -> StoredMode {
+    match mode {
+        Mode::Quorum => StoredMode::Quorum,
+        Mode::All => StoredMode::All,
+    }
+}
+
 impl Shell {
     /// Hands a group that was uploaded here to the core. Returns the receipts that make it a success.
     pub(crate) async fn publish(&self, group_id: GroupId, options: &PublishOptions) -> Result<usize, NodeError> {
         let (publication, group) = self.publication(group_id, options).await?;
         let need = plan::need(&publication);
+        // Written first: whoever looks from now on sees what is wanted, and so does the next start.
+        let wanted = (publication.replicas, stored_mode(publication.mode));
+        if group.wanted != Some(wanted) {
+            let write = MetaWrite::Publish { group_id, replicas: wanted.0, mode: wanted.1 };
+            self.meta.batch(vec![write], wall_clock()).await.map_err(NodeError::storage)?;
+        }
         // What was reached before this start is known from the rows; a wait must not look for it again. What an earlier try
         // found missing may be there now: the core says so anew if it is not.
         self.board.update(group_id, |progress| {
@@ -72,6 +88,7 @@ impl Shell {
         let reached = Reached {
             receipts: usize::try_from(group.replica_count).unwrap_or(usize::MAX),
             certified: group.consensus_achieved,
+            wanted: group.published.then_some((group.replicas_wanted, group.mode)),
         };
         let wraps = self.meta.wraps(group_id, None).await.map_err(NodeError::storage)?;
         let replicas = options.replicas.unwrap_or(group.manifest.body.replicas);

@@ -45,4 +45,8 @@ fn mode_all_succeeds_only_with_every_wanted_copy() {
     .unwrap();
     let view = network.nodes[0].json(&["show", &group]).unwrap();
     assert_eq!(view["replica_count"], 3, "{view}");
+    for wanted in ["2", "3"] {
+        let told = network.nodes[0].json(&["publish", &group, "--replicas", wanted]).unwrap();
+        assert_eq!(told["replicas_wanted"].to_string(), wanted, "the answer tells what was asked for: {told}");
+    }
 }

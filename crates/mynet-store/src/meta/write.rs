@@ -65,6 +65,15 @@ pub enum MetaWrite {
     },
     /// An ended transaction may be forgotten.
     Forget(TxId),
+    /// The group is to be in the network with so many copies; its core hears of it next.
+    Publish {
+        /// The group.
+        group_id: GroupId,
+        /// Copies wanted.
+        replicas: u8,
+        /// When success is reported.
+        mode: Mode,
+    },
     /// C1: this node coordinates the group; it counts as in the network from now on. A repeat replaces the publication.
     Begin {
         /// The group.
@@ -202,6 +211,7 @@ impl WriteScope<'_> {
             MetaWrite::Commit { tx, attempt, rows, receipt } => self.commit((tx, attempt), &rows, &receipt).await,
             MetaWrite::Abort { tx, attempt } => self.abort((tx, attempt)).await,
             MetaWrite::Forget(tx) => self.forget(tx).await,
+            MetaWrite::Publish { group_id, replicas, mode } => self.publish(group_id, (replicas, mode)).await,
             MetaWrite::Begin { group_id, replicas, mode, publication } => {
                 self.begin(group_id, (replicas, mode), &publication).await
             }
