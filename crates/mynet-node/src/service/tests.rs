@@ -2,14 +2,20 @@
 
 use std::{fs, path::Path};
 
+use mynet_proto::replication::io::{Mode as CoreMode, Publication};
 use mynet_store::{
     blobs::Blobs,
-    meta::{GroupRows, Meta, MetaWrite, NewGroup, RestoredTransactions},
+    meta::{GroupRows, Meta, MetaWrite, Mode, NewGroup, RestoredTransactions},
 };
-use mynet_types::{NodeId, StatesMask, wire::Prepare};
+use mynet_types::{BoundedVec, ContentState, NodeId, StatesMask, codec, wire::Prepare};
 
-use super::{open, start};
-use crate::{config::Config, driver::wall_clock, testing::Home};
+use super::{open, restore, start, take_up};
+use crate::{
+    config::Config,
+    driver::wall_clock,
+    handle::{NodeError, PublishOptions},
+    testing::Home,
+};
 
 fn config() -> Config {
     let mut config = Config::default();
@@ -82,4 +88,39 @@ async fn blobs_that_vanished_are_marked_also_after_a_crash_that_left_an_empty_di
     for blob in sample.blobs() {
         assert!(shell.meta.blob(&blob.sha256).await.unwrap().unwrap().quarantined);
     }
+}
+
+#[tokio::test]
+async fn a_coordinator_that_lost_its_bytes_says_nothing_of_them_until_they_are_back() {
+    let home = Home::new(config()).await;
+    let (shell, sample) = (&home.shell, home.sample(1).await);
+    let Prepare { manifest, sealed, .. } = sample.prepare;
+    let group_id = manifest.body.group_id;
+    let blobs = vec![home.place(&sample.encrypted).await, home.place(&sample.preview).await];
+    let held = manifest.body.states().without(ContentState::Decrypted);
+    let rows = GroupRows {
+        manifest: manifest.clone(),
+        sealed: sealed.clone(),
+        wraps: Vec::new(),
+        held,
+        placement_slot: 0,
+        granted: None,
+    };
+    let group = NewGroup { rows, blobs: blobs.clone(), user: None, publish: Some((2, Mode::Quorum)) };
+    let publication = Publication { manifest, sealed, wraps: BoundedVec::new(), mode: CoreMode::Quorum, replicas: 2 };
+    let publication = codec::encode(&publication);
+    let begin = MetaWrite::Begin { group_id, replicas: 2, mode: Mode::Quorum, publication };
+    shell.meta.batch(vec![MetaWrite::Upload(Box::new(group)), begin], wall_clock()).await.unwrap();
+    let goes_on = async || {
+        let restored = restore::replication(shell.meta.restore().await.unwrap()).unwrap();
+        let restored = take_up(shell, restored).await.unwrap().publications.len() == 1;
+        let published = shell.publish(group_id, &PublishOptions::default()).await;
+        assert_eq!(matches!(published, Err(NodeError::Corrupt(_))), !restored, "{published:?}");
+        restored
+    };
+    assert!(goes_on().await);
+    assert!(shell.meta.quarantine(&blobs[0]).await.unwrap());
+    assert!(!goes_on().await);
+    shell.meta.found_again(&blobs[0]).await.unwrap();
+    assert!(goes_on().await);
 }
