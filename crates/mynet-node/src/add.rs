@@ -60,8 +60,9 @@ impl Shell {
         if self.cancel.is_cancelled() {
             return Err(NodeError::Stopping);
         }
-        let replicas = options.replicas.unwrap_or(self.config().replication.replicas);
-        let quorum = self.config().replication.quorum;
+        let config = self.config();
+        let replicas = options.replicas.unwrap_or(config.replication.replicas);
+        let quorum = config.replication.quorum;
         if replicas < quorum {
             let why = format!("{replicas} copies cannot give {quorum} receipts; ask for at least {quorum}");
             return Err(NodeError::Invalid { field: "replicas", why });

@@ -120,14 +120,15 @@ impl Shell {
         }
     }
 
-    /// The settings as they are now. They change while the node runs: take them once per operation, never keep them.
+    /// The settings as they are now. They change while the node runs: never keep them, and take them once where two of them
+    /// must belong together.
     pub(crate) fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Changes the settings and returns what they were; see [`crate::reload`].
-    pub(crate) fn replace_config(&self, config: Config) -> Arc<Config> {
-        std::mem::replace(&mut self.config.write().unwrap_or_else(PoisonError::into_inner), Arc::new(config))
+    /// Changes the settings; see [`crate::reload`].
+    pub(crate) fn replace_config(&self, config: Config) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     }
 
     /// This node.

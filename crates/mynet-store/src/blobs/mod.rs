@@ -161,7 +161,7 @@ impl Blobs {
         blocking(move || StagingDir::create(&parent, name)).await?
     }
 
-    /// Everything staged, for the sweep at start and every hour: whatever no intent claims is removed with
+    /// Everything staged, for the sweep at a start: whatever no open work claims is removed with
     /// [`StagingDir::remove`].
     ///
     /// # Errors
