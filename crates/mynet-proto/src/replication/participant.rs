@@ -56,7 +56,13 @@ pub(super) struct Part {
     state: PartState,
     lease_until: Mono,
     generation: u32,
+    /// When to speak to the coordinator next, if nothing comes from it.
     ask_at: Mono,
+    /// From when on it asks what became of the transaction, and before which it says again that it is prepared.
+    doubt_at: Mono,
+    /// Times it said so again.
+    repeated: u32,
+    /// Questions asked.
     asked: u32,
     told_at: Mono,
 }
@@ -74,6 +80,8 @@ impl Part {
             lease_until: Mono(0),
             generation: 0,
             ask_at: Mono(0),
+            doubt_at: Mono(0),
+            repeated: 0,
             asked: 0,
             told_at: Mono(0),
         }
@@ -99,17 +107,25 @@ impl Part {
         step.set_timer(Timer::Lease { tx, generation: self.generation }, lease);
     }
 
-    /// Sets when to ask the coordinator next.
+    /// Sets when to speak to the coordinator next.
     fn ask_after(&mut self, tx: TxId, pause: Duration, step: &mut Step<'_>) {
         self.ask_at = step.now.mono.after(pause);
         step.set_timer(Timer::Status(tx), pause);
     }
 
-    /// Everything is staged: the longer lease runs, and at half of it this node begins to ask.
+    /// Everything is staged: the longer lease runs. Until half of it this node says again and again that it is prepared,
+    /// because that message may be lost; from then on it asks.
     fn wait_for_decision(&mut self, tx: TxId, lease: Duration, step: &mut Step<'_>) {
-        self.asked = 0;
+        (self.repeated, self.asked) = (0, 0);
         self.renew(tx, lease, step);
-        self.ask_after(tx, lease / 2, step);
+        self.doubt_at = step.now.mono.after(lease / 2);
+        self.repeat_later(tx, step);
+    }
+
+    /// Sets when to say again that it is prepared: pauses double, and end where doubt begins.
+    fn repeat_later(&mut self, tx: TxId, step: &mut Step<'_>) {
+        let pause = lease::backoff(step.shared.config.prepare_timeout, self.repeated, Duration::MAX);
+        self.ask_after(tx, pause.min(self.doubt_at.since(step.now.mono)), step);
     }
 
     /// Repeats what the coordinator may have missed.
@@ -428,12 +444,18 @@ impl Participant {
         }
     }
 
-    /// In doubt: the coordinator is asked, from the second time on the other targets too.
+    /// Nothing came from the coordinator for a while. Before it is in doubt, this node says again that it is prepared. In
+    /// doubt, the coordinator is asked, from the second time on the other targets too.
     pub(super) fn status_timer(&mut self, tx: TxId, step: &mut Step<'_>) {
         let node = step.shared.node;
         let Some(part) = self.open.get_mut(&tx) else { return };
         if !matches!(part.state, PartState::Prepared | PartState::Held(_)) || step.now.mono < part.ask_at {
             return;
+        }
+        if step.now.mono < part.doubt_at {
+            part.repeated = part.repeated.saturating_add(1);
+            part.answer(tx, step);
+            return part.repeat_later(tx, step);
         }
         step.send(part.coordinator, ReplicationMessage::StatusQuery { tx });
         if part.asked > 0 {

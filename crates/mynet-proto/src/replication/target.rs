@@ -143,8 +143,9 @@ impl Target {
                 lease::backoff(config.prepare_timeout, self.tries, Duration::MAX)
             }
             TargetState::Asked | TargetState::Committing => lease::backoff(config.retry, self.tries, config.retry_max),
-            // Half of the lease, so that the prepare that renews it may be lost once.
-            TargetState::Receiving => config.receiving_lease / 2,
+            // A report and a half: one that is late is no reason yet, and a refusal that was lost is asked for soon. At most
+            // half of the lease, so that the prepare that renews it may be lost once.
+            TargetState::Receiving => (config.progress_interval * 3 / 2).min(config.receiving_lease / 2),
             TargetState::Prepared if !self.local => {
                 // At least one pause, so that a lease that is over already cannot make a loop without one.
                 self.counted_until(config).since(now).max(config.retry)
@@ -169,10 +170,11 @@ impl Target {
     pub(super) fn reached(&mut self) -> Errand {
         self.tries = 0;
         match self.state {
-            TargetState::Asked | TargetState::Paused | TargetState::Committing => self.resume(),
-            TargetState::Receiving | TargetState::Prepared | TargetState::Held | TargetState::Refused => {
-                Errand::Nothing
+            // What a receiving target said last may have gone with the connection.
+            TargetState::Asked | TargetState::Receiving | TargetState::Paused | TargetState::Committing => {
+                self.resume()
             }
+            TargetState::Prepared | TargetState::Held | TargetState::Refused => Errand::Nothing,
         }
     }
 

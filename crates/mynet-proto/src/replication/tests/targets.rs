@@ -7,7 +7,9 @@ use mynet_types::{
     Timestamp, wire::RefuseReason,
 };
 
-use super::world::{NETWORK, World, encrypted_and_preview, is_commit, is_durable, key, node, publication, wraps};
+use super::world::{
+    Envelope, NETWORK, World, encrypted_and_preview, is_commit, is_durable, key, node, publication, wraps,
+};
 use crate::replication::io::{Input, Mode, Publication, Record, ReplicationStatus};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -35,6 +37,47 @@ fn a_target_that_receives_is_asked_again_well_before_its_lease_ends() {
     assert!(prepares > 1, "what renews the lease comes before it ends");
     world.run(10 * MINUTE);
     assert!(world.host(2).disk.aborted.is_empty(), "a staging that takes long keeps its lease");
+}
+
+#[test]
+fn a_prepared_answer_that_is_lost_is_repeated_within_seconds() {
+    let mut world = world(2);
+    let first = publication(1, (2, 2), &[]);
+    let hash = first.manifest.body.hash();
+    world.lose = Some(Box::new(|e| e.from == node(2) && matches!(e.message, ReplicationMessage::Prepared { .. })));
+    world.publish(1, first);
+    world.settle();
+    assert!(world.holders(&hash).is_empty());
+    world.lose = None;
+    world.run(world.config.prepare_timeout);
+    assert_eq!(world.holders(&hash), [2, 3]);
+    // While its coordinator waits for others, the pauses double.
+    world.sent.clear();
+    world.host(3).hold_staging = true;
+    world.publish(1, publication(2, (2, 2), &[]));
+    world.run(4 * MINUTE);
+    let repeated = world.count_sent(|e| e.from == node(2) && matches!(e.message, ReplicationMessage::Prepared { .. }));
+    assert!((2..=8).contains(&repeated), "{repeated} in four minutes");
+}
+
+#[test]
+fn a_refusal_that_is_lost_is_asked_for_when_its_node_is_reached_again_and_soon_anyway() {
+    let second_attempt = |e: &Envelope| matches!(&e.message, ReplicationMessage::Prepare(p) if p.attempt == 2);
+    for reached in [true, false] {
+        let mut world = world(2);
+        world.host(2).refuse = Some(RefuseReason::Unavailable);
+        world.lose = Some(Box::new(|e| matches!(e.message, ReplicationMessage::PrepareNo { .. })));
+        world.publish(1, publication(1, (2, 2), &[]));
+        world.settle();
+        world.lose = None;
+        if reached {
+            world.input(1, Input::PeerUp(node(2)));
+            world.run(world.config.retry);
+        } else {
+            world.run(2 * world.config.progress_interval);
+        }
+        assert!(world.count_sent(second_attempt) > 0, "reached again: {reached}");
+    }
 }
 
 #[test]
