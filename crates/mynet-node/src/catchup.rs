@@ -1,12 +1,14 @@
 //! Learning what others said of groups held here while this node was away.
 //!
-//! Receipts and certificates are sent to the holders when they come to be, and again at most while their coordinator is at
-//! work. A holder that was away then would show a group without its certificate, and with fewer copies than there are,
-//! for ever. So it asks: when somebody wants to see such a group, and from a worker, whenever a peer comes up and once an
-//! hour. Groups uploaded here are left out, because this node's own core works on those until they lack nothing.
+//! Receipts, certificates and wraps are sent to the holders when they come to be, and again at most while their coordinator
+//! is at work. A holder that was away then would show a group without its certificate, with fewer copies than there are,
+//! and without the key that it was granted, for ever. So it asks: for receipts and certificates when somebody wants to see
+//! such a group, and from a worker, whenever a peer comes up and once an hour; for its wrap when a read needs it, because a
+//! node that was never granted must not ask for ever. Groups uploaded here are left out, because this node's own core
+//! works on those until they lack nothing.
 //!
 //! **Invariant:** what is written was verified here: receipts by signature, states and admission of their holder, a
-//! certificate under this node's own chain.
+//! certificate under this node's own chain, a wrap by opening it.
 
 use std::{
     collections::BTreeSet,
@@ -17,7 +19,7 @@ use std::{
 use futures::stream::{self, FuturesUnordered, StreamExt};
 use mynet_store::meta::{Group, MetaError, MetaWrite, WriteError};
 use mynet_types::{
-    BoundedVec, NodeId,
+    BoundedVec, ContentState, DecryptedClass, Manifest, NodeId, SignedWrap,
     rpc::{GroupKey, Request, Response},
 };
 use tokio::{
@@ -29,6 +31,7 @@ use crate::{
     backing::Backing,
     driver::wall_clock,
     find::Found,
+    grant::{self, GrantError},
     handle::NodeError,
     shell::{Chain, Shell},
 };
@@ -65,8 +68,17 @@ impl Unheard {
     }
 }
 
-/// Whether others may know more of a group than what is written here, and its own coordinator will not tell.
-fn lacks(group: &Group, backing: &Backing) -> bool {
+/// What others are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// Receipts up to R, and the certificate.
+    Copies,
+    /// This node's own wrap, which it lacks.
+    Wrap,
+}
+
+/// Whether others may know more copies of a group than what is written here, and its own coordinator will not tell.
+fn lacks_copies(group: &Group, backing: &Backing) -> bool {
     let copies = backing.receipts.len() < usize::from(group.replicas_wanted);
     !group.origin && (copies || backing.certificate.is_none())
 }
@@ -75,28 +87,55 @@ impl Shell {
     /// Finds a group, and if it is held here and others may know more of it, asks them first.
     pub(crate) async fn find_complete(&self, key: GroupKey) -> Result<Found, NodeError> {
         let found = self.find_group(key).await?;
-        let Some(group) = found.local.as_ref().filter(|group| lacks(group, &found.backing)) else { return Ok(found) };
-        match self.catch_up(group, &self.peers_now(), PATIENCE).await {
-            Ok(true) => self.find_group(key).await,
-            Ok(false) => Ok(found),
-            Err(error) => {
-                self.not_kept("keep what peers told of a group", error);
-                Ok(found)
-            }
+        let Some(group) = found.local.as_ref().filter(|group| lacks_copies(group, &found.backing)) else {
+            return Ok(found);
+        };
+        let learned = self.catch_up(group, Want::Copies, &self.peers_now(), PATIENCE).await;
+        if self.learned(learned) { self.find_group(key).await } else { Ok(found) }
+    }
+
+    /// Adds this node's wrap, if it holds the group, is to decrypt it and has none: it was away when it was granted.
+    pub(crate) async fn with_missed_wrap(&self, found: Found, state: ContentState) -> Result<Found, NodeError> {
+        let manifest = &found.manifest;
+        let view = manifest.member(state).is_some_and(|member| member.blob.is_none());
+        let granted = manifest.class == DecryptedClass::Granted;
+        let Some(group) = found.local.as_ref().filter(|_| view && granted) else { return Ok(found) };
+        if !matches!(self.key_of(&found).await, Err(GrantError::NotGranted)) {
+            return Ok(found);
         }
+        let learned = self.catch_up(group, Want::Wrap, &self.peers_now(), PATIENCE).await;
+        if !self.learned(learned) {
+            return Ok(found);
+        }
+        let found_by = found.found_by;
+        Ok(Found { found_by, ..self.found_here(group.clone()).await? })
+    }
+
+    /// Whether anything was learned; that it could not be kept is said once.
+    fn learned(&self, learned: Result<bool, WriteError>) -> bool {
+        learned.unwrap_or_else(|error| {
+            self.not_kept("keep what peers told of a group", error);
+            false
+        })
     }
 
     /// Asks `peers` about a group held here, for at most `patience`, and keeps what stands. Says whether that was anything.
     pub(crate) async fn catch_up(
         &self,
         group: &Group,
+        want: Want,
         peers: &[NodeId],
         patience: Duration,
     ) -> Result<bool, WriteError> {
         let Some(net) = self.net.get() else { return Ok(false) };
         let manifest = &group.manifest.body;
         let mut backing = self.backing_here(group).await?;
-        if !lacks(group, &backing) {
+        let mut wrap = None;
+        let lacks = |backing: &Backing, wrap: &Option<SignedWrap>| match want {
+            Want::Copies => lacks_copies(group, backing),
+            Want::Wrap => wrap.is_none(),
+        };
+        if !lacks(&backing, &wrap) {
             return Ok(false);
         }
         let certified = backing.certificate.is_some();
@@ -107,21 +146,32 @@ impl Shell {
         let mut learned = false;
         while let Ok(Some(answer)) = tokio::time::timeout_at(deadline, asked.next()).await {
             let Ok(Response::Group(info)) = answer else { continue };
-            // Receipts and certificates name the manifest by its hash, so nothing else of the answer matters.
+            // Receipts and certificates name the manifest by its hash, and a wrap proves itself by opening to the key that
+            // the manifest commits to, so nothing else of the answer matters.
             learned |= judge.add(&mut backing, manifest, &info.receipts, info.certificate.as_deref());
-            if !lacks(group, &backing) {
+            if want == Want::Wrap {
+                wrap = wrap.or_else(|| info.wraps.iter().find(|wrap| self.opens(manifest, wrap)).cloned());
+            }
+            if !lacks(&backing, &wrap) {
                 break;
             }
         }
-        if !learned {
+        if !learned && wrap.is_none() {
             return Ok(false);
         }
         let receipts = BoundedVec::<_, { mynet_types::certificate::RECEIPTS_MAX }>::truncated(backing.receipts);
         let receipts = MetaWrite::Receipts { manifest_hash: group.manifest_hash, receipts: receipts.into_vec() };
         let certificate = backing.certificate.filter(|_| !certified).map(MetaWrite::Certificate);
-        self.meta.batch([receipts].into_iter().chain(certificate).collect(), wall_clock()).await?;
+        let wrap = wrap.map(|wrap| MetaWrite::Wraps { group_id: manifest.group_id, wraps: vec![wrap] });
+        let writes = learned.then_some(receipts).into_iter().chain(certificate).chain(wrap);
+        self.meta.batch(writes.collect(), wall_clock()).await?;
         tracing::info!(group = %manifest.group_id.short(), "peers told what was missed about a group");
         Ok(true)
+    }
+
+    /// Whether a wrap opens to the content key here.
+    fn opens(&self, manifest: &Manifest, wrap: &SignedWrap) -> bool {
+        grant::content_key(&self.keys, &self.network, manifest, std::slice::from_ref(wrap)).is_ok()
     }
 
     /// Asks `peers` about every group that lacks something, page by page.
@@ -133,9 +183,7 @@ impl Shell {
             steps.tick().await;
             let page = self.meta.incomplete_groups(after, STEP).await?;
             let asked = stream::iter(&page.items).for_each_concurrent(LANES, |group| async move {
-                if let Err(error) = self.catch_up(group, peers, WORKER_PATIENCE).await {
-                    self.not_kept("keep what peers told of a group", error);
-                }
+                self.learned(self.catch_up(group, Want::Copies, peers, WORKER_PATIENCE).await);
             });
             asked.await;
             match page.next {

@@ -15,7 +15,7 @@ use std::{
 };
 
 use mynet_proto::group;
-use mynet_store::meta::{FoundBy, Group, MetaError, MetaWrite};
+use mynet_store::meta::{FoundBy, Group, MetaError};
 use mynet_types::{
     CertificateFile, ContentHash, ContentState, DecryptedClass, Manifest, ManifestHash, NodeId, Protection,
     SignedManifest, SignedWrap,
@@ -28,7 +28,7 @@ use crate::{
     backing::{Backing, Judge},
     compose::random,
     driver::wall_clock,
-    grant::{self, GrantError},
+    grant,
     handle::NodeError,
     shell::Shell,
     view::{FindOutcome, FindView, ProviderView},
@@ -267,27 +267,6 @@ impl Shell {
         let part = grant::content_key(&self.keys, &self.network, manifest, &info.wraps)
             .and_then(|key| grant::sealed_part(&key, manifest, &info.sealed));
         part.is_ok_and(|part| part.plain.sha256 == hash)
-    }
-
-    /// Adds this node's wrap, if it holds the group, is to decrypt it and has none: it was away when it was granted.
-    pub(crate) async fn with_missed_wrap(&self, found: Found, state: ContentState) -> Found {
-        let manifest = &found.manifest;
-        let view = manifest.member(state).is_some_and(|member| member.blob.is_none());
-        let granted = manifest.class == DecryptedClass::Granted && found.local.is_some();
-        if !view || !granted || !matches!(self.key_of(&found).await, Err(GrantError::NotGranted)) {
-            return found;
-        }
-        let answers = self.ask_peers(&self.peers_now(), GroupKey::Group(manifest.group_id)).await;
-        let wraps = answers.found.iter().flat_map(|(_, info)| info.wraps.iter());
-        let opens = |wrap: &&SignedWrap| {
-            grant::content_key(&self.keys, &self.network, manifest, std::slice::from_ref(*wrap)).is_ok()
-        };
-        let Some(wrap) = wraps.into_iter().find(opens).cloned() else { return found };
-        let write = MetaWrite::Wraps { group_id: manifest.group_id, wraps: vec![wrap.clone()] };
-        if let Err(error) = self.meta.batch(vec![write], wall_clock()).await {
-            self.not_kept("keep a wrap", error);
-        }
-        Found { wraps: vec![wrap], ..found }
     }
 
     /// Puts answers together and takes the group that most stands behind.

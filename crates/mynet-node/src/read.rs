@@ -100,7 +100,7 @@ impl Shell {
         if asker == Asker::Anonymous && !found.is_for_everybody(state) {
             return Err(unknown());
         }
-        let found = self.with_missed_wrap(found, state).await;
+        let found = self.with_missed_wrap(found, state).await?;
         let member = found
             .manifest
             .member(state)
