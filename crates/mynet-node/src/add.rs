@@ -238,8 +238,9 @@ impl Shell {
         let others = readers.into_iter().filter(|reader| reader.body.node != me);
         // The origin reads by the key at rest, but as a holder it needs a wrap like everybody else.
         let own = self.members.admission(&me);
-        let wraps =
-            others.chain(own).map(|reader| self.wrap_for(&draft.key, (manifest.group_id, manifest.version), &reader));
+        let wraps = others
+            .chain(own)
+            .map(|reader| self.wrap_for(&draft.key, (manifest.group_id, manifest.key_version()), &reader));
         wraps.collect()
     }
 

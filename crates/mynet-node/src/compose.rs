@@ -123,6 +123,7 @@ impl Draft {
             links.push(Link { parent: self.encrypted, child: self.preview, kind: RelationshipKind::Preview });
         }
         let protection = Protection::Sealed {
+            key_version: FIRST_VERSION,
             algorithm: self.algorithm,
             salt: self.salt,
             key_commitment: self.key.commitment(),

@@ -54,7 +54,7 @@ struct AtRest {
 /// Wraps a content key under this node's KEK.
 pub(crate) fn to_rest(keys: &KeyFiles, key: &ContentKey, manifest: &Manifest) -> Vec<u8> {
     let key_id = Uuid::new_v4();
-    let context = KekContext { key_id, group_id: manifest.group_id, version: manifest.version };
+    let context = KekContext { key_id, group_id: manifest.group_id, version: manifest.key_version() };
     let WrappedKey { kek_id, nonce, ciphertext } = keys.kek().wrap(key, &context);
     codec::encode(&AtRest { key_id: key_id.into_bytes(), kek_id: kek_id.0, nonce, ciphertext })
 }
@@ -63,7 +63,7 @@ pub(crate) fn to_rest(keys: &KeyFiles, key: &ContentKey, manifest: &Manifest) ->
 pub(crate) fn from_rest(keys: &KeyFiles, bytes: &[u8], manifest: &Manifest) -> Result<ContentKey, GrantError> {
     let AtRest { key_id, kek_id, nonce, ciphertext } = codec::decode(bytes, WRAPPED_BYTES_MAX)?;
     let context =
-        KekContext { key_id: Uuid::from_bytes(key_id), group_id: manifest.group_id, version: manifest.version };
+        KekContext { key_id: Uuid::from_bytes(key_id), group_id: manifest.group_id, version: manifest.key_version() };
     Ok(keys.kek().unwrap(&WrappedKey { kek_id: KekId(kek_id), nonce, ciphertext }, &context)?)
 }
 
@@ -75,7 +75,7 @@ pub(crate) fn content_key(
     wraps: &[SignedWrap],
 ) -> Result<ContentKey, GrantError> {
     let me = keys.node_id();
-    let newest = wraps.iter().filter(|wrap| wrap.body.recipient == me && wrap.body.version == manifest.version);
+    let newest = wraps.iter().filter(|wrap| wrap.body.recipient == me && wrap.body.version == manifest.key_version());
     let mut error = GrantError::NotGranted;
     for wrap in newest {
         match unwrap_key(wrap, manifest, network, &keys.wrap_secret()) {
@@ -96,7 +96,7 @@ pub(crate) fn sealed_part(key: &ContentKey, manifest: &Manifest, sealed: &[u8]) 
     if <[u8; 32]>::from(Sha256::digest(sealed)) != *sealed_hash {
         return Err(GrantError::OtherSealedPart);
     }
-    let part = open_sealed_part(sealed, key, *algorithm, salt, manifest.version)?;
+    let part = open_sealed_part(sealed, key, *algorithm, salt, manifest.key_version())?;
     if decrypted_commitment(&part.commitment_salt, &part.plain.sha256) != *commitment {
         return Err(GrantError::Commitment);
     }
@@ -125,7 +125,7 @@ pub(crate) fn file_cipher(key: &ContentKey, manifest: &Manifest) -> Result<FileC
         &FileParams {
             algorithm: *algorithm,
             salt: *salt,
-            version: manifest.version,
+            version: manifest.key_version(),
             content_id: member.content_id,
             state: ContentState::Encrypted,
         },

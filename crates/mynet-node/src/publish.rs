@@ -285,13 +285,13 @@ impl Shell {
         }
         let has = self.meta.wraps(group_id, Some(&reader.body.node)).await.map_err(NodeError::storage)?;
         let current = |wrap: &SignedWrap| {
-            wrap.body.version == manifest.version && wrap.body.recipient_key == reader.body.wrap_key
+            wrap.body.version == manifest.key_version() && wrap.body.recipient_key == reader.body.wrap_key
         };
         if has.iter().any(current) {
             return Ok(false);
         }
         let key = self.resting_key(group).await?;
-        let wrap = self.wrap_for(&key, (group_id, manifest.version), reader)?;
+        let wrap = self.wrap_for(&key, (group_id, manifest.key_version()), reader)?;
         let write = MetaWrite::Wraps { group_id, wraps: vec![wrap] };
         self.meta.batch(vec![write], wall_clock()).await.map_err(NodeError::storage)?;
         if group.published {

@@ -20,7 +20,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use mynet_types::{
-    ContentId, ContentState, DecryptedClass, Link, Manifest, OwnerKey, Protection, RejectReason, codec,
+    ContentId, ContentState, DecryptedClass, Link, Manifest, Member, OwnerKey, Protection, RejectReason, codec,
     content::BLOB_BYTES_MAX,
     manifest::{MANIFEST_BYTES_MAX, MANIFEST_FORMAT, MEMBERS_MAX},
 };
@@ -229,6 +229,14 @@ pub enum GroupError {
         /// The version.
         version: u64,
     },
+    /// Its content key is of version 0 or of a later version.
+    #[error("version {version} cannot have the content key of version {key_version}")]
+    KeyVersion {
+        /// The version.
+        version: u64,
+        /// The version that the key is said to be of.
+        key_version: u64,
+    },
     /// The group id of a first version is not derived from it.
     #[error("the group id is not the one that derives from the manifest")]
     GroupId,
@@ -267,6 +275,7 @@ impl GroupError {
             Self::Links(_) => Some(RejectReason::LinksInvalid),
             Self::TooLarge
             | Self::Version { .. }
+            | Self::KeyVersion { .. }
             | Self::GroupId
             | Self::Replicas { .. }
             | Self::RepeatedMember(_)
@@ -293,6 +302,10 @@ pub fn verify_manifest(manifest: &Manifest) -> Result<(), GroupError> {
     if version == 0 || (version > 1) != manifest.prev.is_some() {
         return Err(GroupError::Version { version });
     }
+    let key_version = manifest.key_version();
+    if key_version == 0 || key_version > version {
+        return Err(GroupError::KeyVersion { version, key_version });
+    }
     if version == 1 && manifest.group_id != manifest.derive_group_id() {
         return Err(GroupError::GroupId);
     }
@@ -300,6 +313,59 @@ pub fn verify_manifest(manifest: &Manifest) -> Result<(), GroupError> {
         return Err(GroupError::Replicas { quorum: manifest.quorum, replicas: manifest.replicas });
     }
     verify_members(manifest)
+}
+
+/// Why one manifest may not take the place of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SuccessionError {
+    /// It is no next version of this manifest: another group or owner, another number, or it names another predecessor.
+    #[error("it is not the next version of this manifest")]
+    Lineage,
+    /// It would be placed on other nodes.
+    #[error("its placement differs: a group stays where it is")]
+    Placement,
+    /// Private content would become public, granted content ungranted, or the reverse.
+    #[error("its class differs: content of another class is a new group")]
+    Class,
+    /// A content id names other bytes than before; rows do not change, they go and come.
+    #[error("content id {0} names something else than before")]
+    Member(ContentId),
+    /// It keeps the content key and has other ciphertext or another sealed part, or gives an old number to a new key.
+    #[error("what its content key protects differs, and the key has no version of its own")]
+    Key,
+}
+
+/// Checks that `next` may take the place of `before`: a version may change which members without a key there are, links and
+/// copies, or all of what a key protects, under a fresh key.
+///
+/// **Why the key:** a content key encrypts one content and one sealed part; a second of either under the same key and
+/// version would repeat a nonce.
+///
+/// # Errors
+/// The first rule broken.
+pub fn verify_succession(before: &Manifest, next: &Manifest) -> Result<(), SuccessionError> {
+    let lineage = next.group_id == before.group_id
+        && next.owner == before.owner
+        && before.version.checked_add(1) == Some(next.version)
+        && next.prev == Some(before.hash());
+    if !lineage {
+        return Err(SuccessionError::Lineage);
+    }
+    if next.placement_seed != before.placement_seed {
+        return Err(SuccessionError::Placement);
+    }
+    if next.class != before.class {
+        return Err(SuccessionError::Class);
+    }
+    let same_id = |member: &Member| before.members.iter().find(|other| other.content_id == member.content_id);
+    let changed = next.members.iter().find(|member| same_id(member).is_some_and(|other| other != *member));
+    if let Some(member) = changed {
+        return Err(SuccessionError::Member(member.content_id));
+    }
+    let encrypted = |manifest: &Manifest| manifest.member(ContentState::Encrypted).cloned();
+    let fresh = next.key_version() == next.version;
+    let kept = next.protection == before.protection && encrypted(next) == encrypted(before);
+    if fresh || kept { Ok(()) } else { Err(SuccessionError::Key) }
 }
 
 /// Databases keep sizes, and the sum of a group's, in signed 64-bit columns.

@@ -256,6 +256,7 @@ fn protection(rng: &mut ChaCha8Rng, public: bool, sealed: &SealedBytes) -> Prote
         return Protection::Open { details };
     }
     Protection::Sealed {
+        key_version: 1,
         algorithm: Aead::ChaCha20Poly1305,
         salt: rng.random(),
         key_commitment: rng.random(),

@@ -100,6 +100,9 @@ pub struct SealedPart {
 pub enum Protection {
     /// Encrypted under a content key that only wraps carry.
     Sealed {
+        /// The version whose content key this is: wraps, file key and sealed part are bound to it. A later version that
+        /// leaves the encrypted state as it is keeps the key too, so that nothing is encrypted, sent or granted again.
+        key_version: u64,
         /// Cipher of the encrypted state and of the sealed part.
         algorithm: Aead,
         /// Random salt of the key derivation.
@@ -178,6 +181,15 @@ impl Manifest {
         hasher.update(b"mynet/group/1\0");
         hasher.update(codec::encode(&nameless));
         GroupId(hasher.finalize().into())
+    }
+
+    /// The version that wraps and keys of this one are bound to; its own for public content, which has none.
+    #[must_use]
+    pub fn key_version(&self) -> u64 {
+        match self.protection {
+            Protection::Sealed { key_version, .. } => key_version,
+            Protection::Open { .. } => self.version,
+        }
     }
 
     /// The first member in `state`.

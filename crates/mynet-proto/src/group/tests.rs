@@ -9,7 +9,10 @@ use mynet_types::{
 };
 use proptest::prelude::{Strategy, any, prop, prop_assert, prop_assert_eq, proptest};
 
-use super::{DEPTH_MAX, DiscoverError, GroupError, LinksError, Row, discover, verify_manifest, walk};
+use super::{
+    DEPTH_MAX, DiscoverError, GroupError, LinksError, Row, SuccessionError, discover, verify_manifest,
+    verify_succession, walk,
+};
 
 const ENCRYPTED: ContentId = ContentId([1; 16]);
 const DECRYPTED: ContentId = ContentId([2; 16]);
@@ -59,6 +62,7 @@ pub(crate) fn manifest(change: impl FnOnce(&mut Manifest)) -> Manifest {
         links: BoundedVec::truncated(usual_links()),
         class: DecryptedClass::Granted,
         protection: Protection::Sealed {
+            key_version: 1,
             algorithm: Aead::ChaCha20Poly1305,
             salt: [1; 16],
             key_commitment: [2; 32],
@@ -266,5 +270,77 @@ proptest! {
         if let Ok(root) = walk(&usual_members(), &links) {
             prop_assert!(links.iter().all(|link| link.child != root));
         }
+    }
+}
+
+/// A right next version of [`manifest`] with the preview replaced, changed by `change`.
+fn successor(change: impl FnOnce(&mut Manifest)) -> Manifest {
+    let before = manifest(|_| ());
+    let new = ContentId([4; 16]);
+    let mut next = Manifest { version: 2, prev: Some(before.hash()), ..before };
+    let [encrypted, decrypted, _] = <[Member; 3]>::try_from(next.members.to_vec()).unwrap();
+    next.members = BoundedVec::truncated([encrypted, decrypted, member(new, ContentState::Preview, Some(b"better"))]);
+    next.links = BoundedVec::truncated([usual_links()[0], link(ENCRYPTED, new, RelationshipKind::Preview)]);
+    change(&mut next);
+    next
+}
+
+/// Gives a next version another encrypted state.
+fn reencrypt(next: &mut Manifest) {
+    let new = ContentId([5; 16]);
+    let mut members = next.members.to_vec();
+    members[0] = member(new, ContentState::Encrypted, Some(b"other cipher"));
+    next.members = BoundedVec::truncated(members);
+    next.links = BoundedVec::truncated(next.links.iter().map(|link| Link { parent: new, ..*link }));
+}
+
+fn protect(next: &mut Manifest, version: u64, commitment: u8) {
+    let Protection::Sealed { key_version, key_commitment, .. } = &mut next.protection else { unreachable!() };
+    (*key_version, *key_commitment) = (version, [commitment; 32]);
+}
+
+#[test]
+fn a_version_may_replace_members_or_everything_under_a_fresh_key() {
+    let before = manifest(|_| ());
+    let fresh = successor(|next| {
+        reencrypt(next);
+        protect(next, 2, 9);
+    });
+    for next in [successor(|_| ()), fresh] {
+        assert_eq!(verify_manifest(&next), Ok(()));
+        assert_eq!(verify_succession(&before, &next), Ok(()));
+    }
+}
+
+#[test]
+fn each_defect_of_a_succession_has_its_name() {
+    let check = |expected: SuccessionError, change: fn(&mut Manifest)| {
+        assert_eq!(verify_succession(&manifest(|_| ()), &successor(change)), Err(expected));
+    };
+    check(SuccessionError::Lineage, |next| next.version = 3);
+    check(SuccessionError::Lineage, |next| next.group_id = GroupId([1; 32]));
+    check(SuccessionError::Lineage, |next| next.owner = OwnerKey([1; 32]));
+    check(SuccessionError::Lineage, |next| next.prev = Some(ManifestHash([1; 32])));
+    check(SuccessionError::Placement, |next| next.placement_seed = [1; 32]);
+    check(SuccessionError::Class, |next| next.class = DecryptedClass::None);
+    check(SuccessionError::Member(ContentId([3; 16])), |next| {
+        let mut members = next.members.to_vec();
+        members[2].content_id = PREVIEW;
+        next.members = BoundedVec::truncated(members);
+    });
+    // The same key for other ciphertext, another key under the old number, another sealed part under the same key.
+    check(SuccessionError::Key, reencrypt);
+    check(SuccessionError::Key, |next| protect(next, 1, 9));
+    check(SuccessionError::Key, |next| {
+        let Protection::Sealed { sealed_hash, .. } = &mut next.protection else { unreachable!() };
+        *sealed_hash = [9; 32];
+    });
+}
+
+#[test]
+fn a_key_is_of_a_version_that_there_is() {
+    for (version, key_version) in [(1, 0), (1, 2)] {
+        let wrong = manifest(|manifest| protect(manifest, key_version, 2));
+        assert_eq!(verify_manifest(&wrong), Err(GroupError::KeyVersion { version, key_version }));
     }
 }

@@ -38,7 +38,7 @@ fn check_wraps(manifest: &SignedManifest, wraps: &Wraps, network: &NetworkId) ->
     let body = &manifest.body;
     let fits = wraps.iter().all(|wrap| {
         wrap.body.group_id == body.group_id
-            && wrap.body.version == body.version
+            && wrap.body.version == body.key_version()
             && wrap.body.owner == body.owner
             && wrap.verify(network).is_ok()
     });

@@ -30,7 +30,7 @@ pub fn need(publication: &Publication) -> usize {
 /// The states that `node` is to hold: all it is allowed. A wrap to it is the owner's grant.
 #[must_use]
 pub fn states_for(manifest: &Manifest, wraps: &wire::Wraps, node: &NodeId) -> StatesMask {
-    let granted = wraps.iter().any(|wrap| wrap.body.recipient == *node && wrap.body.version == manifest.version);
+    let granted = wraps.iter().any(|wrap| wrap.body.recipient == *node && wrap.body.version == manifest.key_version());
     manifest.allowed(granted)
 }
 

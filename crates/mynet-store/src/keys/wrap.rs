@@ -158,7 +158,7 @@ pub fn unwrap_key(
     let Protection::Sealed { key_commitment, .. } = &manifest.protection else {
         return Err(UnwrapError::NotSealed);
     };
-    if record.group_id != manifest.group_id || record.version != manifest.version {
+    if record.group_id != manifest.group_id || record.version != manifest.key_version() {
         return Err(UnwrapError::OtherManifest);
     }
     if record.owner != manifest.owner {

@@ -38,6 +38,7 @@ fn manifest() -> Manifest {
         links: BoundedVec::new(),
         class: DecryptedClass::Granted,
         protection: Protection::Sealed {
+            key_version: 1,
             algorithm: Aead::ChaCha20Poly1305,
             salt: [0; 16],
             key_commitment: key().commitment(),

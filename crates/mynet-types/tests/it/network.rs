@@ -262,6 +262,7 @@ pub(crate) fn manifest() -> Manifest {
         links: links.try_into().unwrap(),
         class: DecryptedClass::Granted,
         protection: Protection::Sealed {
+            key_version: 1,
             algorithm: Aead::ChaCha20Poly1305,
             salt: [10; 16],
             key_commitment: [11; 32],

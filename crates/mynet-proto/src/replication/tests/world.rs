@@ -89,6 +89,7 @@ pub(super) fn manifest(seed: u8, class: DecryptedClass, (quorum, replicas): (u8,
         links: vec![link(2, RelationshipKind::Decrypted), link(3, RelationshipKind::Preview)].try_into().unwrap(),
         class,
         protection: Protection::Sealed {
+            key_version: 1,
             algorithm: Aead::ChaCha20Poly1305,
             salt: [0; 16],
             key_commitment: [0; 32],

@@ -95,6 +95,7 @@ fn manifest(seed: u64) -> SignedManifest {
         ]),
         class: DecryptedClass::Granted,
         protection: Protection::Sealed {
+            key_version: 1,
             algorithm: Aead::ChaCha20Poly1305,
             salt: [0; 16],
             key_commitment: [0; 32],
