@@ -4,11 +4,12 @@
 //! 1. A group is visible with every state that it says it holds, or not at all: rows, links, states and pins are one
 //!    transaction.
 //! 2. A content id belongs to one group for ever; whoever comes second is refused.
+//! 3. A group has one version here; see [`super::versions`] for how another takes its place.
 
 use std::collections::BTreeSet;
 
 use mynet_types::{
-    CertificateFile, ContentId, ContentState, GroupId, ManifestHash, SignedWrap, StatesMask, Verdict, codec,
+    CertificateFile, ContentId, ContentState, GroupId, Manifest, ManifestHash, SignedWrap, StatesMask, Verdict, codec,
     manifest::MANIFEST_BYTES_MAX,
 };
 use sea_orm::{
@@ -25,7 +26,7 @@ use super::{
         content::{encryption_keys, stored_content, user_content},
         holdings::{certificates, groups, states, wraps},
     },
-    sql,
+    sql, versions,
     write::WriteScope,
 };
 
@@ -49,7 +50,8 @@ impl WriteScope<'_> {
         Ok(())
     }
 
-    /// Makes a group version visible, or adds to it what is new if the same version is here.
+    /// Makes a group version visible, in the place of an older one if that is here, or adds to it what is new if the same
+    /// version is.
     pub(super) async fn install(&mut self, rows: &GroupRows, origin: bool) -> Result<(), WriteError> {
         let manifest = &rows.manifest.body;
         let model = match self.find_group(manifest.group_id).await? {
@@ -66,8 +68,8 @@ impl WriteScope<'_> {
                 .await?
             }
             Some(other) => {
-                let have = ManifestHash(fixed(&other.manifest_hash).map_err(|bad| bad.within("mynet_groups"))?);
-                return Err(WriteError::OtherManifest { group_id: manifest.group_id, have });
+                versions::refuse_older(&other, manifest)?;
+                self.replace(other, rows).await?
             }
             None => self.insert_group(rows, origin).await?,
         };
@@ -83,7 +85,7 @@ impl WriteScope<'_> {
         Ok(())
     }
 
-    async fn insert_group(&mut self, rows: &GroupRows, origin: bool) -> Result<groups::Model, WriteError> {
+    pub(super) async fn insert_group(&mut self, rows: &GroupRows, origin: bool) -> Result<groups::Model, WriteError> {
         let manifest = &rows.manifest.body;
         let ids: Vec<ContentId> = manifest.members.iter().map(|member| member.content_id).collect();
         self.refuse_taken(manifest.group_id, &ids).await?;
@@ -158,7 +160,7 @@ impl WriteScope<'_> {
     async fn write_content(&self, model: &groups::Model, granted: Option<&Granted>) -> Result<(), WriteError> {
         let manifest = manifest_of(model)?;
         let key_id = match granted {
-            Some(granted) => self.put_key(model, rows::algorithm(&manifest), granted).await?,
+            Some(granted) => self.put_key(&manifest, granted).await?,
             None => None,
         };
         let held = held_of(model)?;
@@ -199,19 +201,14 @@ impl WriteScope<'_> {
     }
 
     /// Keeps the content key; a repeat replaces the wrapped bytes and keeps the row's id.
-    async fn put_key(
-        &self,
-        model: &groups::Model,
-        algorithm: Option<&'static str>,
-        granted: &Granted,
-    ) -> Result<Option<Uuid>, WriteError> {
-        let Some(algorithm) = algorithm else { return Ok(None) };
+    async fn put_key(&self, manifest: &Manifest, granted: &Granted) -> Result<Option<Uuid>, WriteError> {
+        let Some(algorithm) = rows::algorithm(manifest) else { return Ok(None) };
         let row = encryption_keys::Model {
             id: Uuid::new_v4(),
             algorithm: algorithm.to_owned(),
             wrapped_key: pack(&granted.wrapped_key),
-            group_id: model.group_id.clone(),
-            version: model.version,
+            group_id: manifest.group_id.0.to_vec(),
+            version: to_column("key version", manifest.key_version())?,
             created_at: calendar(self.now),
             rotated_at: None,
             state: "active".to_owned(),
@@ -237,12 +234,11 @@ impl WriteScope<'_> {
 
     pub(super) async fn wraps(&mut self, group_id: GroupId, known: &[SignedWrap]) -> Result<(), WriteError> {
         let Some(model) = self.find_group(group_id).await? else { return Ok(()) };
-        // Peers hand on wraps that anybody may have signed; only those of this group's owner, for this version, are its wraps.
+        // Peers hand on wraps that anybody may have signed; only those of this group's owner, for its key, are its wraps.
+        let key_version = manifest_of(&model)?.key_version();
         let belongs = |wrap: &&SignedWrap| {
             let wrap = &wrap.body;
-            wrap.group_id == group_id
-                && wrap.owner.0[..] == model.owner[..]
-                && i64::try_from(wrap.version).is_ok_and(|version| version == model.version)
+            wrap.group_id == group_id && wrap.owner.0[..] == model.owner[..] && wrap.version == key_version
         };
         for wrap in known.iter().filter(belongs) {
             let row = wraps::Model {
@@ -316,7 +312,7 @@ pub(super) fn signed_manifest_of(model: &groups::Model) -> Result<mynet_types::S
     unpack_record(&model.manifest, MANIFEST_BYTES_MAX).map_err(|damage| damage.within("mynet_groups"))
 }
 
-fn manifest_of(model: &groups::Model) -> Result<mynet_types::Manifest, MetaError> {
+fn manifest_of(model: &groups::Model) -> Result<Manifest, MetaError> {
     Ok(signed_manifest_of(model)?.body)
 }
 

@@ -30,6 +30,7 @@ mod schema;
 mod sql;
 pub mod tokens;
 mod transactions;
+mod versions;
 pub mod views;
 pub mod write;
 

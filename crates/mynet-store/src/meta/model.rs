@@ -45,7 +45,7 @@ pub enum WriteError {
         /// Who has it; `None` if the same manifest names it twice or the row belongs to no group.
         owner: Option<GroupId>,
     },
-    /// Another manifest of this group is here.
+    /// Another manifest of this group is here, and of no lower version.
     #[error("group {} is here with manifest {have}", group_id.short())]
     OtherManifest {
         /// The group.

@@ -10,7 +10,7 @@
 //! 1. A committed transaction stays committed until it is forgotten; an aborted attempt never comes back.
 //! 2. An open transaction keeps its reservation, its pins and its claims; an ended one has none.
 
-use mynet_types::{ContentId, GroupId, Manifest, ManifestHash, SignedReceipt, StatesMask, Timestamp, TxId};
+use mynet_types::{ContentId, GroupId, Manifest, SignedReceipt, StatesMask, Timestamp, TxId};
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
@@ -26,7 +26,7 @@ use super::{
         holdings::{blobs, groups},
         pending::{claims, coordinations, transactions},
     },
-    sql,
+    sql, versions,
     write::{BatchDone, WriteScope},
 };
 
@@ -382,11 +382,7 @@ impl WriteScope<'_> {
     /// Claims the content ids of `manifest` against groups here and against other open transactions.
     async fn claim(&mut self, tx: TxId, manifest: &Manifest) -> Result<(), WriteError> {
         if let Some(other) = self.find_group(manifest.group_id).await? {
-            let have = fixed(&other.manifest_hash).map_err(|damage| damage.within("mynet_groups"))?;
-            if have != manifest.hash().0 {
-                let have = ManifestHash(have);
-                return Err(WriteError::OtherManifest { group_id: manifest.group_id, have });
-            }
+            versions::refuse_older(&other, manifest)?;
         }
         let ids: Vec<_> = manifest.members.iter().map(|member| member.content_id).collect();
         self.refuse_taken(manifest.group_id, &ids).await?;

@@ -154,11 +154,11 @@ async fn a_content_id_of_another_group_is_refused_and_nothing_is_overwritten() {
 }
 
 #[tokio::test]
-async fn another_manifest_of_a_group_that_is_here_is_refused() {
+async fn another_manifest_of_the_same_version_is_refused() {
     let store = Store::new().await;
     store.meta.insert_uploaded_group(upload(1), NOW).await.unwrap();
     let mut other = upload(1);
-    other.rows.manifest.body.version = 2;
+    other.rows.manifest.body.replicas = 9;
     let error = store.meta.insert_uploaded_group(other, NOW).await.unwrap_err();
     assert!(matches!(error, WriteError::OtherManifest { group_id: id, .. } if id == group_id(1)));
 }

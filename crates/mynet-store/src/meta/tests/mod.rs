@@ -8,6 +8,7 @@ mod groups;
 mod receipts;
 mod schema;
 mod transactions;
+mod versions;
 
 use mynet_types::{
     BlobRef, BoundedVec, ContentHash, ContentId, ContentState, ContentType, DecryptedClass, Details, GroupId, Link,

@@ -158,7 +158,7 @@ async fn staging_pins_what_is_here_and_needs_an_open_transaction() {
     let error = store.meta.stage(tx(2), &manifest(1).body, NOW).await.unwrap_err();
     assert!(matches!(error, WriteError::WrongPhase { .. }));
     let mut other = signed(manifest(1).body);
-    other.body.version = 2;
+    other.body.replicas = 9;
     let error = store.meta.stage(tx(1), &other.body, NOW).await.unwrap_err();
     assert!(matches!(error, WriteError::OtherManifest { .. }));
 }

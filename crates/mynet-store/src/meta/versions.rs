@@ -1,0 +1,112 @@
+//! One version of a group in the place of another, and what it takes to remove one.
+//!
+//! **Invariants**
+//! 1. A reader sees the old version whole or the new one whole: rows, links, states, wraps and pins change hands in one
+//!    transaction.
+//! 2. Only a higher version takes a place. Whether it is the right one is for whoever hands it in to know.
+//! 3. What was proved of the old version, receipts and certificate, goes with it.
+
+use mynet_types::{Manifest, ManifestHash};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter, QuerySelect, prelude::Uuid,
+};
+
+use super::{
+    column::{fixed, to_column},
+    model::{GroupRows, PinKind, WriteError},
+    schema::{
+        content::{content_relationships, encryption_keys, stored_content, user_content},
+        holdings::{certificates, groups, receipts, states, wraps},
+    },
+    sql,
+    write::WriteScope,
+};
+
+/// Refuses a manifest that is neither the one here nor of a higher version.
+pub(super) fn refuse_older(here: &groups::Model, manifest: &Manifest) -> Result<(), WriteError> {
+    let same = here.manifest_hash == manifest.hash().0;
+    if same || here.version < to_column("version", manifest.version)? {
+        return Ok(());
+    }
+    let have = ManifestHash(fixed(&here.manifest_hash).map_err(|damage| damage.within("mynet_groups"))?);
+    Err(WriteError::OtherManifest { group_id: manifest.group_id, have })
+}
+
+impl WriteScope<'_> {
+    /// Puts a higher version in the place of `old`. What this node was to do with the group stays as it was.
+    pub(super) async fn replace(&mut self, old: groups::Model, rows: &GroupRows) -> Result<groups::Model, WriteError> {
+        let manifest = &rows.manifest.body;
+        self.take_away(&old).await?;
+        self.drop_old_keys(&old, manifest).await?;
+        let model = self.insert_group(rows, old.origin).await?;
+        self.move_users(old.root_content_id, model.root_content_id).await?;
+        let kept = groups::ActiveModel {
+            published: Set(old.published),
+            ordered_at: Set(old.ordered_at),
+            mode: Set(old.mode),
+            ..model.into_active_model()
+        };
+        Ok(groups::Entity::update(kept).exec(self.db).await?)
+    }
+
+    /// Removes what is written of a group version: rows, links, states, wraps, receipts, certificate and pins. Its content
+    /// keys and who uploaded it are of the group, and stay.
+    pub(super) async fn take_away(&mut self, model: &groups::Model) -> Result<(), WriteError> {
+        let group_id = fixed(&model.group_id).map_err(|damage| damage.within("mynet_groups"))?;
+        let ids: Vec<Uuid> = states::Entity::find()
+            .select_only()
+            .column(states::Column::ContentId)
+            .filter(states::Column::GroupId.eq(model.group_id.clone()))
+            .filter(states::Column::Version.eq(model.version))
+            .into_tuple()
+            .all(self.db)
+            .await?;
+        let linked = Condition::any()
+            .add(content_relationships::Column::ParentContentId.is_in(ids.clone()))
+            .add(content_relationships::Column::ChildContentId.is_in(ids.clone()));
+        content_relationships::Entity::delete_many().filter(linked).exec(self.db).await?;
+        stored_content::Entity::delete_many().filter(stored_content::Column::Id.is_in(ids)).exec(self.db).await?;
+        states::Entity::delete_many()
+            .filter(states::Column::GroupId.eq(model.group_id.clone()))
+            .filter(states::Column::Version.eq(model.version))
+            .exec(self.db)
+            .await?;
+        wraps::Entity::delete_many()
+            .filter(wraps::Column::GroupId.eq(model.group_id.clone()))
+            .filter(wraps::Column::Version.eq(model.version))
+            .exec(self.db)
+            .await?;
+        let of_manifest = model.manifest_hash.clone();
+        receipts::Entity::delete_many()
+            .filter(receipts::Column::ManifestHash.eq(of_manifest.clone()))
+            .exec(self.db)
+            .await?;
+        certificates::Entity::delete_by_id(of_manifest).exec(self.db).await?;
+        self.unpin_all(PinKind::Group, group_id).await?;
+        groups::Entity::delete_by_id((model.group_id.clone(), model.version)).exec(self.db).await?;
+        Ok(())
+    }
+
+    /// Destroys the content keys of older versions, unless the next version goes on with them.
+    async fn drop_old_keys(&self, old: &groups::Model, next: &Manifest) -> Result<(), WriteError> {
+        encryption_keys::Entity::delete_many()
+            .filter(encryption_keys::Column::GroupId.eq(old.group_id.clone()))
+            .filter(encryption_keys::Column::Version.lt(to_column("key version", next.key_version())?))
+            .exec(self.db)
+            .await?;
+        Ok(())
+    }
+
+    /// Users have the root of a group; if that changed, they have the new one.
+    async fn move_users(&self, from: Uuid, to: Uuid) -> Result<(), WriteError> {
+        if from == to {
+            return Ok(());
+        }
+        let of_old = user_content::Column::ContentId.eq(from);
+        for row in user_content::Entity::find().filter(of_old.clone()).all(self.db).await? {
+            sql::insert_new(self.db, user_content::Model { content_id: to, ..row }).await?;
+        }
+        user_content::Entity::delete_many().filter(of_old).exec(self.db).await?;
+        Ok(())
+    }
+}
