@@ -178,6 +178,9 @@ kinds! {
     ROSTER_HEAD = 0x0309 "roster_head" Admitted Control SMALL => SMALL, request;
     ROSTER_LINKS_AFTER = 0x030a "roster_links_after" Admitted Control SMALL => SMALL, request;
     ROSTER_LINKS = 0x030b "roster_links" Admitted Control LARGE => SMALL, request;
+    EVIDENCE = 0x030c "evidence" Admitted Control MEDIUM => SMALL, request;
+    MY_VOTES = 0x030d "my_votes" Admitted Control SMALL => SMALL, request;
+    YOUR_VOTES = 0x030e "your_votes" Admitted Control MEDIUM => SMALL, request;
     MEMBERS = 0x0400 "members" Admitted Control LARGE => SMALL, request;
 }
 
@@ -279,13 +282,16 @@ fn of_consensus(message: &ConsensusMessage) -> &'static Kind {
         ConsensusMessage::Abstain(_) => &ABSTAIN,
         ConsensusMessage::Certified(_) => &CERTIFIED,
         ConsensusMessage::KeyRequest { .. } => &KEY_REQUEST,
-        ConsensusMessage::KeyOffer(_) => &KEY_OFFER,
+        ConsensusMessage::KeyOffer { .. } => &KEY_OFFER,
         ConsensusMessage::RosterPropose { .. } => &ROSTER_PROPOSE,
         ConsensusMessage::RosterVote { .. } => &ROSTER_VOTE,
         ConsensusMessage::RosterLocked { .. } => &ROSTER_LOCKED,
         ConsensusMessage::RosterHead { .. } => &ROSTER_HEAD,
         ConsensusMessage::RosterLinksAfter { .. } => &ROSTER_LINKS_AFTER,
         ConsensusMessage::RosterLinks(_) => &ROSTER_LINKS,
+        ConsensusMessage::Evidence(_) => &EVIDENCE,
+        ConsensusMessage::MyVotes { .. } => &MY_VOTES,
+        ConsensusMessage::YourVotes { .. } => &YOUR_VOTES,
     }
 }
 

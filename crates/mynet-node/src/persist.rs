@@ -301,6 +301,8 @@ fn vote_write(record: consensus::Record) -> VoteWrite {
             VoteWrite::Proposal { id: open.proposal.body.id(), proposal: codec::encode(&open) }
         }
         consensus::Record::Closed(id) => VoteWrite::Closed(id),
+        consensus::Record::Evidence(evidence) => VoteWrite::Evidence(evidence),
+        consensus::Record::Approval { node, given } => VoteWrite::Approval { node, given },
     }
 }
 
@@ -342,6 +344,8 @@ pub(crate) mod restore {
         let proposals = restored.proposals.iter().map(read).collect::<Result<_, _>>()?;
         Ok(consensus::Restored {
             links: restored.links,
+            evidence: restored.evidence,
+            approved: restored.approved,
             keys: restored.keys,
             votes: restored.votes,
             lock,

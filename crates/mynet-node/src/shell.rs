@@ -261,8 +261,8 @@ impl Shell {
                 tracing::info!(epoch, "the roster changed");
             }
             Event::Voted(statement) => tracing::debug!(value = %statement.value, "voted"),
-            Event::Equivocation { first, second } => {
-                tracing::error!(?first, ?second, "a validator signed two things that exclude each other");
+            Event::Evidence { node, evidence } => {
+                tracing::error!(%node, epoch = evidence.epoch(), seat = evidence.seat, "a validator contradicts itself");
             }
         }
     }

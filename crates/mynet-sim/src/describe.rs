@@ -28,6 +28,7 @@ pub(crate) fn input(input: &Input, cast: &Cast) -> String {
         Input::Admitted(record) => format!("{} is admitted", cast.name(&record.body.node)),
         Input::PeerUp(peer) => format!("{} is up", cast.name(peer)),
         Input::PeerDown(peer) => format!("{} is down", cast.name(peer)),
+        Input::Approve(node) => format!("{} is approved", cast.name(node)),
         Input::Wraps { group_id, wraps } => format!("{} wraps of {}", wraps.len(), short(group_id)),
         Input::Certify { manifest, .. } => format!("certify {}", short(manifest.body.hash())),
         Input::Start => "start".to_owned(),
@@ -69,7 +70,7 @@ fn event(event: &Event, cast: &Cast) -> String {
             format!("voted {:?} {}", statement.verdict, short(statement.value))
         }
         Event::Consensus(ConsensusEvent::RosterChanged { epoch }) => format!("roster of epoch {epoch}"),
-        Event::Consensus(ConsensusEvent::Equivocation { .. }) => "equivocation".to_owned(),
+        Event::Consensus(ConsensusEvent::Evidence { node, .. }) => format!("evidence against {}", cast.name(node)),
         Event::Replication(ReplicationEvent::Progress { group_id, status, receipts, .. }) => {
             format!("{} {status:?} with {} receipts", short(group_id), receipts.len())
         }
@@ -92,6 +93,8 @@ fn vote_record(record: &VoteRecord) -> String {
         VoteRecord::Link(link) => format!("link to {}", link.roster.epoch),
         VoteRecord::Proposal(open) => format!("proposal {}", short(open.proposal.body.manifest_hash)),
         VoteRecord::Closed(id) => format!("closed {}", short(id)),
+        VoteRecord::Evidence(evidence) => format!("evidence against seat {} of {}", evidence.seat, evidence.epoch()),
+        VoteRecord::Approval { node, given } => format!("approval of {} {given}", node.short()),
     }
 }
 
@@ -173,7 +176,9 @@ fn consensus(message: &ConsensusMessage) -> String {
         ConsensusMessage::Abstain(abstention) => format!("abstain {:?}", abstention.reason),
         ConsensusMessage::Certified(file) => format!("certificate of {}", short(file.certificate.statement.value)),
         ConsensusMessage::KeyRequest { epoch, .. } => format!("key request for {epoch}"),
-        ConsensusMessage::KeyOffer(offer) => format!("key offer for {}", offer.body.epoch),
+        ConsensusMessage::KeyOffer { offer, agrees } => {
+            format!("key offer for {}, {}", offer.body.epoch, if *agrees { "agrees" } else { "does not agree" })
+        }
         ConsensusMessage::RosterPropose { roster, .. } => {
             format!("roster {} of {} for epoch {}", short(roster.hash()), roster.validators.len(), roster.epoch)
         }
@@ -181,8 +186,13 @@ fn consensus(message: &ConsensusMessage) -> String {
             format!("roster vote {} epoch {epoch} old {} new {}", short(roster), old.is_some(), new.is_some())
         }
         ConsensusMessage::RosterLocked { roster, .. } => format!("locked on {} {}", short(roster.hash()), roster.epoch),
-        ConsensusMessage::RosterHead { epoch } => format!("head {epoch}"),
+        ConsensusMessage::RosterHead { epoch, evidence, wants_key } => {
+            format!("head {epoch}, evidence {evidence:016x}{}", if *wants_key { ", wants a key" } else { "" })
+        }
         ConsensusMessage::RosterLinksAfter { epoch } => format!("links after {epoch}?"),
         ConsensusMessage::RosterLinks(links) => format!("{} links", links.len()),
+        ConsensusMessage::Evidence(records) => format!("{} records of evidence", records.len()),
+        ConsensusMessage::MyVotes { epoch } => format!("my votes of {epoch}?"),
+        ConsensusMessage::YourVotes { epoch, votes } => format!("{} votes of {epoch}", votes.len()),
     }
 }

@@ -114,6 +114,7 @@ impl World {
         host.clock.restart(self.now);
         host.votes_backup = host.votes.store.clone();
         let restored = Restored { consensus: host.votes.store.restored(), replication: host.groups.store.open() };
+        host.votes.store.opened();
         let identity = Identity { node_key: self.cast.players[node].key.clone(), genesis: self.cast.genesis.clone() };
         let seed = self.rng.random();
         self.trace.note(self.now, format_args!("n{node} starts, boot {}", host.boot));

@@ -81,6 +81,7 @@ impl Machine for ConsensusAlone {
             Input::Admitted(record) => Own::Admitted(record),
             Input::PeerUp(peer) => Own::PeerUp(peer),
             Input::PeerDown(peer) => Own::PeerDown(peer),
+            Input::Approve(node) => Own::Approve(node),
             other => unreachable!("{other:?} is not asked of the consensus core"),
         };
         let mut said = Vec::new();

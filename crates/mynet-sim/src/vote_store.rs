@@ -1,9 +1,9 @@
 //! Model of the vote store: records in, [`Restored`] out, as the documents of the records say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mynet_proto::consensus::io::{OpenProposal, Record, Restored, RosterLock};
-use mynet_types::{ProposalId, RosterLink, Vote, VoteSecret};
+use mynet_types::{Evidence, NodeId, ProposalId, RosterLink, Vote, VoteSecret};
 
 use crate::disk::Store;
 
@@ -15,7 +15,11 @@ pub(crate) struct VoteStore {
     votes: Vec<Vote>,
     lock: Option<RosterLock>,
     proposals: BTreeMap<ProposalId, OpenProposal>,
-    /// Everything on disk is what was last written; false after a loss.
+    evidence: BTreeMap<(u64, u16), Evidence>,
+    approved: BTreeSet<NodeId>,
+    /// Epochs whose keys may have signed what this store does not know; the keys themselves are given to nobody.
+    suspect: BTreeSet<u64>,
+    /// Everything on disk is what was last written; false from a loss to the next start.
     complete: bool,
 }
 
@@ -31,7 +35,14 @@ impl VoteStore {
 
     /// The store is lost: a new one, or an `old` copy, stands in its place and is known to be incomplete.
     pub(crate) fn lose(&mut self, old: Option<Self>) {
-        *self = Self { complete: false, ..old.unwrap_or_default() };
+        let mut old = old.unwrap_or_default();
+        let suspect = std::mem::take(&mut old.keys).into_keys().collect();
+        *self = Self { complete: false, suspect, ..old };
+    }
+
+    /// The store was opened: its boot counter and the file beside it agree from now on.
+    pub(crate) fn opened(&mut self) {
+        self.complete = true;
     }
 
     /// The newest epoch on disk.
@@ -49,14 +60,14 @@ impl VoteStore {
         self.lock.as_ref()
     }
 
+    /// The evidence on disk.
+    pub(crate) fn evidence(&self) -> impl Iterator<Item = &Evidence> {
+        self.evidence.values()
+    }
+
     /// Proposals without an end.
     pub(crate) fn open_proposals(&self) -> usize {
         self.proposals.len()
-    }
-
-    /// Whether this store was never lost.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.complete
     }
 
     /// What a restarted core begins from.
@@ -68,7 +79,9 @@ impl VoteStore {
             votes: self.votes.iter().filter(|vote| vote.statement.epoch == newest).cloned().collect(),
             lock: self.lock.clone(),
             proposals: self.proposals.values().cloned().collect(),
-            may_vote: self.complete,
+            evidence: self.evidence.values().copied().collect(),
+            approved: self.approved.iter().copied().collect(),
+            may_vote: self.complete && !self.suspect.contains(&newest),
         }
     }
 }
@@ -80,9 +93,13 @@ impl Store for VoteStore {
         match record {
             Record::Vote(vote) => self.votes.push(vote.clone()),
             Record::Key { epoch, secret } => {
+                self.suspect.remove(epoch);
                 self.keys.insert(*epoch, secret.clone());
             }
-            Record::EraseKeys { through } => self.keys.retain(|epoch, _| epoch > through),
+            Record::EraseKeys { through } => {
+                self.keys.retain(|epoch, _| epoch > through);
+                self.suspect.retain(|epoch| epoch > through);
+            }
             Record::RosterLock(lock) => self.lock = Some(lock.clone()),
             Record::Link(link) => {
                 let (have, next) = (self.epoch(), link.roster.epoch);
@@ -97,6 +114,15 @@ impl Store for VoteStore {
             }
             Record::Closed(id) => {
                 self.proposals.remove(id);
+            }
+            Record::Evidence(evidence) => {
+                self.evidence.entry((evidence.epoch(), evidence.seat)).or_insert(*evidence);
+            }
+            Record::Approval { node, given: true } => {
+                self.approved.insert(*node);
+            }
+            Record::Approval { node, given: false } => {
+                self.approved.remove(node);
             }
         }
         Ok(())

@@ -3,12 +3,13 @@
 //! This crate holds data, its one encoding and its arithmetic; no IO, no clock, no runtime. Everything here is a promise
 //! on the wire or on disk: a changed encoding is a new version.
 //!
-//! Reading order: [`ids`] and [`codec`], [`content`], [`manifest`], then [`signing`], [`quorum`], [`roster`], [`vote`] and
-//! [`certificate`]; [`records`] and [`wire`] use all of them.
+//! Reading order: [`ids`] and [`codec`], [`content`], [`manifest`], then [`signing`], [`quorum`], [`roster`], [`vote`],
+//! [`evidence`] and [`certificate`]; [`records`] and [`wire`] use all of them.
 
 pub mod certificate;
 pub mod codec;
 pub mod content;
+pub mod evidence;
 pub mod ids;
 pub mod manifest;
 pub mod quorum;
@@ -24,6 +25,7 @@ pub mod wire;
 pub use certificate::{CertificateFile, Checkpoint, GenesisFile, Holding};
 pub use codec::{BoundedString, BoundedVec, DecodeError};
 pub use content::{BlobRef, ContentState, ContentType, RelationshipKind, StatesMask};
+pub use evidence::{Evidence, EvidenceError, SignedStatement};
 pub use ids::{
     Blake3Root, CertificateHash, ContentHash, ContentId, GroupId, ManifestHash, NetworkId, NodeId, OwnerKey,
     ParseIdError, ProposalId, RosterHash, SlotKey, TxId, VoteKey, WrapKey,

@@ -67,8 +67,9 @@ impl Quorum {
     }
 }
 
-/// `floor((n-1)/3)`.
-pub(crate) fn faulty_max(validators: usize) -> usize {
+/// Bad validators that n tolerate, `floor((n-1)/3)`.
+#[must_use]
+pub fn faulty_max(validators: usize) -> usize {
     validators.saturating_sub(1) / 3
 }
 

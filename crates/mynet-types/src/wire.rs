@@ -7,9 +7,10 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::{
-    Abstention, BoundedVec, CertificateFile, GroupId, ManifestHash, NodeId, Roster, RosterHash, RosterLink, Signature,
-    SignedAdmission, SignedDecision, SignedManifest, SignedNodeRecord, SignedProposal, SignedReceipt, SignedRosterKey,
-    SignedWrap, StatesMask, TxId, Vote, certificate::RECEIPTS_MAX, manifest::SEALED_BYTES_MAX,
+    Abstention, BoundedVec, CertificateFile, Evidence, GroupId, ManifestHash, NodeId, Roster, RosterHash, RosterLink,
+    Signature, SignedAdmission, SignedDecision, SignedManifest, SignedNodeRecord, SignedProposal, SignedReceipt,
+    SignedRosterKey, SignedStatement, SignedWrap, StatesMask, TxId, Vote, certificate::RECEIPTS_MAX,
+    manifest::SEALED_BYTES_MAX,
 };
 
 /// Version of all messages; a peer that speaks another one is told so at the handshake.
@@ -20,6 +21,12 @@ pub const TARGETS_MAX: usize = 16;
 pub const WRAPS_MAX: usize = 256;
 /// Members told in one message at most; more are told in further messages.
 pub const MEMBERS_PER_MESSAGE_MAX: usize = 256;
+
+/// Votes given back to their seat in one answer. The newest show whether its store is older than they are; more only cost
+/// bytes.
+pub const YOUR_VOTES_MAX: usize = 64;
+/// Evidence told in one message at most; more is told in further messages.
+pub const EVIDENCE_PER_MESSAGE_MAX: usize = 16;
 
 /// The encrypted sealed part.
 pub type SealedBytes = BoundedVec<u8, SEALED_BYTES_MAX>;
@@ -220,9 +227,18 @@ pub enum ConsensusMessage {
         epoch: u64,
         /// Hash of the newest roster.
         prev: RosterHash,
+        /// Who is to lose its seat.
+        leaving: BoundedVec<NodeId, { crate::VALIDATORS_MAX }>,
+        /// Who is to get one.
+        newcomer: Option<NodeId>,
     },
     /// The answer.
-    KeyOffer(SignedRosterKey),
+    KeyOffer {
+        /// The key.
+        offer: SignedRosterKey,
+        /// Whether the sender would sign such a roster as an old seat, as things are now.
+        agrees: bool,
+    },
     /// Proposer to old and new seats: sign this roster.
     RosterPropose {
         /// The next roster.
@@ -250,10 +266,14 @@ pub enum ConsensusMessage {
         /// The offers its keys came from.
         keys: BoundedVec<SignedRosterKey, { crate::VALIDATORS_MAX }>,
     },
-    /// The newest epoch known here; whoever is behind asks for links.
+    /// What is known here, for comparing: whoever is behind asks for links, whoever has more evidence gives it.
     RosterHead {
         /// The newest epoch.
         epoch: u64,
+        /// Digest of the evidence that this node gives to others.
+        evidence: u64,
+        /// Whether the sender has a seat and no key to vote with: it waits for the next epoch.
+        wants_key: bool,
     },
     /// Asks for the links after an epoch.
     RosterLinksAfter {
@@ -262,6 +282,20 @@ pub enum ConsensusMessage {
     },
     /// Links in order.
     RosterLinks(BoundedVec<RosterLink, 16>),
+    /// Proof that seats contradicted themselves; passed on once by whoever learns of it.
+    Evidence(BoundedVec<Evidence, EVIDENCE_PER_MESSAGE_MAX>),
+    /// A seat that has started asks everybody: which votes of mine in this epoch do you hold?
+    MyVotes {
+        /// The epoch.
+        epoch: u64,
+    },
+    /// The answer, the newest votes first.
+    YourVotes {
+        /// The epoch asked about.
+        epoch: u64,
+        /// What the asker's seat signed.
+        votes: BoundedVec<SignedStatement, YOUR_VOTES_MAX>,
+    },
 }
 
 /// Messages of membership.

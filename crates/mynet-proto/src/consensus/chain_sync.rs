@@ -7,6 +7,7 @@ use mynet_types::{BoundedVec, ConsensusMessage, NodeId, RosterLink};
 
 use super::{
     Consensus,
+    evidence::head,
     io::Record,
     shared::Shared,
     step::{Step, Then},
@@ -21,7 +22,7 @@ pub(super) fn sync_rosters(shared: &Shared, step: &mut Step<'_>, with: NodeId, t
     if their_epoch > epoch {
         step.tell(with, ConsensusMessage::RosterLinksAfter { epoch });
     } else if their_epoch < epoch {
-        step.tell(with, ConsensusMessage::RosterHead { epoch });
+        step.tell(with, head(shared));
     }
 }
 
@@ -54,6 +55,7 @@ impl Consensus {
         made_here: bool,
     ) {
         let past = self.shared.roster().epoch;
+        let wished = self.shared.wants_key();
         for link in links {
             let newest = self.shared.roster().epoch;
             if link.roster.epoch <= newest {
@@ -71,7 +73,10 @@ impl Consensus {
         }
         step.persist(Record::EraseKeys { through: newest - 1 });
         step.then(Then::Grown { past, made_here });
-        self.shared.keys.retain(|epoch, _| *epoch >= newest);
+        self.shared.roster_changed(step.now.mono, wished);
+        for node in self.shared.take_seated_approvals() {
+            step.persist(Record::Approval { node, given: false });
+        }
         self.validator.roster_changed();
         self.growth.roster_changed(step.now.mono);
         self.proposer.roster_changed(&mut self.shared, step);

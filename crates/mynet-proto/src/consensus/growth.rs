@@ -1,9 +1,9 @@
-//! Growth of the roster: how a newcomer gets a seat.
+//! Change of the roster: who gets a seat, who loses one, and fresh keys for all.
 //!
 //! ```text
 //!  proposer                         old seats                    newcomer
 //!     |-- KeyRequest ------------------->|--------------------------->|   (one proposer at a time: a promise)
-//!     |<------------------- KeyOffer ----|<----- KeyOffer ------------|   (key durable before it is offered)
+//!     |<------------- KeyOffer(agrees) --|<----- KeyOffer ------------|   (key durable before it is offered)
 //!     |-- RosterPropose -------------------------------------------->|
 //!     |<------------------------------------------- RosterVote(new) --|   (consent first: nobody locks in vain)
 //!     |-- RosterPropose ---------------->|                            |
@@ -14,17 +14,18 @@
 //!
 //! 1. (C1) A seat signs one next roster per epoch, over restarts: the lock. So there is one link per epoch.
 //! 2. A node consents only to a seat with the key that it offered, and offers only what is on disk.
-//! 3. Every old seat stays and exactly one admitted validator joins, up to `Config::automatic_validators`.
-//! 4. Whoever is locked says so, and the proposer takes that roster up: a proposer that crashes does not stop growth.
+//! 3. An old seat signs only a change that it sees a reason for itself; the reasons are in [`plan`]. The proposer asks for that
+//!    before it fixes the roster, so that nobody is locked on one that too few will sign.
+//! 4. Whoever is locked says so, and the proposer takes that roster up: a proposer that crashes does not stop the change.
 //! 5. An old seat that offered its key to one proposer answers no other for [`Config::roster_timeout`], except one with a
-//!    lower seat. A proposer needs the offers of all old seats, so two rosters can be locked for one epoch only if
+//!    lower seat. A proposer needs the offers of all seats that stay, so two rosters can be locked for one epoch only if
 //!    messages are late by more than that.
 //!
-//! Who proposes: seat `(epoch + attempt) mod n`, and attempts go on every [`Config::roster_timeout`] while somebody waits.
+//! Who proposes: seat `(epoch + attempt) mod n`, and attempts go on every [`Config::roster_timeout`] while something is due.
 //! Attempts are counted by every node for itself; rule 5, not the schedule, keeps rivals apart.
 //!
-//! **Deliberately absent:** removing seats, renewing keys without growth, growth beyond the automatic size on the word of
-//! operators, and recovery by the offline keys when two rosters were locked after all.
+//! **Deliberately absent:** leaving out a seat that is up and offers no key: what only the proposer sees is no reason for the
+//! others. It stops changes, not votes, until it lies, goes away, or is removed by recovery.
 //!
 //! [`Config::roster_timeout`]: super::io::Config::roster_timeout
 
@@ -32,19 +33,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ed25519_dalek::SigningKey;
 use mynet_types::{
-    BoundedVec, ConsensusMessage, Domain, Mono, NodeId, Roles, Roster, RosterHash, RosterKey, RosterLink, Signature,
-    Signed, SignedAdmission, SignedRosterKey, SignerSet, Timestamp, VALIDATORS_MAX, Validator, VoteKey, VoteSecret,
-    roster, signing,
+    BoundedVec, ConsensusMessage, Domain, Mono, NodeId, Roster, RosterHash, RosterKey, RosterLink, Signature, Signed,
+    SignedAdmission, SignedRosterKey, SignerSet, Timestamp, VALIDATORS_MAX, Validator, VoteKey, VoteSecret, roster,
+    signing,
 };
 
+use self::plan::Change;
 use super::{
     chain_sync::sync_rosters,
+    evidence::head,
     io::{Record, RosterLock, Timer},
     shared::{EpochKey, Shared},
     step::{Step, Then},
 };
 
 mod check;
+mod plan;
 
 /// The keys of a proposed roster, as the wire carries them.
 type Offers = BoundedVec<SignedRosterKey, VALIDATORS_MAX>;
@@ -66,8 +70,10 @@ struct Lock {
 
 /// What the scheduled proposer is doing.
 struct Plan {
-    newcomer: NodeId,
+    change: Change,
     offers: BTreeMap<NodeId, SignedRosterKey>,
+    /// Old seats that would sign such a roster.
+    agreed: BTreeSet<NodeId>,
     ballot: Option<RosterBallot>,
 }
 
@@ -80,13 +86,14 @@ struct RosterBallot {
     new: BTreeMap<usize, Signature>,
 }
 
-/// The part of the core that makes the roster grow.
+/// The part of the core that changes the roster.
 pub(super) struct Growth {
     attempt: u64,
     since: Mono,
     promise: Option<Promise>,
     lock: Option<Lock>,
-    offer_to: BTreeSet<NodeId>,
+    /// Who waits for a key of this node, and for which change.
+    offer_to: BTreeMap<NodeId, Change>,
     plan: Option<Plan>,
 }
 
@@ -94,7 +101,7 @@ impl Growth {
     /// Goes on with the lock that was restored.
     pub(super) fn new(lock: Option<RosterLock>) -> Self {
         let lock = lock.map(|body| Lock { body, durable: true, waiting: BTreeSet::new() });
-        Self { attempt: 0, since: Mono(0), promise: None, lock, offer_to: BTreeSet::new(), plan: None }
+        Self { attempt: 0, since: Mono(0), promise: None, lock, offer_to: BTreeMap::new(), plan: None }
     }
 
     /// Another epoch began: everything here was about the one before.
@@ -103,18 +110,17 @@ impl Growth {
         self.since = now;
     }
 
-    /// Looks whether somebody waits for a seat, and does what the schedule says.
+    /// Looks whether the roster should change, and does what the schedule says.
     pub(super) fn on_tick(&mut self, shared: &mut Shared, step: &mut Step<'_>) {
         step.timer(Timer::Roster, shared.config.roster_interval);
-        if let Some(peer) = shared.any_peer() {
-            step.tell(peer, ConsensusMessage::RosterHead { epoch: shared.roster().epoch });
-        }
+        tell_heads(shared, step);
         let roster = shared.roster();
         let seats = roster.validators.len();
         let Some(seat) = roster.seat_of(&shared.me) else { return };
-        let waiting = candidates(shared, step.now.wall);
-        let room = seats < shared.config.automatic_validators.min(VALIDATORS_MAX);
-        if !room || (waiting.is_empty() && self.lock.is_none()) {
+        // What has not found enough seats to agree gives way to the next change that is due.
+        let turn = usize::try_from(self.attempt).unwrap_or(usize::MAX) / seats;
+        let wanted = plan::wanted(shared, step.now, turn);
+        if wanted.is_none() && self.lock.is_none() {
             (self.attempt, self.since, self.plan) = (0, step.now.mono, None);
             return;
         }
@@ -127,21 +133,19 @@ impl Growth {
             return;
         }
         if self.plan.is_none() {
-            // A newcomer that does not answer anybody gives way to the next one.
-            let turn = usize::try_from(self.attempt).unwrap_or(usize::MAX) / seats;
-            self.plan = self.begin(shared.roster(), &waiting, turn);
+            self.plan = self.begin(shared.roster(), wanted);
         }
         self.pursue(shared, step);
     }
 
-    /// A plan for the roster this node is locked on, else for the newcomer whose turn it is.
-    fn begin(&self, newest: &Roster, waiting: &[NodeId], turn: usize) -> Option<Plan> {
+    /// A plan for the roster this node is locked on, else for the change that is wanted.
+    fn begin(&self, newest: &Roster, wanted: Option<Change>) -> Option<Plan> {
+        let (offers, agreed) = (BTreeMap::new(), BTreeSet::new());
         if let Some(lock) = self.lock.as_ref().filter(|lock| lock.durable) {
-            let newcomer = check::newcomer(newest, &lock.body.roster)?;
-            return Some(Plan { newcomer, offers: BTreeMap::new(), ballot: Some(adopt(lock.body.clone())) });
+            let change = Change::between(newest, &lock.body.roster).ok()?;
+            return Some(Plan { change, offers, agreed, ballot: Some(adopt(lock.body.clone())) });
         }
-        let newcomer = *waiting.get(turn % waiting.len().max(1))?;
-        Some(Plan { newcomer, offers: BTreeMap::new(), ballot: None })
+        Some(Plan { change: wanted?, offers, agreed, ballot: None })
     }
 
     /// Asks whoever has not answered yet; repeated with every tick, because messages get lost.
@@ -149,8 +153,16 @@ impl Growth {
         let Some(plan) = &self.plan else { return };
         let newest = shared.roster();
         let Some(ballot) = &plan.ballot else {
-            let message = ConsensusMessage::KeyRequest { epoch: newest.epoch + 1, prev: newest.hash() };
-            for node in newest.nodes().chain([plan.newcomer]).filter(|node| !plan.offers.contains_key(node)) {
+            let message = ConsensusMessage::KeyRequest {
+                epoch: newest.epoch + 1,
+                prev: newest.hash(),
+                leaving: BoundedVec::truncated(plan.change.leaving.iter().copied()),
+                newcomer: plan.change.newcomer,
+            };
+            let done = |node: &NodeId| {
+                plan.offers.contains_key(node) && (newest.seat_of(node).is_none() || plan.agreed.contains(node))
+            };
+            for node in plan.change.seats(newest).into_iter().filter(|node| !done(node)) {
                 step.tell(node, message.clone());
             }
             return;
@@ -158,14 +170,15 @@ impl Growth {
         let next = &ballot.body.roster;
         let consented = |node: &NodeId| next.seat_of(node).is_some_and(|seat| ballot.new.contains_key(&seat));
         let agreed = |node: &NodeId| newest.seat_of(node).is_none_or(|seat| ballot.old.contains_key(&seat));
-        let newcomer_first = !ballot.adopted && !consented(&plan.newcomer);
+        let newcomer = plan.change.newcomer;
+        let newcomer_first = !ballot.adopted && newcomer.is_some_and(|node| !consented(&node));
         let message = ConsensusMessage::RosterPropose {
             roster: Box::new(next.clone()),
             keys: ballot.body.keys.clone(),
-            admissions: BoundedVec::truncated(shared.admitted.get(&plan.newcomer).cloned()),
+            admissions: BoundedVec::truncated(newcomer.and_then(|node| shared.admitted.get(&node)).cloned()),
         };
         for node in next.nodes() {
-            if (node == plan.newcomer || !newcomer_first) && !(consented(&node) && agreed(&node)) {
+            if (Some(node) == newcomer || !newcomer_first) && !(consented(&node) && agreed(&node)) {
                 step.tell(node, message.clone());
             }
         }
@@ -177,12 +190,15 @@ impl Growth {
         shared: &mut Shared,
         step: &mut Step<'_>,
         (from, epoch, prev): (NodeId, u64, RosterHash),
+        (leaving, newcomer): (&[NodeId], Option<NodeId>),
     ) {
         let newest = shared.roster();
         if newest.epoch.checked_add(1) != Some(epoch) {
             return sync_rosters(shared, step, from, epoch.saturating_sub(1));
         }
         let Some(asker) = newest.seat_of(&from).filter(|_| prev == newest.hash()) else { return };
+        let leaving = leaving.iter().copied().filter(|node| newest.seat_of(node).is_some()).collect();
+        let change = Change { leaving, newcomer: newcomer.filter(|node| newest.seat_of(node).is_none()) };
         if newest.seat_of(&shared.me).is_some() {
             if self.lock.is_some() {
                 return self.tell_lock(step, from);
@@ -192,14 +208,14 @@ impl Growth {
                 return;
             }
         }
-        self.offer_to.insert(from);
+        self.offer_to.insert(from, change);
         if shared.keys.contains_key(&epoch) {
             return self.offer(shared, step, epoch);
         }
         let key = SigningKey::from_bytes(&shared.random());
         step.persist(Record::Key { epoch, secret: VoteSecret(key.to_bytes()) });
         step.then(Then::Offer(epoch));
-        shared.keys.insert(epoch, EpochKey { key, durable: false });
+        shared.keys.insert(epoch, EpochKey::fresh(key));
     }
 
     /// Promises to answer only the proposer in `seat` for a while, unless another one was promised that before.
@@ -228,33 +244,50 @@ impl Growth {
         let seat = Validator { vote_key: VoteKey(key.key.verifying_key().to_bytes()), node: shared.me };
         let body = RosterKey { epoch, prev: shared.roster().hash(), seat };
         let offer = Signed::new(&shared.network, body, &shared.node_key);
-        for to in std::mem::take(&mut self.offer_to) {
-            step.tell(to, ConsensusMessage::KeyOffer(offer.clone()));
+        for (to, change) in std::mem::take(&mut self.offer_to) {
+            let agrees = match plan::check(shared, step.now, &change) {
+                Ok(()) => shared.voting_key().is_some(),
+                Err(objection) => {
+                    tracing::debug!(%to, %objection, "this node would not sign such a roster");
+                    false
+                }
+            };
+            step.tell(to, ConsensusMessage::KeyOffer { offer: offer.clone(), agrees });
         }
     }
 
-    /// An offer came; when all are here, the roster is made.
+    /// An offer came; when all are here, and enough old seats would sign, the roster is made.
     pub(super) fn on_key_offer(
         &mut self,
         shared: &Shared,
         step: &mut Step<'_>,
-        (from, offer): (NodeId, SignedRosterKey),
+        (from, offer, agrees): (NodeId, SignedRosterKey, bool),
     ) {
         let Some(plan) = self.plan.as_mut().filter(|plan| plan.ballot.is_none()) else { return };
         let newest = shared.roster();
-        let wanted = newest.seat_of(&from).is_some() || from == plan.newcomer;
-        if !wanted || offer.body.seat.node != from || !check::is_offer_for(shared, &offer, newest) {
+        let seats = plan.change.seats(newest);
+        if !seats.contains(&from) || offer.body.seat.node != from || !check::is_offer_for(shared, &offer, newest) {
             return;
         }
         plan.offers.insert(from, offer);
-        if plan.offers.len() == newest.validators.len() + 1 {
-            let made_at = shared.admitted.get(&plan.newcomer).map(|admission| admission.body.admitted_at);
-            let body = next_roster(newest, &plan.offers, made_at.unwrap_or_default());
-            if let Err(error) = roster::check_succession(newest, &body.roster) {
-                tracing::warn!(%error, "offered keys do not make a roster");
-                self.plan = None;
-                return;
-            }
+        if agrees && newest.seat_of(&from).is_some() {
+            plan.agreed.insert(from);
+        } else {
+            plan.agreed.remove(&from);
+        }
+        if plan.offers.len() < seats.len() {
+            return;
+        }
+        let admission = plan.change.newcomer.and_then(|node| shared.admitted.get(&node));
+        let made_at = admission.map(|admission| admission.body.admitted_at);
+        let body = next_roster(newest, &plan.offers, made_at.unwrap_or_default());
+        if let Err(error) = roster::check_succession(newest, &body.roster) {
+            tracing::warn!(%error, "offered keys do not make a roster");
+            self.plan = None;
+            return;
+        }
+        let (need_old, _) = roster::link_quorums(shared.chain.genesis(), newest, &body.roster);
+        if plan.agreed.len() >= need_old {
             plan.ballot = Some(RosterBallot { adopted: false, ..adopt(body) });
             self.pursue(shared, step);
         }
@@ -285,7 +318,7 @@ impl Growth {
             }
             return;
         }
-        if let Err(defect) = check::next_roster(shared, &body, admissions, step.now.wall) {
+        if let Err(defect) = check::next_roster(shared, &body, admissions, step.now) {
             tracing::debug!(%from, %defect, "next roster ignored");
             return;
         }
@@ -339,15 +372,15 @@ impl Growth {
             return;
         }
         if self.lock.as_ref().is_some_and(|lock| lock.body.roster != body.roster) {
-            tracing::warn!(%from, epoch = body.roster.epoch, "two next rosters are locked, the roster cannot grow");
+            tracing::warn!(%from, epoch = body.roster.epoch, "two next rosters are locked, the roster cannot change");
             return;
         }
-        if let Err(defect) = check::next_roster(shared, &body, &[], step.now.wall) {
+        if let Err(defect) = check::next_roster(shared, &body, &[], step.now) {
             tracing::debug!(%from, %defect, "locked roster ignored");
             return;
         }
-        if let Some(newcomer) = check::newcomer(newest, &body.roster) {
-            *plan = Plan { newcomer, offers: BTreeMap::new(), ballot: Some(adopt(body)) };
+        if let Ok(change) = Change::between(newest, &body.roster) {
+            *plan = Plan { change, offers: BTreeMap::new(), agreed: BTreeSet::new(), ballot: Some(adopt(body)) };
             self.pursue(shared, step);
         }
     }
@@ -420,17 +453,16 @@ fn next_roster(newest: &Roster, offers: &BTreeMap<NodeId, SignedRosterKey>, admi
     RosterLock { roster, keys: Offers::truncated(offers) }
 }
 
-/// Validators that wait for a seat and can be reached, in the order of their admission.
-fn candidates(shared: &Shared, wall: Timestamp) -> Vec<NodeId> {
-    let roster = shared.roster();
-    let mut waiting: Vec<_> = shared
-        .admitted
-        .values()
-        .map(|admission| &admission.body)
-        .filter(|body| body.roles.contains(Roles::VALIDATOR) && body.expires_at > wall)
-        .filter(|body| roster.seat_of(&body.node).is_none() && shared.up.contains(&body.node))
-        .map(|body| (body.admitted_at, body.node))
-        .collect();
-    waiting.sort_unstable();
-    waiting.into_iter().map(|(_, node)| node).collect()
+/// Tells a peer what is known here, so that lost messages delay nobody for long. A seat without a key tells all other seats:
+/// each of them must hear of it before it signs a roster for that reason.
+fn tell_heads(shared: &mut Shared, step: &mut Step<'_>) {
+    let peer = shared.any_peer();
+    if shared.wants_key() {
+        for node in shared.roster().nodes().filter(|node| *node != shared.me && Some(*node) != peer) {
+            step.tell(node, head(shared));
+        }
+    }
+    if let Some(peer) = peer {
+        step.tell(peer, head(shared));
+    }
 }

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use mynet_types::{
-    BoundedVec, CertificateFile, Claim, ConsensusMessage, GroupId, ManifestHash, Mono, NodeId, ProposalId, Roster,
-    RosterLink, SignedAdmission, SignedManifest, SignedProposal, SignedRosterKey, VALIDATORS_MAX, Vote, VoteSecret,
-    VoteStatement, wire::Receipts,
+    BoundedVec, CertificateFile, Claim, ConsensusMessage, Evidence, GroupId, ManifestHash, Mono, NodeId, ProposalId,
+    Roster, RosterLink, SignedAdmission, SignedManifest, SignedProposal, SignedRosterKey, VALIDATORS_MAX, Vote,
+    VoteSecret, VoteStatement, wire::Receipts,
 };
 
 use crate::persist::PersistId;
@@ -24,6 +24,12 @@ pub struct Config {
     pub roster_interval: Duration,
     /// How long the scheduled proposer of a roster may take before the next one may try. Default 5 s.
     pub roster_timeout: Duration,
+    /// How long a seat must be out of reach until the others may go on without it. Default 15 min, as long as a storage node
+    /// may be down until its copies are made again; shorter costs seats for a reboot.
+    pub seat_patience: Duration,
+    /// How long a seat that was given a fresh key because it had lost its own waits for the next one. Default 6 h: a chain
+    /// holds 1,024 links, and one seat that claims to lose its key without end shall not fill it within months.
+    pub renewal_interval: Duration,
     /// Rosters grow by themselves up to this many validators; beyond it, operators approve. Default 4.
     pub automatic_validators: usize,
     /// Proposals that one proposer may have in flight here; more are answered `Busy`. Default 256.
@@ -42,6 +48,8 @@ impl Default for Config {
             lifetime: Duration::from_secs(600),
             roster_interval: Duration::from_secs(1),
             roster_timeout: Duration::from_secs(5),
+            seat_patience: Duration::from_secs(15 * 60),
+            renewal_interval: Duration::from_secs(6 * 3600),
             automatic_validators: 4,
             proposals_per_peer_max: 256,
             unvouched_ballots_max: 16_384,
@@ -81,6 +89,9 @@ pub enum Input {
     PeerUp(NodeId),
     /// A peer can no longer be reached.
     PeerDown(NodeId),
+    /// The operator wants a node to have a seat: needed beyond [`Config::automatic_validators`], and for a node that once
+    /// contradicted itself. It counts once, and no longer after evidence against the node that comes later.
+    Approve(NodeId),
 }
 
 /// What the core wants done, in this order.
@@ -151,6 +162,15 @@ pub enum Record {
     Proposal(OpenProposal),
     /// A proposal needs no more work after a restart.
     Closed(ProposalId),
+    /// A seat contradicted itself; kept for ever, one per seat and epoch.
+    Evidence(Evidence),
+    /// The operator approved a seat for a node, or that approval has had its effect.
+    Approval {
+        /// The node.
+        node: NodeId,
+        /// Whether it stands.
+        given: bool,
+    },
 }
 
 /// The one next roster that this node signed.
@@ -197,12 +217,12 @@ pub enum Event {
     },
     /// This node cast a vote.
     Voted(Box<VoteStatement>),
-    /// Two signatures of one seat that no honest validator makes.
-    Equivocation {
-        /// One.
-        first: Box<Vote>,
-        /// The other.
-        second: Box<Vote>,
+    /// A seat gave two signatures that no honest validator gives; told once per seat and epoch, when this node learns of it.
+    Evidence {
+        /// Who held the seat.
+        node: NodeId,
+        /// The signatures.
+        evidence: Box<Evidence>,
     },
 }
 
@@ -249,6 +269,10 @@ pub struct Restored {
     pub lock: Option<RosterLock>,
     /// Proposals not closed.
     pub proposals: Vec<OpenProposal>,
+    /// Evidence against seats.
+    pub evidence: Vec<Evidence>,
+    /// Nodes approved that have no seat yet.
+    pub approved: Vec<NodeId>,
     /// Whether the vote store is known to be complete. If not, this node abstains until it has a fresh key.
     pub may_vote: bool,
 }

@@ -11,7 +11,9 @@
 //! | `validator` | what this node votes for |
 //! | `tally` | what votes amount to, and which contradict |
 //! | `certified` | which values are decided |
-//! | `growth` | who gets the next seat |
+//! | `evidence` | which seats contradicted themselves, and that all know |
+//! | `doubt` | whether this node may trust its own store |
+//! | `growth` | who gets a seat, who loses one, and when all get fresh keys |
 //! | `chain_sync` | that all know the newest roster |
 //!
 //! Invariants, by the numbers of the protocol document:
@@ -22,14 +24,14 @@
 //! - **C4** A timeout never becomes `Rejected`.
 //! - **C5** With at most f validators bad or away, and messages arriving again, every value is decided.
 //! - **C6** A certificate stays valid in later epochs, because the chain that it carries reaches back to its own.
-//! - **C7** Two contradicting votes that this node sees are reported, once per seat and slot.
+//! - **C7** Two contradicting votes that this node sees become evidence, once per seat and epoch, kept and passed on; an honest
+//!   seat is never accused.
 //!
 //! Durability: nothing that was signed, offered or proposed leaves before its record is durable. Batches must become
 //! durable in the order in which they are handed out.
 //!
 //! **Deliberately absent:** heads (one value per group and version, two rounds), close sets, which only heads need,
-//! recovery of a stuck roster by the offline keys, approval of seats by operators, gossip of evidence and its consequence
-//! for the next roster.
+//! recovery of a stuck roster by the offline keys.
 //!
 //! Source: Cachin, Guerraoui and Rodrigues, "Introduction to Reliable and Secure Distributed Programming" (2011), Byzantine
 //! consistent broadcast; Baudet et al., "FastPay" (2020); Danezis et al., "Narwhal and Tusk" (2022) for certificates of
@@ -40,6 +42,8 @@ pub mod io;
 
 mod certified;
 mod chain_sync;
+mod doubt;
+mod evidence;
 mod growth;
 mod proposer;
 mod shared;
@@ -51,12 +55,13 @@ use std::collections::BTreeMap;
 
 use ed25519_dalek::SigningKey;
 use mynet_types::{
-    AbstainReason, CertificateFile, Claim, ConsensusMessage, Genesis, GroupId, LinkError, ManifestHash, NodeId, Now,
-    Roster, VerifiedChain,
+    AbstainReason, CertificateFile, Claim, ConsensusMessage, Evidence, Genesis, GroupId, LinkError, ManifestHash,
+    NodeId, Now, Roster, VerifiedChain,
 };
 
 use self::{
     certified::Decided,
+    doubt::Withheld,
     growth::Growth,
     io::{Config, Event, Input, Outcome, Output, Record, Restored, RosterLock, Tally, Timer},
     proposer::Proposer,
@@ -101,6 +106,8 @@ pub struct Consensus {
     batches: u64,
     /// Epochs through which restored vote keys are erased at the start, because the store may have lost votes.
     distrusted: Option<u64>,
+    /// What leaves when this node is no longer in doubt about its store.
+    withheld: Withheld,
 }
 
 impl std::fmt::Debug for Consensus {
@@ -135,11 +142,12 @@ impl Consensus {
         let follows = |lock: &RosterLock| lock.roster.epoch == epoch + 1 && lock.roster.prev == newest.hash();
         let lock = restored.lock.filter(follows);
         let mut shared = Shared::new(config, node_key, chain, seed);
+        shared.approved = restored.approved.into_iter().collect();
+        shared.evidence = evidence::Known::restored(restored.evidence, &shared.chain);
         let (mut votes, mut lock, mut distrusted) = (restored.votes, lock, None);
         if restored.may_vote {
             let live = restored.keys.into_iter().filter(|(of, _)| *of >= epoch);
-            let keys =
-                live.map(|(of, secret)| (of, EpochKey { key: SigningKey::from_bytes(&secret.0), durable: true }));
+            let keys = live.map(|(of, secret)| (of, EpochKey::restored(&secret)));
             shared.keys.extend(keys);
         } else {
             (votes, lock, distrusted) = (Vec::new(), None, restored.keys.into_keys().next_back());
@@ -155,6 +163,7 @@ impl Consensus {
             unsynced: BTreeMap::new(),
             batches: 0,
             distrusted,
+            withheld: Withheld::default(),
         })
     }
 
@@ -163,9 +172,15 @@ impl Consensus {
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         let me = self.shared.me;
         let mut step = Step::new(now, me, out);
+        step.withhold(self.shared.in_doubt());
         self.dispatch(&mut step, input);
+        self.settle_withheld(&mut step);
         while let Some(message) = step.next_local() {
             self.on_message(&mut step, me, message);
+            self.settle_withheld(&mut step);
+        }
+        while let Some(accused) = step.next_accused() {
+            self.learn(&mut step, accused);
         }
         if let Some((records, then)) = step.into_batch() {
             self.batches += 1;
@@ -200,6 +215,16 @@ impl Consensus {
         let open = [Claim::Verified, Claim::Durable, Claim::Seen];
         let open = open.iter().find_map(|claim| self.proposer.tally_of(&self.shared, &(*value, *claim)));
         open.or_else(|| self.decided.strongest(value))
+    }
+
+    /// All evidence known here with the nodes it accuses, oldest epoch first.
+    pub fn evidence(&self) -> impl DoubleEndedIterator<Item = (&Evidence, NodeId)> {
+        self.shared.evidence.all()
+    }
+
+    /// The nodes that this node's operator approved and that have no seat yet.
+    pub fn approved(&self) -> impl Iterator<Item = NodeId> {
+        self.shared.approved.iter().copied()
     }
 
     /// The values of this node that are not decided yet, in the order of their hashes.
@@ -237,17 +262,27 @@ impl Consensus {
             }
             Input::Admitted(admission) => self.shared.admit(*admission),
             Input::PeerUp(node) => {
-                self.shared.up.insert(node);
-                step.tell(node, ConsensusMessage::RosterHead { epoch: self.shared.roster().epoch });
+                self.shared.note_peer(node, true, step.now.mono);
+                step.tell(node, evidence::head(&self.shared));
+                self.ask_for_votes(step, node);
                 self.proposer.on_peer_up(&self.shared, step, &node);
             }
             Input::PeerDown(node) => {
-                self.shared.up.remove(&node);
+                self.shared.note_peer(node, false, step.now.mono);
             }
+            Input::Approve(node) => self.approve(step, node),
+        }
+    }
+
+    /// The operator wants `node` to have a seat. For a node that has one there is nothing to approve.
+    fn approve(&mut self, step: &mut Step<'_>, node: NodeId) {
+        if self.shared.roster().seat_of(&node).is_none() && self.shared.approved.insert(node) {
+            step.persist(Record::Approval { node, given: true });
         }
     }
 
     fn start(&mut self, step: &mut Step<'_>) {
+        self.shared.start(step.now.mono);
         if let Some(through) = self.distrusted.take() {
             step.persist(Record::EraseKeys { through });
         }
@@ -260,7 +295,10 @@ impl Consensus {
             Timer::Resend(id) => self.proposer.on_resend(&mut self.shared, step, id),
             Timer::Timeout(id) => self.proposer.on_timeout(&self.shared, step, id),
             Timer::Expire(id) => self.proposer.on_expire(&mut self.shared, step, id),
-            Timer::Roster => self.growth.on_tick(&mut self.shared, step),
+            Timer::Roster => {
+                self.ask_all_for_votes(step);
+                self.growth.on_tick(&mut self.shared, step);
+            }
         }
     }
 
@@ -270,6 +308,7 @@ impl Consensus {
             Then::Vote(key, epoch) => self.validator.on_durable(step, key, epoch),
             Then::Offer(epoch) => self.growth.on_key_durable(&mut self.shared, step, epoch),
             Then::Locked => self.growth.on_lock_durable(&self.shared, step),
+            Then::Expose(evidence) => self.expose(step, evidence),
             Then::Grown { past, made_here } => {
                 step.event(Event::RosterChanged { epoch: self.shared.roster().epoch });
                 if made_here {
@@ -295,10 +334,12 @@ impl Consensus {
             }
             ConsensusMessage::Abstain(abstention) => self.proposer.on_abstain(shared, from, abstention),
             ConsensusMessage::Certified(file) => self.on_certified(step, *file),
-            ConsensusMessage::KeyRequest { epoch, prev } => {
-                self.growth.on_key_request(shared, step, (from, epoch, prev));
+            ConsensusMessage::KeyRequest { epoch, prev, leaving, newcomer } => {
+                self.growth.on_key_request(shared, step, (from, epoch, prev), (&leaving, newcomer));
             }
-            ConsensusMessage::KeyOffer(offer) => self.growth.on_key_offer(shared, step, (from, offer)),
+            ConsensusMessage::KeyOffer { offer, agrees } => {
+                self.growth.on_key_offer(shared, step, (from, offer, agrees));
+            }
             ConsensusMessage::RosterPropose { roster, keys, admissions } => {
                 let body = RosterLock { roster: *roster, keys };
                 self.growth.on_roster_propose(shared, step, (from, body), &admissions);
@@ -311,9 +352,18 @@ impl Consensus {
             ConsensusMessage::RosterLocked { roster, keys } => {
                 self.growth.on_roster_locked(shared, step, (from, RosterLock { roster: *roster, keys }));
             }
-            ConsensusMessage::RosterHead { epoch } => chain_sync::sync_rosters(shared, step, from, epoch),
+            ConsensusMessage::RosterHead { epoch, evidence, wants_key } => {
+                shared.note_wish(from, epoch, wants_key);
+                chain_sync::sync_rosters(shared, step, from, epoch);
+                if evidence != shared.evidence.digest() {
+                    evidence::give(shared, step, from);
+                }
+            }
             ConsensusMessage::RosterLinksAfter { epoch } => chain_sync::give_links(shared, step, from, epoch),
             ConsensusMessage::RosterLinks(links) => self.on_links(step, from, &links),
+            ConsensusMessage::Evidence(records) => self.on_evidence(step, from, &records),
+            ConsensusMessage::MyVotes { epoch } => self.on_my_votes(step, from, epoch),
+            ConsensusMessage::YourVotes { epoch, votes } => self.on_your_votes(step, (from, epoch), &votes),
         }
     }
 
@@ -335,6 +385,8 @@ impl Consensus {
     /// A certificate arrived: its newer links are learned, and if it says something new it is passed on as an event. What is
     /// decided already costs no signature check here.
     fn on_certified(&mut self, step: &mut Step<'_>, mut file: CertificateFile) {
+        self.look_for_own_vote(step, &file);
+        self.proposer.compare(&self.shared, step, &file.certificate);
         let statement = &file.certificate.statement;
         if self.decided.outcome(&statement.value, statement.claim).is_some() {
             step.event(Event::CertifiedAgain(Box::new(file)));

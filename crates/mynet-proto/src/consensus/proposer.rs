@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mynet_types::{
     AbstainReason, Abstention, Claim, ConsensusMessage, ManifestHash, Mono, NodeId, Proposal, ProposalId,
-    QuorumCertificate, Signed, SignedManifest, SignedProposal, SlotKey, Verdict, Vote, VoteStatement,
+    QuorumCertificate, Signed, SignedManifest, SignedProposal, SignedStatement, SlotKey, Verdict, Vote, VoteStatement,
     certificate::CertificateFile, vote::attest_slot, wire::Receipts,
 };
 
@@ -321,8 +321,7 @@ impl Proposer {
         match book.add(vote.clone()) {
             Added::Ignored => return None,
             Added::Contradicts(first) => {
-                tracing::warn!(%from, "a validator contradicts itself");
-                step.event(Event::Equivocation { first, second: Box::new(vote) });
+                step.accuse(&first, &vote);
                 return None;
             }
             Added::Counted => {}
@@ -331,6 +330,33 @@ impl Proposer {
         self.cases.get(&key)?;
         self.report(shared, step, &key);
         self.certify(shared, &key)
+    }
+
+    /// Looks whether a certificate carries a vote that contradicts one that its seat gave here. Nothing of it is believed: the
+    /// one signature that matters is checked.
+    pub(super) fn compare(&mut self, shared: &Shared, step: &mut Step<'_>, certificate: &QuorumCertificate) {
+        let statement = certificate.statement;
+        let of_epoch = |book: &&mut Book| book.epoch == statement.epoch;
+        let Some(book) = self.books.get_mut(&statement.slot).filter(of_epoch) else { return };
+        let Some(roster) = shared.chain.roster(statement.epoch) else { return };
+        for (seat, signature) in certificate.signers.seats().zip(&certificate.signers.signatures) {
+            let Ok(seat) = u16::try_from(seat) else { continue };
+            let vote = Vote { statement, seat, signature: *signature, proposal_id: ProposalId([0; 32]), reason: None };
+            if book.contradicted_by(&vote).is_some()
+                && vote.verify(&shared.network, roster).is_ok()
+                && let Added::Contradicts(first) = book.add(vote.clone())
+            {
+                step.accuse(&first, &vote);
+            }
+        }
+    }
+
+    /// The votes that `seat` gave here in `epoch`, those of the newest proposals first.
+    pub(super) fn newest_votes_of(&self, seat: u16, epoch: u64) -> impl Iterator<Item = SignedStatement> {
+        let mut books: Vec<&Book> = self.books.values().filter(|book| book.epoch == epoch).collect();
+        books.sort_by_key(|book| std::cmp::Reverse(book.until));
+        let signed = |vote: &Vote| SignedStatement { statement: vote.statement, signature: vote.signature };
+        books.into_iter().flat_map(move |book| book.of_seat(seat).map(signed))
     }
 
     /// A validator says why it does not vote; that changes nothing but what is told to people.

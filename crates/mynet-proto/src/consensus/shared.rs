@@ -7,13 +7,13 @@ use std::{
 
 use ed25519_dalek::SigningKey;
 use mynet_types::{
-    BoundedVec, Holding, Manifest, ManifestHash, NetworkId, NodeId, Quorum, Roster, SignedAdmission, SignedReceipt,
-    Timestamp, VerifiedChain, certificate::RECEIPTS_MAX, wire::Receipts,
+    BoundedVec, Holding, Manifest, ManifestHash, Mono, NetworkId, NodeId, Quorum, Roster, SignedAdmission,
+    SignedReceipt, Timestamp, VerifiedChain, VoteSecret, certificate::RECEIPTS_MAX, quorum::faulty_max, wire::Receipts,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
-use super::io::Config;
+use super::{evidence::Known, io::Config};
 
 /// A vote key of this node. Its secret is wiped from memory when it is dropped.
 pub(super) struct EpochKey {
@@ -21,6 +21,20 @@ pub(super) struct EpochKey {
     pub(super) key: SigningKey,
     /// Whether it is on disk; before that nobody hears of it.
     pub(super) durable: bool,
+    /// Whether it was there when this node started, so that it may have signed what the store does not know.
+    pub(super) restored: bool,
+}
+
+impl EpochKey {
+    /// A key that the store held at the start.
+    pub(super) fn restored(secret: &VoteSecret) -> Self {
+        Self { key: SigningKey::from_bytes(&secret.0), durable: true, restored: true }
+    }
+
+    /// A key made just now.
+    pub(super) fn fresh(key: SigningKey) -> Self {
+        Self { key, durable: false, restored: false }
+    }
 }
 
 /// State that more than one part of the core reads.
@@ -34,6 +48,19 @@ pub(super) struct Shared {
     pub(super) keys: BTreeMap<u64, EpochKey>,
     pub(super) admitted: BTreeMap<NodeId, SignedAdmission>,
     pub(super) up: BTreeSet<NodeId>,
+    /// Which seats contradicted themselves.
+    pub(super) evidence: Known,
+    /// Nodes whom the operator of this one wants to have a seat.
+    pub(super) approved: BTreeSet<NodeId>,
+    /// Seats that say that they have no key to vote with.
+    wishes: BTreeSet<NodeId>,
+    /// When a seat last got a fresh key because it wished for one.
+    renewed: BTreeMap<NodeId, Mono>,
+    /// Since when a peer cannot be reached.
+    down_since: BTreeMap<NodeId, Mono>,
+    started: Mono,
+    /// Seats that have said what they hold of this node's votes in the newest epoch.
+    pub(super) confirmed: BTreeSet<NodeId>,
     rng: ChaCha20Rng,
 }
 
@@ -48,6 +75,13 @@ impl Shared {
             keys: BTreeMap::new(),
             admitted: BTreeMap::new(),
             up: BTreeSet::new(),
+            evidence: Known::default(),
+            approved: BTreeSet::new(),
+            wishes: BTreeSet::new(),
+            renewed: BTreeMap::new(),
+            down_since: BTreeMap::new(),
+            started: Mono(0),
+            confirmed: BTreeSet::new(),
             rng: ChaCha20Rng::from_seed(seed),
         }
     }
@@ -69,6 +103,75 @@ impl Shared {
         let key = &self.keys.get(&roster.epoch)?.key;
         let voted_with = roster.validators.get(seat)?.vote_key;
         (voted_with.0 == key.verifying_key().to_bytes()).then_some((seat, key))
+    }
+
+    /// Whether this node's key may have signed what its store does not know, and too few others were asked yet.
+    pub(super) fn in_doubt(&self) -> bool {
+        let roster = self.roster();
+        let restored = self.keys.get(&roster.epoch).is_some_and(|key| key.restored) && self.voting_key().is_some();
+        let others = roster.validators.len() - 1;
+        restored && self.confirmed.len() < others.min(faulty_max(roster.validators.len()) + 1)
+    }
+
+    /// Whether this node has a seat in the newest roster and no key to vote with.
+    pub(super) fn wants_key(&self) -> bool {
+        self.roster().seat_of(&self.me).is_some() && self.voting_key().is_none()
+    }
+
+    /// A node says whether it lacks a key for its seat in `epoch`.
+    pub(super) fn note_wish(&mut self, node: NodeId, epoch: u64, wants_key: bool) {
+        if wants_key && epoch == self.roster().epoch && self.roster().seat_of(&node).is_some() {
+            self.wishes.insert(node);
+        } else {
+            self.wishes.remove(&node);
+        }
+    }
+
+    /// Whether a seat lacks a key, and has not been given one for the same reason a short while ago.
+    pub(super) fn renewal_due(&self, now: Mono) -> bool {
+        let own = Some(self.me).filter(|_| self.wants_key());
+        let recent =
+            |node: &NodeId| self.renewed.get(node).is_some_and(|at| now.since(*at) < self.config.renewal_interval);
+        self.wishes.iter().chain(own.iter()).any(|node| !recent(node))
+    }
+
+    /// Another epoch began: whoever has a seat in it has a fresh key. `wished` tells whether this node lacked one.
+    pub(super) fn roster_changed(&mut self, now: Mono, wished: bool) {
+        let newest = self.chain.newest();
+        let wishes = std::mem::take(&mut self.wishes).into_iter().chain(Some(self.me).filter(|_| wished));
+        self.renewed.extend(wishes.map(|node| (node, now)));
+        self.renewed.retain(|node, _| newest.seat_of(node).is_some());
+        self.keys.retain(|epoch, _| *epoch >= newest.epoch);
+        self.confirmed.clear();
+    }
+
+    /// The approvals that have had their effect: their nodes have a seat.
+    pub(super) fn take_seated_approvals(&mut self) -> BTreeSet<NodeId> {
+        let seated: BTreeSet<NodeId> = self.roster().nodes().collect();
+        let (spent, open) = std::mem::take(&mut self.approved).into_iter().partition(|node| seated.contains(node));
+        self.approved = open;
+        spent
+    }
+
+    /// Begins to count how long peers are away.
+    pub(super) fn start(&mut self, now: Mono) {
+        self.started = now;
+    }
+
+    /// A peer can be reached, or no longer.
+    pub(super) fn note_peer(&mut self, node: NodeId, up: bool, now: Mono) {
+        if up {
+            self.up.insert(node);
+            self.down_since.remove(&node);
+        } else if self.up.remove(&node) {
+            self.down_since.insert(node, now);
+        }
+    }
+
+    /// Whether this node could not reach `node` for so long that its seat need not be waited for.
+    pub(super) fn is_away(&self, node: &NodeId, now: Mono) -> bool {
+        let since = self.down_since.get(node).copied().unwrap_or(self.started);
+        *node != self.me && !self.up.contains(node) && now.since(since) >= self.config.seat_patience
     }
 
     /// Takes note of an admission; of two, the one that lasts longer counts.

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use mynet_types::{Claim, ConsensusMessage, NodeId, Now, ProposalId, SlotKey, StatesMask};
+use mynet_types::{Claim, ConsensusMessage, Evidence, NodeId, Now, ProposalId, SlotKey, StatesMask, Vote};
 
 use super::io::{Event, Output, Record, Timer};
 
@@ -30,6 +30,8 @@ pub(super) enum Then {
         /// Whether this node made the link, so that it tells the others.
         made_here: bool,
     },
+    /// The evidence may be passed on.
+    Expose(Evidence),
 }
 
 /// The outputs of one call in the making.
@@ -41,20 +43,57 @@ pub(super) struct Step<'a> {
     local: VecDeque<ConsensusMessage>,
     records: Vec<Record>,
     then: Vec<Then>,
+    accused: Vec<Evidence>,
+    /// Votes and signatures on rosters do not leave now.
+    withholds: bool,
+    withheld: Vec<(NodeId, ConsensusMessage)>,
 }
 
 impl<'a> Step<'a> {
     pub(super) fn new(now: Now, me: NodeId, out: &'a mut Vec<Output>) -> Self {
-        Self { now, me, out, local: VecDeque::new(), records: Vec::new(), then: Vec::new() }
+        Self {
+            now,
+            me,
+            out,
+            local: VecDeque::new(),
+            records: Vec::new(),
+            then: Vec::new(),
+            accused: Vec::new(),
+            withholds: false,
+            withheld: Vec::new(),
+        }
     }
 
     /// Tells `to`, which may be this node.
     pub(super) fn tell(&mut self, to: NodeId, message: ConsensusMessage) {
-        if to == self.me {
+        let signed = matches!(message, ConsensusMessage::Vote(_) | ConsensusMessage::RosterVote { old: Some(_), .. });
+        if signed && self.withholds {
+            self.withheld.push((to, message));
+        } else if to == self.me {
             self.local.push_back(message);
         } else {
             self.out.push(Output::Send { to, message });
         }
+    }
+
+    /// Whether what this node signs with its vote key is kept back.
+    pub(super) fn withhold(&mut self, withholds: bool) {
+        self.withholds = withholds;
+    }
+
+    /// Nothing is kept back from now on.
+    pub(super) fn release(&mut self) {
+        self.withholds = false;
+    }
+
+    /// What was kept back so far.
+    pub(super) fn take_withheld(&mut self) -> Vec<(NodeId, ConsensusMessage)> {
+        std::mem::take(&mut self.withheld)
+    }
+
+    /// What was kept back so far is never sent.
+    pub(super) fn forget_withheld(&mut self) {
+        self.withheld.clear();
     }
 
     /// Asks for a timer.
@@ -76,6 +115,16 @@ impl<'a> Step<'a> {
     pub(super) fn then(&mut self, then: Then) {
         debug_assert!(!self.records.is_empty(), "only what was written can be waited for");
         self.then.push(then);
+    }
+
+    /// Two votes of one seat, both verified, contradict each other: evidence, which is taken at the end of the call.
+    pub(super) fn accuse(&mut self, one: &Vote, other: &Vote) {
+        self.accused.extend(Evidence::of(one, other));
+    }
+
+    /// The next evidence that this call came upon.
+    pub(super) fn next_accused(&mut self) -> Option<Evidence> {
+        self.accused.pop()
     }
 
     /// The next message of this node to itself.

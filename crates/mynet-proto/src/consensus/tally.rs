@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(super) use mynet_types::evidence::contradict;
 use mynet_types::{Claim, Mono, Quorum, SignerSet, Verdict, Vote, VoteStatement};
 
 use super::io::{Outcome, Tally};
@@ -38,12 +39,19 @@ impl Book {
             || self.votes.get(&(vote.seat, vote.statement.claim)).is_some_and(|known| known.statement == vote.statement)
     }
 
+    /// The votes of one seat.
+    pub(super) fn of_seat(&self, seat: u16) -> impl Iterator<Item = &Vote> {
+        self.votes.range((seat, Claim::Seen)..=(seat, Claim::Verified)).map(|(_, vote)| vote)
+    }
+
+    /// The vote of the same seat that `vote` contradicts.
+    pub(super) fn contradicted_by(&self, vote: &Vote) -> Option<&Vote> {
+        self.of_seat(vote.seat).find(|known| contradict(&known.statement, &vote.statement))
+    }
+
     /// Adds a vote whose signature and epoch were checked.
     pub(super) fn add(&mut self, vote: Vote) -> Added {
-        let of_seat = self.votes.range((vote.seat, Claim::Seen)..=(vote.seat, Claim::Verified));
-        let contradicted =
-            of_seat.map(|(_, known)| known).find(|known| contradict(&known.statement, &vote.statement)).cloned();
-        if let Some(first) = contradicted {
+        if let Some(first) = self.contradicted_by(&vote).cloned() {
             let news = self.exposed.insert(vote.seat);
             return if news { Added::Contradicts(Box::new(first)) } else { Added::Ignored };
         }
@@ -82,15 +90,6 @@ impl Book {
         };
         Tally { outcome, accepts, rejects, quorum: quorum.accept(), validators: quorum.validators() }
     }
-}
-
-/// Whether no honest validator makes both: two values accepted in one slot, or yes and no to one value.
-///
-/// Two claims about one value do not contradict each other.
-pub(super) fn contradict(a: &VoteStatement, b: &VoteStatement) -> bool {
-    let same_slot = (a.epoch, a.roster, a.phase, a.slot) == (b.epoch, b.roster, b.phase, b.slot);
-    let both_accept = a.verdict == Verdict::Accept && b.verdict == Verdict::Accept;
-    same_slot && if a.value == b.value { a.verdict != b.verdict } else { both_accept }
 }
 
 /// Whether two statements answer one question, be it yes or no.

@@ -1,5 +1,7 @@
 //! The core under a message pump in memory; see [`kit`] for what the pump checks at every step.
 
+mod changing;
+mod doubt;
 mod evidence;
 mod growing;
 mod kit;

@@ -183,6 +183,11 @@ impl Validator {
             .any(|(_, ballot)| contradict(&ballot.vote.statement, statement))
     }
 
+    /// Whether this node remembers to have signed `statement`.
+    pub(super) fn has_cast(&self, statement: &VoteStatement) -> bool {
+        self.ballots.get(&ballot_key(statement)).is_some_and(|ballot| ballot.vote.statement == *statement)
+    }
+
     /// Signs and writes a vote; it leaves when it is durable.
     fn cast(&mut self, shared: &Shared, step: &mut Step<'_>, ask: Ask<'_>, judged: Judgement) {
         let Judgement { verdict, reason, vouched } = judged;

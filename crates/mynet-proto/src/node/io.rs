@@ -68,6 +68,8 @@ pub enum Input {
     PeerUp(NodeId),
     /// A peer can no longer be reached.
     PeerDown(NodeId),
+    /// The operator wants a node to have a seat; see [`consensus::io::Input::Approve`].
+    Approve(NodeId),
 }
 
 /// What the node wants done, in this order.

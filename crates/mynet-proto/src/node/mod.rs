@@ -136,6 +136,7 @@ impl NodeCore {
                 (Writer::Consensus, id) => self.consensus(now, ToConsensus::Persisted(id), out),
                 (Writer::Replication, id) => self.replication(now, ToReplication::Persisted(id), out),
             },
+            Input::Approve(node) => self.consensus(now, ToConsensus::Approve(node), out),
             Input::Publish(publication) => self.replication(now, ToReplication::Publish(publication), out),
             Input::Wraps { group_id, wraps } => self.replication(now, ToReplication::Wraps { group_id, wraps }, out),
             Input::Staged { tx, attempt, result } => {

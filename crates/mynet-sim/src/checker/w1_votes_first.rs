@@ -49,7 +49,11 @@ impl VotesFirst {
             Record::Proposal(open) => {
                 self.proposals.insert((node, open.proposal.body.id()));
             }
-            Record::EraseKeys { .. } | Record::Link(_) | Record::Closed(_) => {}
+            Record::EraseKeys { .. }
+            | Record::Link(_)
+            | Record::Closed(_)
+            | Record::Evidence(_)
+            | Record::Approval { .. } => {}
         }
     }
 
@@ -67,7 +71,7 @@ impl VotesFirst {
                     format!("n{from} consents to epoch {epoch} with a key that is not on its disk")
                 })
             }
-            ConsensusMessage::KeyOffer(offer) => ensure(self.keys.contains(&(from, offer.body.epoch)), || {
+            ConsensusMessage::KeyOffer { offer, .. } => ensure(self.keys.contains(&(from, offer.body.epoch)), || {
                 format!("n{from} offers a key for epoch {} that is not on its disk", offer.body.epoch)
             }),
             ConsensusMessage::Propose { proposal, .. } => {

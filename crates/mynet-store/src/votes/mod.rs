@@ -36,7 +36,7 @@ use std::{
 };
 
 pub use mynet_types::VoteSecret;
-use mynet_types::{ManifestHash, Phase, ProposalId, RosterHash, RosterLink, SlotKey, Verdict, Vote};
+use mynet_types::{Evidence, ManifestHash, NodeId, Phase, ProposalId, RosterHash, RosterLink, SlotKey, Verdict, Vote};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, ExecResult, SqlErr, Statement, Value};
 
 use self::boot::{Boot, Found};
@@ -148,6 +148,15 @@ pub enum VoteWrite {
     },
     /// A proposal needs no more work after a restart.
     Closed(ProposalId),
+    /// A seat contradicted itself. The first record of a seat and epoch stays, for ever.
+    Evidence(Evidence),
+    /// The operator approved a seat for a node, or that approval no longer stands.
+    Approval {
+        /// The node.
+        node: NodeId,
+        /// Whether it stands.
+        given: bool,
+    },
 }
 
 /// The open vote store; there is one per data directory.
@@ -286,6 +295,22 @@ async fn apply(db: &DatabaseTransaction, write: VoteWrite) -> Result<(), VotesEr
         }
         VoteWrite::Closed(id) => {
             execute(db, "DELETE FROM proposals WHERE id = ?", [id.0.to_vec().into()]).await?;
+            Ok(())
+        }
+        VoteWrite::Evidence(evidence) => {
+            let sql =
+                "INSERT INTO evidence (epoch, seat, evidence) VALUES (?, ?, ?) ON CONFLICT (epoch, seat) DO NOTHING";
+            let (epoch, seat) = (column(evidence.epoch())?, i64::from(evidence.seat));
+            execute(db, sql, [epoch.into(), seat.into(), pack_record(&evidence).into()]).await?;
+            Ok(())
+        }
+        VoteWrite::Approval { node, given } => {
+            let sql = if given {
+                "INSERT INTO approvals (node) VALUES (?) ON CONFLICT (node) DO NOTHING"
+            } else {
+                "DELETE FROM approvals WHERE node = ?"
+            };
+            execute(db, sql, [node.0.to_vec().into()]).await?;
             Ok(())
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mynet_types::{RosterLink, Vote};
+use mynet_types::{Evidence, NodeId, RosterLink, Vote};
 use sea_orm::{ConnectionTrait, QueryResult, Statement, Value};
 
 use super::{VoteSecret, Votes, VotesError, column};
@@ -12,6 +12,8 @@ use crate::meta::column::{fixed, from_column, unpack, unpack_record};
 const LINK_BYTES_MAX: usize = 32 * 1024;
 /// Encoded size of a vote at most; it is below 300 bytes.
 const VOTE_BYTES_MAX: usize = 1024;
+/// Encoded size of evidence at most: two statements of some 120 bytes and their signatures.
+const EVIDENCE_BYTES_MAX: usize = 1024;
 
 /// Everything that survived.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,6 +28,10 @@ pub struct RestoredVotes {
     pub lock: Option<Vec<u8>>,
     /// Proposals not closed, as they were kept.
     pub proposals: Vec<Vec<u8>>,
+    /// Evidence against seats, oldest first.
+    pub evidence: Vec<Evidence>,
+    /// Nodes that the operator approved and that have no seat yet.
+    pub approved: Vec<NodeId>,
     /// Whether this node may vote with what it has. `false` after the store was lost or restored, and, for the newest
     /// epoch of the chain, until a fresh key takes the place of the one in doubt.
     pub may_vote: bool,
@@ -55,6 +61,12 @@ impl Votes {
         }
         for row in self.all("SELECT proposal FROM proposals ORDER BY id", []).await? {
             restored.proposals.push(unpack(&bytes(&row)?)?.to_vec());
+        }
+        for row in self.all("SELECT evidence FROM evidence ORDER BY epoch, seat", []).await? {
+            restored.evidence.push(unpack_record(&bytes(&row)?, EVIDENCE_BYTES_MAX)?);
+        }
+        for row in self.all("SELECT node FROM approvals ORDER BY node", []).await? {
+            restored.approved.push(NodeId(fixed(&bytes(&row)?)?));
         }
         let doubt = self.all("SELECT 1 FROM keys WHERE suspect = 1 AND epoch = ?", [newest.into()]).await?;
         restored.may_vote = self.complete && doubt.is_empty();

@@ -43,6 +43,15 @@ CREATE TABLE proposals (
     id BLOB PRIMARY KEY CHECK (length(id) = 32),
     proposal BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE evidence (
+    epoch INTEGER NOT NULL,
+    seat INTEGER NOT NULL,
+    evidence BLOB NOT NULL,
+    PRIMARY KEY (epoch, seat)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE approvals (
+    node BLOB PRIMARY KEY CHECK (length(node) = 32)
+) STRICT, WITHOUT ROWID;
 PRAGMA user_version = 1;
 ";
 

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use mynet_types::{
-    BoundedVec, Claim, ManifestHash, Phase, ProposalId, Roster, RosterHash, RosterLink, Signature, SignerSet,
-    StatesMask, Timestamp, Verdict, Vote, VoteStatement, vote::attest_slot,
+    BoundedVec, Claim, Evidence, ManifestHash, NodeId, Phase, ProposalId, Roster, RosterHash, RosterLink, Signature,
+    SignerSet, StatesMask, Timestamp, Verdict, Vote, VoteStatement, vote::attest_slot,
 };
 use sea_orm::ConnectionTrait;
 
@@ -52,6 +52,16 @@ fn link(epoch: u64) -> RosterLink {
     };
     let none = SignerSet { seats: 0, signatures: BoundedVec::new() };
     RosterLink { roster, old: none.clone(), new: none }
+}
+
+/// Yes and no of a seat to one value; the store does not check it.
+fn evidence(epoch: u64, seat: u16) -> Evidence {
+    let vote = |verdict| Vote { seat, ..vote(epoch, 1, verdict, Claim::Seen) };
+    Evidence::of(&vote(Verdict::Accept), &vote(Verdict::Reject)).unwrap()
+}
+
+fn approval(node: u8, given: bool) -> VoteWrite {
+    VoteWrite::Approval { node: NodeId([node; 32]), given }
 }
 
 fn key(epoch: u64) -> VoteWrite {
@@ -127,6 +137,15 @@ async fn a_restart_gives_back_everything() {
             proposal(1),
             proposal(2),
             VoteWrite::Closed(ProposalId([1; 32])),
+            VoteWrite::Evidence(evidence(0, 2)),
+            VoteWrite::Evidence(evidence(1, 2)),
+            VoteWrite::Evidence(Evidence { second: evidence(0, 2).first, ..evidence(1, 2) }),
+            approval(3, true),
+            approval(4, true),
+            approval(4, true),
+            approval(3, false),
+            VoteWrite::EraseKeys { through: 0 },
+            key(0),
         ])
         .await
         .unwrap();
@@ -139,6 +158,8 @@ async fn a_restart_gives_back_everything() {
         votes: expected_votes,
         lock: Some(vec![3]),
         proposals: vec![vec![2]],
+        evidence: vec![evidence(0, 2), evidence(1, 2)],
+        approved: vec![NodeId([4; 32])],
         may_vote: true,
     };
     assert_eq!(votes.restore().await.unwrap(), expected);

@@ -6,7 +6,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use mynet_types::{
     AbstainReason, Abstention, AdmissionRecord, Blake3Root, BlobRef, BoundedString, BoundedVec, CertificateFile,
     CertificateHash, Checkpoint, Claim, ConsensusMessage, ContentHash, ContentId, ContentState, ContentType, Decision,
-    DecryptedClass, Details, Genesis, GenesisFile, GroupId, Invite, Link, Manifest, ManifestHash, Member,
+    DecryptedClass, Details, Evidence, Genesis, GenesisFile, GroupId, Invite, Link, Manifest, ManifestHash, Member,
     MembershipMessage, Message, NetworkId, NodeId, NodeRecord, OwnerKey, Phase, Proposal, ProposalId, Protection,
     QuorumCertificate, RejectReason, RelationshipKind, ReplicationMessage, Roles, Roster, RosterChain, RosterHash,
     RosterKey, RosterLink, SealedPart, Signature, SignedAdmission, SignedDecision, SignedInvite, SignedManifest,
@@ -34,7 +34,7 @@ macro_rules! for_every_type {
         for_every_type!(@ $check ($($argument),*)
             AbstainReason Abstention AdmissionRecord Aead Blake3Root BlobRef CertificateFile CertificateHash Checkpoint
             Claim ConsensusMessage ContentHash ContentId ContentState ContentType Decision DecisionOutcome
-            DecryptedClass Details Genesis GenesisFile GroupId GroupInfo GroupKey Invite Knock KnockRefusal KnockReply
+            DecryptedClass Details Evidence Genesis GenesisFile GroupId GroupInfo GroupKey Invite Knock KnockRefusal KnockReply
             Link Manifest ManifestHash Member MembershipMessage Message NetworkId NodeId NodeRecord OwnerKey Phase
             Prepare Proposal ProposalId Protection QuorumCertificate RefuseReason RejectReason RelationshipKind
             ReplicationMessage Request Response Roles Roster RosterChain RosterHash RosterKey RosterLink SealedPart
@@ -164,7 +164,7 @@ fn kinds_drawn<T: BorshDeserialize + BorshSerialize>() -> BTreeSet<u8> {
 fn drawing_finds_every_kind_of_message() {
     let tags = |count: u8| (0..count).collect::<BTreeSet<u8>>();
     assert_eq!(kinds_drawn::<ReplicationMessage>(), tags(12));
-    assert_eq!(kinds_drawn::<ConsensusMessage>(), tags(12));
+    assert_eq!(kinds_drawn::<ConsensusMessage>(), tags(15));
     assert_eq!(kinds_drawn::<Message>(), tags(3));
     assert_eq!(kinds_drawn::<Request>(), tags(3));
     assert_eq!(kinds_drawn::<Response>(), tags(7));

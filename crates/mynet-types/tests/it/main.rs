@@ -10,6 +10,7 @@
 mod admission;
 mod certificate;
 mod encoding;
+mod evidence;
 mod mutation;
 mod network;
 mod roster;

@@ -1,9 +1,9 @@
 //! One fixed instance of every record that is signed or hashed; the test vectors are made of these.
 
 use mynet_types::{
-    AdmissionRecord, BlobRef, BoundedVec, CertificateFile, Claim, Decision, GenesisFile, Invite, NodeRecord, OwnerKey,
-    Proposal, ProposalId, RejectReason, Roles, RosterKey, SealedPart, Tombstone, TxId, Verdict, Vote, WrapKey,
-    WrapRecord, signing::Domain,
+    AdmissionRecord, BlobRef, BoundedVec, CertificateFile, Claim, Decision, Evidence, GenesisFile, Invite, NodeRecord,
+    OwnerKey, Proposal, ProposalId, RejectReason, Roles, RosterKey, SealedPart, Tombstone, TxId, Verdict, Vote,
+    WrapKey, WrapRecord, signing::Domain,
 };
 
 use crate::network::{NOON, Network, details, manifest, node, owner_key, public};
@@ -50,6 +50,14 @@ pub(crate) fn vote(network: &Network) -> Vote {
         proposal_id: ProposalId([25; 32]),
         reason: Some(RejectReason::HashMismatch),
     }
+}
+
+/// Yes and no of seat 1 to one value.
+pub(crate) fn evidence(network: &Network) -> Evidence {
+    let reject = vote(network);
+    let statement = proposal(network).statement(Verdict::Accept);
+    let signature = network.sign_one(network.chain.newest(), 1, Domain::Vote, &statement);
+    Evidence::of(&reject, &Vote { statement, signature, ..reject.clone() }).unwrap()
 }
 
 pub(crate) fn roster_key(network: &mut Network) -> RosterKey {

@@ -94,6 +94,7 @@ fn record_vectors(lines: &mut Vec<String>) {
     lines.push(record("roster-link", &network.chain.after(2)[0]));
     let offer = Signed::new(&id, samples::roster_key(&mut network), &node_key(1));
     lines.push(record("roster-key", &offer));
+    lines.push(record("evidence", &samples::evidence(&network)));
     for (name, bytes) in
         [("genesis", samples::genesis_file().encode()), ("certificate", samples::certificate_file().encode())]
     {

@@ -2,9 +2,10 @@
 
 use ed25519_dalek::SigningKey;
 use mynet_types::{
-    LinkError, NodeId, Roles, Roster, SignedAdmission, SignedRosterKey, Timestamp, records, roster::check_succession,
+    LinkError, NodeId, Now, Roles, Roster, SignedAdmission, SignedRosterKey, records, roster::check_succession,
 };
 
+use super::plan::{self, Change, Objection};
 use crate::consensus::{io::RosterLock, shared::Shared};
 
 /// Why a roster is not signed.
@@ -16,23 +17,14 @@ pub(super) enum Defect {
     CloseSet,
     #[error("it is dated before the roster that it follows")]
     Time,
-    #[error("it does not keep every seat and add exactly one")]
-    NotOneNewcomer,
-    #[error("it is larger than what grows by itself")]
-    TooLarge,
+    #[error(transparent)]
+    Objection(#[from] Objection),
     #[error("the key of {0} was not offered by that node")]
     Key(NodeId),
     #[error("newcomer {0} is not known to be admitted as a validator")]
     NotAdmitted(NodeId),
     #[error("the seat of this node does not have the key that it offered")]
     NotOffered,
-}
-
-/// The one node that sits in `next` but not in `newest`.
-pub(super) fn newcomer(newest: &Roster, next: &Roster) -> Option<NodeId> {
-    let mut added = next.nodes().filter(|node| newest.seat_of(node).is_none());
-    let first = added.next()?;
-    added.next().is_none().then_some(first)
 }
 
 /// Whether `offer` is for the epoch after `newest`, and signed by its node.
@@ -55,7 +47,7 @@ pub(super) fn next_roster(
     shared: &Shared,
     body: &RosterLock,
     admissions: &[SignedAdmission],
-    wall: Timestamp,
+    now: Now,
 ) -> Result<(), Defect> {
     let (newest, next) = (shared.roster(), &body.roster);
     check_succession(newest, next)?;
@@ -65,10 +57,10 @@ pub(super) fn next_roster(
     if next.valid_from < newest.valid_from {
         return Err(Defect::Time);
     }
-    let kept = newest.nodes().all(|node| next.seat_of(&node).is_some());
-    let newcomer = newcomer(newest, next).filter(|_| kept).ok_or(Defect::NotOneNewcomer)?;
-    if next.validators.len() > shared.config.automatic_validators {
-        return Err(Defect::TooLarge);
+    let change = Change::between(newest, next)?;
+    if newest.seat_of(&shared.me).is_some() {
+        // A newcomer is asked for its consent to its own seat; the change is for the old seats to judge.
+        plan::check(shared, now, &change)?;
     }
     for validator in &next.validators {
         let mut offers = body.keys.iter().filter(|offer| offer.body.seat == *validator);
@@ -76,13 +68,15 @@ pub(super) fn next_roster(
             return Err(Defect::Key(validator.node));
         }
     }
-    let may_sit = |admission: &SignedAdmission| {
-        admission.body.node == newcomer
-            && admission.body.roles.contains(Roles::VALIDATOR)
-            && records::verify_admission(admission, &shared.chain, wall).is_ok()
-    };
-    if !shared.admitted.get(&newcomer).into_iter().chain(admissions).any(may_sit) {
-        return Err(Defect::NotAdmitted(newcomer));
+    if let Some(newcomer) = change.newcomer {
+        let may_sit = |admission: &SignedAdmission| {
+            admission.body.node == newcomer
+                && admission.body.roles.contains(Roles::VALIDATOR)
+                && records::verify_admission(admission, &shared.chain, now.wall).is_ok()
+        };
+        if !shared.admitted.get(&newcomer).into_iter().chain(admissions).any(may_sit) {
+            return Err(Defect::NotAdmitted(newcomer));
+        }
     }
     let seated = next.seat_of(&shared.me).is_some();
     if seated && offered_seat(shared, next).is_none() { Err(Defect::NotOffered) } else { Ok(()) }

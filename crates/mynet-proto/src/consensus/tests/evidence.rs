@@ -3,8 +3,8 @@
 use std::sync::OnceLock;
 
 use mynet_types::{
-    BoundedVec, Claim, ConsensusMessage, Domain, GenesisFile, ProposalId, SlotKey, Verdict, Vote, VoteStatement,
-    certificate, codec, signing,
+    BoundedVec, Claim, ConsensusMessage, Domain, Evidence, GenesisFile, ManifestHash, NodeId, Phase, ProposalId,
+    SlotKey, Verdict, Vote, VoteStatement, certificate, codec, signing, vote::attest_slot,
 };
 use proptest::prelude::{ProptestConfig, any, prop, prop_assert, proptest};
 
@@ -28,12 +28,13 @@ fn vote(net: &Net, index: usize, statement: VoteStatement) -> ConsensusMessage {
     ConsensusMessage::Vote(Vote { statement, seat, signature, proposal_id: ProposalId([0; 32]), reason: None })
 }
 
-fn equivocations(net: &Net) -> Vec<(Vote, Vote)> {
-    let pair = |event: &Event| match event {
-        Event::Equivocation { first, second } => Some(((**first).clone(), (**second).clone())),
+/// The evidence that node 0 told of.
+fn told(net: &Net) -> Vec<(NodeId, Evidence)> {
+    let evidence = |event: &Event| match event {
+        Event::Evidence { node, evidence } => Some((*node, **evidence)),
         _ => None,
     };
-    net.nodes[0].events.iter().filter_map(pair).collect()
+    net.nodes[0].events.iter().filter_map(evidence).collect()
 }
 
 #[test]
@@ -43,12 +44,11 @@ fn yes_and_no_of_one_seat_are_evidence_once() {
     for statement in [accept, reject, reject, accept] {
         net.inject(1, 0, vote(&net, 1, statement));
     }
-    let found = equivocations(&net);
+    let found = told(&net);
     assert_eq!(found.len(), 1);
-    assert_eq!((found[0].0.statement, found[0].1.statement), (accept, reject));
-    for evidence in [&found[0].0, &found[0].1] {
-        evidence.verify(&net.genesis.network_id(), net.nodes[0].core.roster()).unwrap();
-    }
+    let (node, evidence) = found[0];
+    assert_eq!((node, evidence.first.statement, evidence.second.statement), (id(1), accept, reject));
+    assert_eq!(evidence.verify(&net.genesis.network_id(), net.nodes[0].core.roster()), Ok(id(1)));
     assert_eq!(net.tally(0, &accept.value).accepts, 2, "its own and the first of the two");
 }
 
@@ -58,7 +58,7 @@ fn two_values_in_one_slot_are_evidence() {
     let other = VoteStatement { value: mynet_types::ManifestHash([9; 32]), ..accept };
     net.inject(1, 0, vote(&net, 1, accept));
     net.inject(1, 0, vote(&net, 1, other));
-    assert_eq!(equivocations(&net).len(), 1);
+    assert_eq!(told(&net).len(), 1);
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn two_claims_about_one_value_are_no_evidence() {
     net.inject(1, 0, vote(&net, 1, accept));
     net.inject(1, 0, vote(&net, 1, VoteStatement { claim: Claim::Durable, ..accept }));
     net.inject(2, 0, vote(&net, 2, VoteStatement { verdict: Verdict::Reject, ..accept }));
-    assert!(equivocations(&net).is_empty());
+    assert!(told(&net).is_empty());
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn evidence_is_found_after_the_decision_too() {
     }
     assert_eq!(net.outcome(0, &accept.value), Some(Outcome::Approved));
     net.inject(1, 0, vote(&net, 1, VoteStatement { verdict: Verdict::Reject, ..accept }));
-    assert_eq!(equivocations(&net).len(), 1);
+    assert_eq!(told(&net).len(), 1);
     assert_eq!(net.outcome(0, &accept.value), Some(Outcome::Approved));
 }
 
@@ -106,7 +106,7 @@ fn votes_that_prove_nothing_do_not_count() {
         net.inject(3, 0, vote(&net, 3, accept));
     }
     assert_eq!(count(&net), 2);
-    assert!(equivocations(&net).is_empty());
+    assert!(told(&net).is_empty());
 }
 
 /// Every one of `a` with every one of `b`.
@@ -155,7 +155,7 @@ proptest! {
         for file in net.certificates(0) {
             prop_assert!(certificate::verify(file, &trust, false).is_ok());
         }
-        prop_assert!(equivocations(&net).is_empty());
+        prop_assert!(told(&net).is_empty());
         prop_assert!(net.outcome(0, &accept.value) == Some(Outcome::Pending));
         prop_assert!(net.nodes[0].core.roster().epoch == 3);
     }
@@ -186,16 +186,173 @@ fn every_kind_of_message_is_among_the_specimens_but_those_of_trouble() {
 #[test]
 fn hostile_extremes_are_harmless() {
     let (mut net, accept) = open();
+    let request = |epoch| {
+        let leaving = BoundedVec::truncated([id(1), id(2), id(3), id(9)]);
+        ConsensusMessage::KeyRequest { epoch, prev: accept.roster, leaving, newcomer: Some(id(1)) }
+    };
     let extremes = [
-        ConsensusMessage::RosterHead { epoch: u64::MAX },
+        ConsensusMessage::RosterHead { epoch: u64::MAX, evidence: 0, wants_key: true },
         ConsensusMessage::RosterLinksAfter { epoch: u64::MAX },
-        ConsensusMessage::KeyRequest { epoch: u64::MAX, prev: accept.roster },
-        ConsensusMessage::KeyRequest { epoch: 0, prev: accept.roster },
+        request(u64::MAX),
+        request(0),
         ConsensusMessage::RosterLinks(BoundedVec::new()),
+        request(accept.epoch + 1),
+        ConsensusMessage::MyVotes { epoch: u64::MAX },
+        ConsensusMessage::YourVotes { epoch: u64::MAX, votes: BoundedVec::new() },
+        ConsensusMessage::Evidence(BoundedVec::new()),
     ];
     for message in extremes {
         net.inject(1, 0, message);
     }
     net.settle();
     assert_eq!(net.outcome(0, &accept.value), Some(Outcome::Pending));
+}
+
+/// Node `index` says yes and no to one value of node 0, which hears both.
+pub(super) fn lie(net: &mut Net, index: usize) {
+    let manifest = net.manifest(|manifest| manifest.placement_seed = [u8::try_from(index).unwrap(); 32]);
+    net.propose(0, &manifest, Claim::Seen, net.receipts(&[], &manifest));
+    net.settle();
+    let statement = accept_of(net, &manifest.body.hash());
+    for verdict in [Verdict::Accept, Verdict::Reject] {
+        net.inject(index, 0, vote(net, index, VoteStatement { verdict, ..statement }));
+    }
+    net.settle();
+}
+
+/// The yes to `value` in the newest epoch of node 0.
+fn accept_of(net: &Net, value: &ManifestHash) -> VoteStatement {
+    let roster = net.nodes[0].core.roster();
+    VoteStatement {
+        epoch: roster.epoch,
+        roster: roster.hash(),
+        phase: Phase::Vote,
+        slot: attest_slot(value),
+        value: *value,
+        verdict: Verdict::Accept,
+        claim: Claim::Seen,
+        states: net.manifest(|_| ()).body.allowed(false),
+    }
+}
+
+/// Yes and no of node `index`, put together.
+fn evidence(net: &Net, index: usize, accept: VoteStatement) -> Evidence {
+    let [yes, no] = [Verdict::Accept, Verdict::Reject].map(|verdict| {
+        let ConsensusMessage::Vote(vote) = vote(net, index, VoteStatement { verdict, ..accept }) else {
+            unreachable!()
+        };
+        vote
+    });
+    Evidence::of(&yes, &no).unwrap()
+}
+
+/// Whom each node knows to have lied.
+pub(super) fn accused(net: &Net, index: usize) -> Vec<NodeId> {
+    net.nodes[index].core.evidence().map(|(_, node)| node).collect()
+}
+
+fn is_evidence(message: &ConsensusMessage) -> bool {
+    matches!(message, ConsensusMessage::Evidence(_))
+}
+
+#[test]
+fn evidence_reaches_every_member_and_is_kept_over_restarts() {
+    let mut net = Net::grown(5, 4);
+    lie(&mut net, 1);
+    for index in 0..5 {
+        assert_eq!(accused(&net, index), [id(1)], "node {index}");
+        assert_eq!(net.nodes[index].disk.restored.evidence.len(), 1, "node {index}");
+    }
+    net.crash(2);
+    net.filter = Box::new(|_, _, message| !is_evidence(message));
+    net.restart(2);
+    assert_eq!(accused(&net, 2), [id(1)]);
+}
+
+#[test]
+fn evidence_is_durable_before_it_is_passed_on() {
+    let mut net = Net::grown(4, 4);
+    net.disks_stall = true;
+    let statement = accept_of(&net, &ManifestHash([3; 32]));
+    let evidence = evidence(&net, 1, statement);
+    net.inject(3, 0, ConsensusMessage::Evidence(BoundedVec::truncated([evidence])));
+    assert!(!net.sent.iter().any(|(_, _, message)| is_evidence(message)));
+    net.disks_stall = false;
+    net.settle();
+    assert!(net.sent.iter().any(|(_, _, message)| is_evidence(message)));
+}
+
+#[test]
+fn whoever_missed_evidence_is_given_it_with_the_next_heads() {
+    let mut net = Net::grown(5, 4);
+    net.filter = Box::new(|_, to, message| to != id(4) || !is_evidence(message));
+    lie(&mut net, 1);
+    assert_eq!(accused(&net, 4), []);
+    net.filter = Box::new(|_, _, _| true);
+    net.run_until(30, |net| accused(net, 4) == [id(1)]);
+}
+
+#[test]
+fn evidence_of_an_epoch_not_known_yet_comes_after_its_links() {
+    let mut net = Net::grown(5, 4);
+    let newcomer = net.nodes[4].disk.clone();
+    lie(&mut net, 1);
+    net.crash(4);
+    net.nodes[4].disk = newcomer;
+    net.nodes[4].disk.restored.links.truncate(1);
+    net.restart(4);
+    assert_eq!((net.nodes[4].core.roster().epoch, accused(&net, 4).len()), (1, 0));
+    net.run_until(30, |net| accused(net, 4) == [id(1)]);
+}
+
+#[test]
+fn one_liar_costs_one_record_and_one_round_however_often_it_lies() {
+    let mut net = Net::grown(4, 4);
+    let twice = |value: u8| {
+        let statement = accept_of(&net, &ManifestHash([value; 32]));
+        evidence(&net, 1, statement)
+    };
+    let lies: Vec<Evidence> = (0..50).map(twice).collect();
+    lie(&mut net, 1);
+    net.clear();
+    for lie in lies {
+        net.inject(1, 2, ConsensusMessage::Evidence(BoundedVec::truncated([lie])));
+    }
+    net.settle();
+    assert!(!net.sent.iter().any(|(_, _, message)| is_evidence(message)));
+    assert_eq!(net.nodes[2].disk.restored.evidence.len(), 1);
+}
+
+#[test]
+fn slander_is_neither_kept_nor_passed_on() {
+    let mut net = Net::grown(4, 4);
+    let statement = accept_of(&net, &ManifestHash([3; 32]));
+    let reject = VoteStatement { verdict: Verdict::Reject, ..statement };
+    // Node 1 signs both, and says that node 2's seat did.
+    let signed = |statement| {
+        let ConsensusMessage::Vote(vote) = vote(&net, 1, statement) else { unreachable!() };
+        Vote { seat: u16::try_from(net.seat_of(2)).unwrap(), ..vote }
+    };
+    let slander = Evidence::of(&signed(statement), &signed(reject)).unwrap();
+    net.inject(1, 0, ConsensusMessage::Evidence(BoundedVec::truncated([slander])));
+    net.settle();
+    assert_eq!(accused(&net, 0), []);
+    assert!(!net.sent.iter().any(|(_, _, message)| is_evidence(message)));
+}
+
+#[test]
+fn a_certificate_with_the_other_verdict_completes_the_evidence() {
+    let (mut net, accept) = open();
+    for index in [1, 2] {
+        net.inject(index, 0, vote(&net, index, accept));
+    }
+    net.settle();
+    let file = net.certificates(0)[0].clone();
+    // Node 3 has proposed the same value, and was told a no by node 1.
+    let manifest = net.manifest(|_| ());
+    net.propose(3, &manifest, Claim::Seen, net.receipts(&[], &manifest));
+    net.settle();
+    net.inject(1, 3, vote(&net, 1, VoteStatement { verdict: Verdict::Reject, ..accept }));
+    net.inject(0, 3, ConsensusMessage::Certified(Box::new(file)));
+    assert_eq!(accused(&net, 3), [id(1)]);
 }

@@ -19,6 +19,12 @@ fn config(seats: usize) -> Config {
     Config { automatic_validators: seats, ..Config::default() }
 }
 
+/// Asks for a key for the roster after `newest`.
+fn request(newest: &Roster, newcomer: Option<NodeId>) -> ConsensusMessage {
+    let leaving = mynet_types::BoundedVec::new();
+    ConsensusMessage::KeyRequest { epoch: newest.epoch + 1, prev: newest.hash(), leaving, newcomer }
+}
+
 /// Seats in `net`'s newest roster, as indices of its nodes.
 fn seated(net: &Net) -> BTreeSet<usize> {
     (0..net.nodes.len()).filter(|index| net.nodes[0].core.roster().seat_of(&id(*index)).is_some()).collect()
@@ -124,7 +130,7 @@ fn a_long_chain_is_fetched_in_several_messages() {
     assert_eq!((net.nodes[0].core.roster().epoch, net.nodes[3].core.roster().epoch), (22, 2));
     net.filter = Box::new(|_, _, _| true);
     net.clear();
-    net.inject(0, 3, ConsensusMessage::RosterHead { epoch: 22 });
+    net.inject(0, 3, ConsensusMessage::RosterHead { epoch: 22, evidence: 0, wants_key: false });
     net.settle();
     assert_eq!(net.nodes[3].core.roster().epoch, 22);
     let given = |(_, to, message): &(NodeId, NodeId, ConsensusMessage)| match message {
@@ -353,11 +359,11 @@ fn the_same_key_is_offered_again_and_a_fresh_one_only_if_it_was_lost() {
     let offers = |net: &mut Net| {
         net.clear();
         let roster = net.nodes[0].core.roster();
-        let request = ConsensusMessage::KeyRequest { epoch: 1, prev: roster.hash() };
+        let request = request(&roster.clone(), None);
         net.inject(0, 1, request);
         net.settle();
         let offer = |message: &ConsensusMessage| {
-            if let ConsensusMessage::KeyOffer(offer) = message { Some(offer.clone()) } else { None }
+            if let ConsensusMessage::KeyOffer { offer, .. } = message { Some(offer.clone()) } else { None }
         };
         net.sent.iter().filter_map(|(_, _, message)| offer(message)).collect::<Vec<_>>()
     };
@@ -417,11 +423,11 @@ fn an_old_seat_answers_one_proposer_at_a_time_and_the_lower_seat_first() {
     let answers = |net: &mut Net, from: usize| {
         net.clear();
         let roster = net.nodes[0].core.roster();
-        let request = ConsensusMessage::KeyRequest { epoch: roster.epoch + 1, prev: roster.hash() };
+        let request = request(&roster.clone(), None);
         let (asker, asked) = (net.at_seat(from), net.at_seat(0));
         net.inject(asker, asked, request);
         net.settle();
-        let offer = |message: &ConsensusMessage| matches!(message, ConsensusMessage::KeyOffer(_));
+        let offer = |message: &ConsensusMessage| matches!(message, ConsensusMessage::KeyOffer { .. });
         net.sent.iter().any(|(_, to, message)| *to == id(asker) && offer(message))
     };
     assert!(answers(&mut net, 2));

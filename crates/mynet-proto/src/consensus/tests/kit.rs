@@ -13,14 +13,13 @@ use ed25519_dalek::SigningKey;
 use mynet_types::{
     AdmissionRecord, BoundedVec, CertificateFile, Claim, ConsensusMessage, Genesis, ManifestHash, Mono, NodeId, Now,
     OwnerKey, Roles, Signed, SignedAdmission, SignedManifest, SignedReceipt, StorageReceipt, Timestamp, Validator,
-    Vote, VoteKey, VoteSecret, WrapKey, manifest::Manifest, wire::Receipts,
+    Vote, VoteKey, VoteSecret, WrapKey, evidence::contradict, manifest::Manifest, wire::Receipts,
 };
 
 use crate::{
     consensus::{
         Consensus,
         io::{Config, Event, Input, Outcome, Output, Record, Restored, Tally, Timer},
-        tally::contradict,
     },
     group,
     persist::PersistId,
@@ -92,6 +91,9 @@ impl Disk {
                 store.proposals.retain(|known| known.proposal != open.proposal);
                 store.proposals.push(open);
             }
+            Record::Evidence(evidence) => store.evidence.push(evidence),
+            Record::Approval { node, given: true } => store.approved.push(node),
+            Record::Approval { node, given: false } => store.approved.retain(|known| *known != node),
             Record::Closed(closed) => store.proposals.retain(|known| known.proposal.body.id() != closed),
         }
     }
@@ -399,7 +401,7 @@ fn check_is_on_disk(disk: &Disk, message: &ConsensusMessage) {
             let open = disk.restored.proposals.iter().any(|open| open.proposal == *proposal);
             assert!(open, "a proposal left before it was durable");
         }
-        ConsensusMessage::KeyOffer(offer) => {
+        ConsensusMessage::KeyOffer { offer, .. } => {
             let secret = disk.restored.keys.get(&offer.body.epoch).expect("an offered key is durable");
             let key = SigningKey::from_bytes(&secret.0).verifying_key().to_bytes();
             assert_eq!(key, offer.body.seat.vote_key.0);

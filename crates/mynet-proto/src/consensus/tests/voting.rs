@@ -309,7 +309,7 @@ fn expired_proposals_and_other_rosters_get_an_abstention() {
     net.clear();
     let behind = proposal(&net, 2, (&manifest, Claim::Seen), |body| body.epoch -= 1);
     net.inject(2, 1, message(behind, &manifest, BoundedVec::new()));
-    let tells = |message: &ConsensusMessage| matches!(message, ConsensusMessage::RosterHead { epoch: 3 });
+    let tells = |message: &ConsensusMessage| matches!(message, ConsensusMessage::RosterHead { epoch: 3, .. });
     assert!(net.sent.iter().any(|(_, _, message)| tells(message)), "whoever is ahead says so");
 }
 
