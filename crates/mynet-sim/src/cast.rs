@@ -45,6 +45,8 @@ pub(crate) struct Cast {
     pub(crate) players: Vec<Player>,
     /// Secret of the founder's vote key of epoch 0.
     pub(crate) founder_secret: [u8; 32],
+    /// The validator that lies.
+    pub(crate) liar: Option<usize>,
     owner: SigningKey,
 }
 
@@ -87,7 +89,8 @@ impl Cast {
             admission: admission(&mut rng, options, (index, zones), (&network, &keys)),
         });
         let players = players.collect();
-        Self { genesis, network, players, founder_secret, owner: SigningKey::from_bytes(&rng.random()) }
+        let liar = options.faults.liar;
+        Self { genesis, network, players, founder_secret, liar, owner: SigningKey::from_bytes(&rng.random()) }
     }
 
     /// The place of a node in the play.

@@ -23,6 +23,7 @@ mod describe;
 mod disk;
 mod group_store;
 mod host;
+mod liar;
 mod life;
 mod machine;
 mod nemesis;

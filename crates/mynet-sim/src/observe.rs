@@ -14,6 +14,8 @@ pub(crate) enum Seen<'a> {
     Crashed(usize),
     /// A message left a node.
     Sent { from: usize, message: &'a Message },
+    /// A message arrives at a node that is up.
+    Delivered { to: usize, from: usize, message: &'a Message },
     /// A core announced something.
     Told { node: usize, event: &'a node::io::Event },
     /// A batch is in a vote store.

@@ -109,6 +109,8 @@ pub(crate) struct FaultOptions {
     pub(crate) blackout: bool,
     /// Whether one node loses its vote store, or has it replaced by an old copy.
     pub(crate) votes_lost: bool,
+    /// A validator that signs what contradicts itself, wherever the roster tolerates one.
+    pub(crate) liar: Option<usize>,
 }
 
 /// What the disks are like.
@@ -134,6 +136,13 @@ fn sometimes(rng: &mut ChaCha8Rng, max: u32) -> u32 {
     if rng.random_ratio(1, 3) { 0 } else { rng.random_range(0..=max) }
 }
 
+/// In a third of the seeds of the consensus suite with four validators or more, one of them lies.
+fn draw_liar(suite: Suite, seed: u64, validators: usize) -> Option<usize> {
+    let mut rng = generator(suite, seed, "liar");
+    let lies = suite == Suite::Consensus && validators >= 4 && rng.random_ratio(1, 3);
+    lies.then(|| rng.random_range(0..validators))
+}
+
 impl Options {
     /// Expands `seed`.
     pub(crate) fn from_seed(suite: Suite, seed: u64) -> Self {
@@ -143,6 +152,7 @@ impl Options {
         let late = usize::try_from(sometimes(rng, 2)).unwrap_or(0).min(nodes - 3);
         // Two validators at most certify nothing, or in class small only: worth a look now and then.
         let validators = if rng.random_ratio(1, 12) { rng.random_range(1..=2) } else { rng.random_range(3..=nodes) };
+        let liar = draw_liar(suite, seed, validators);
         Self {
             suite,
             seed,
@@ -167,7 +177,9 @@ impl Options {
                 wall_jumps: usize::try_from(sometimes(rng, 3)).unwrap_or(0),
                 drift_ppm: i64::from(sometimes(rng, 20_000)),
                 blackout: rng.random_ratio(1, 5),
-                votes_lost: suite.certifies() && rng.random_ratio(1, 10),
+                // A liar is all that four seats tolerate.
+                votes_lost: suite.certifies() && rng.random_ratio(1, 4) && liar.is_none(),
+                liar,
             },
             disk: DiskOptions {
                 persist_ms: rng.random_range(1..=200),

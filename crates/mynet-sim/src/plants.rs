@@ -150,3 +150,24 @@ fn durability_that_nobody_hears_of_is_found() {
         outputs.retain(|output| !matches!(output, Output::Event(Event::Replication(ReplicationEvent::Durable { .. }))));
     });
 }
+
+#[test]
+fn evidence_that_is_not_passed_on_is_found() {
+    check(Suite::Consensus, "C7", |outputs| {
+        swallow(outputs, |message| matches!(message, Message::Consensus(ConsensusMessage::Evidence(_))));
+    });
+}
+
+#[test]
+fn a_seat_without_a_key_that_nobody_renews_is_found() {
+    check(Suite::Consensus, "C5", |outputs| {
+        for output in outputs {
+            if let Output::Send {
+                message: Message::Consensus(ConsensusMessage::RosterHead { wants_key, .. }), ..
+            } = output
+            {
+                *wants_key = false;
+            }
+        }
+    });
+}

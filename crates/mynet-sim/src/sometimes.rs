@@ -49,6 +49,8 @@ counters!(
         VotesLost,
         /// A staging failed.
         StageFailed,
+        /// A validator signed what contradicts its vote.
+        Lied,
     }
 );
 
@@ -89,6 +91,14 @@ counters!(
         DurableBeforeReplicated,
         /// A node held the decrypted state.
         DecryptedHeld,
+        /// A node learned that a seat contradicted itself.
+        Accused,
+        /// A seat was left out of the next roster.
+        SeatLeftOut,
+        /// A roster gave the same nodes fresh keys.
+        KeysRenewed,
+        /// A node asked others for its own votes after a start.
+        InDoubtOfItsStore,
     }
 );
 

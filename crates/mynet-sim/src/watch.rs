@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mynet_proto::{
-    consensus::io::{Event as ConsensusEvent, Outcome},
+    consensus::io::{Event as ConsensusEvent, Outcome, Record as VoteRecord},
     node::io::Event,
     replication::io::{Event as ReplicationEvent, Record},
 };
 use mynet_types::{
-    ConsensusMessage, ContentState, ManifestHash, Message, ReplicationMessage, TxId, Verdict,
+    ConsensusMessage, ContentState, ManifestHash, Message, NodeId, ReplicationMessage, TxId, Verdict,
     wire::{DecisionOutcome, TxStatus},
 };
 
@@ -27,6 +27,7 @@ pub(crate) struct Watch {
     /// Commits on disk, until their decision is first sent.
     untold: BTreeMap<TxId, usize>,
     rosters: BTreeSet<u64>,
+    seated: BTreeMap<u64, BTreeSet<NodeId>>,
 }
 
 impl Watch {
@@ -43,7 +44,23 @@ impl Watch {
             Seen::Told { node, event: Event::Consensus(event) } => self.consensus(*node, event, counts),
             Seen::Told { event: Event::Replication(event), .. } => replication(event, view, counts),
             Seen::GroupsOnDisk { node, records } => self.on_disk(*node, records, counts),
-            Seen::VotesOnDisk { .. } | Seen::Handled(_) | Seen::Healed | Seen::Deadline(_) => {}
+            Seen::VotesOnDisk { records, .. } => self.votes_on_disk(records, counts),
+            Seen::Delivered { .. } | Seen::Handled(_) | Seen::Healed | Seen::Deadline(_) => {}
+        }
+    }
+
+    fn votes_on_disk(&mut self, records: &[VoteRecord], counts: &mut Counts) {
+        for record in records {
+            let VoteRecord::Link(link) = record else { continue };
+            let (epoch, now) = (link.roster.epoch, link.roster.nodes().collect::<BTreeSet<_>>());
+            if let Some(before) = self.seated.get(&(epoch - 1)).filter(|_| !self.seated.contains_key(&epoch)) {
+                if !before.is_subset(&now) {
+                    counts.met(Rare::SeatLeftOut);
+                } else if *before == now {
+                    counts.met(Rare::KeysRenewed);
+                }
+            }
+            self.seated.insert(epoch, now);
         }
     }
 
@@ -73,6 +90,7 @@ impl Watch {
                 counts.met(Rare::ProposerRestartResends);
             }
             Message::Consensus(ConsensusMessage::RosterLocked { .. }) => counts.met(Rare::RosterLocked),
+            Message::Consensus(ConsensusMessage::MyVotes { .. }) => counts.met(Rare::InDoubtOfItsStore),
             Message::Replication(ReplicationMessage::StatusQuery { .. }) => counts.met(Rare::InDoubt),
             Message::Replication(ReplicationMessage::Prepare(prepare)) if prepare.attempt > 1 => {
                 counts.met(Rare::HigherAttempt);
@@ -105,6 +123,7 @@ impl Watch {
                     counts.met(Rare::RejectCertificate);
                 }
             }
+            ConsensusEvent::Evidence { .. } => counts.met(Rare::Accused),
             ConsensusEvent::RosterChanged { epoch } if *epoch >= 3 && self.rosters.insert(*epoch) => {
                 counts.met(Rare::RosterOfFour);
             }

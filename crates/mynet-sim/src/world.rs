@@ -11,7 +11,8 @@
 //! 3. A timer never fires before its time on its node's own clock, and never after a restart.
 //! 4. Messages are encoded when they are sent and decoded when they arrive, as on the wire.
 //!
-//! Absent on purpose: bandwidth shared between messages, byte-wise file systems, and Byzantine nodes.
+//! Absent on purpose: bandwidth shared between messages, byte-wise file systems, and nodes that are bad in other ways than
+//! [`crate::liar`].
 
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::{
     cast::Cast,
     checker::{self, Checker},
     host::Host,
+    liar::Liar,
     nemesis::{self, Fault},
     network::{Fate, Network},
     observe::{Deadline, Seen, View},
@@ -105,6 +107,7 @@ pub(crate) struct World {
     pub(crate) watch: Watch,
     checkers: Vec<Box<dyn Checker>>,
     plant: Option<Plant>,
+    liar: Option<Liar>,
     pub(crate) violation: Option<Violation>,
     over: bool,
 }
@@ -119,6 +122,10 @@ impl World {
             Host::new(player.id, (index == 0).then_some(cast.founder_secret), rng.random_range(-drift..=drift))
         });
         let hosts = hosts.collect();
+        let liar = cast.liar.map(|index| {
+            let rng = generator(options.suite, options.seed, "lies");
+            Liar::new((index == 0).then_some(cast.founder_secret), rng)
+        });
         let works = workload::draw(&options, &cast);
         let mut world = Self {
             network: Network::new(options.network.clone()),
@@ -134,6 +141,7 @@ impl World {
             watch: Watch::default(),
             checkers: checker::of(options.suite),
             plant: None,
+            liar,
             violation: None,
             over: false,
             cast,
@@ -268,6 +276,11 @@ impl World {
         self.trace.input((self.now, node), &input, &self.cast);
         let mut outputs = Vec::new();
         machine.handle(now, input, &mut outputs);
+        if let Some(liar) = self.liar.as_mut().filter(|_| self.cast.liar == Some(node)) {
+            for _ in 0..liar.twist(&self.cast.network, &mut outputs) {
+                self.counts.fault(Broken::Lied);
+            }
+        }
         if let Some(plant) = &mut self.plant {
             plant(node, &mut outputs);
         }
@@ -351,7 +364,10 @@ impl World {
             return self.counts.fault(Broken::ReceiverDown);
         }
         match codec::decode(bytes, MESSAGE_BYTES_MAX) {
-            Ok(message) => self.step(to, Input::Message { from: self.hosts[from].id, message }),
+            Ok(message) => {
+                self.see(&Seen::Delivered { to, from, message: &message });
+                self.step(to, Input::Message { from: self.hosts[from].id, message });
+            }
             Err(error) => self.violate("rig", format!("n{from} sent what n{to} cannot decode: {error}")),
         }
     }

@@ -22,8 +22,9 @@ impl Checker for Votes {
         "C2"
     }
 
-    fn see(&mut self, seen: &Seen<'_>, _view: &View<'_>) -> Result<(), String> {
+    fn see(&mut self, seen: &Seen<'_>, view: &View<'_>) -> Result<(), String> {
         match seen {
+            Seen::Sent { from, .. } if view.cast.liar == Some(*from) => Ok(()),
             Seen::Sent { from, message: Message::Consensus(message), .. } => match message {
                 ConsensusMessage::Vote(vote) => self.signs(*from, &vote.statement),
                 ConsensusMessage::RosterVote { roster, epoch, old: Some(_), .. } => self.roster(*from, *epoch, *roster),

@@ -42,12 +42,19 @@ impl Decided {
             .players
             .iter()
             .filter(|player| player.admission.body.roles.contains(mynet_types::Roles::VALIDATOR));
-        let seats = wanted.count().clamp(1, SEATS_AUTOMATIC);
-        let lost = view.hosts.iter().any(|host| !host.votes.store.is_complete());
+        let wanted = wanted.count();
+        let seats = wanted.clamp(1, SEATS_AUTOMATIC);
         for (node, host) in view.hosts.iter().enumerate() {
-            let has = host.votes.store.links().last().map_or(1, |link| link.roster.validators.len());
-            // While somebody's vote store is lost, the roster may be stuck at what it was.
-            ensure(has == seats || lost, || format!("n{node} knows a roster of {has} seats, not {seats}"))?;
+            let store = &host.votes.store;
+            let has = store.links().last().map_or(1, |link| link.roster.validators.len());
+            // A liar that was found out does not come back by itself.
+            let without_liar = store.evidence().next().is_some() && has == (wanted - 1).clamp(1, SEATS_AUTOMATIC);
+            ensure(has == seats || without_liar, || format!("n{node} knows a roster of {has} seats, not {seats}"))?;
+            let sits = store.links().last().is_some_and(|link| link.roster.seat_of(&host.id).is_some());
+            let has_key = store.restored().keys.contains_key(&store.epoch());
+            ensure(!sits || has_key || view.cast.liar == Some(node), || {
+                format!("n{node} has a seat and no key to vote with")
+            })?;
         }
         if view.cast.genesis.quorum(seats).is_none() {
             return Ok(());
