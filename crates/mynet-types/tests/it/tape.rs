@@ -48,7 +48,7 @@ impl Tape {
     /// A tag, bool, option or role: small numbers, mostly 0 and 1.
     fn tag(&mut self) -> u8 {
         let [first, second, ..] = self.next().to_le_bytes();
-        if first < 190 { second & 1 } else { second % 13 }
+        if first < 190 { second & 1 } else { second % 32 }
     }
 
     fn fill(&mut self, buffer: &mut [u8]) {
