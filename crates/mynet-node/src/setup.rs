@@ -191,7 +191,8 @@ fn join_again(dir: &Path, (text, ticket): (&str, &Ticket), options: &SetupOption
     let written = written.and_then(|mut file| {
         file.write_all(text.trim().as_bytes())?;
         file.sync_all()?;
-        fs::rename(&new, &path)
+        fs::rename(&new, &path)?;
+        sync(dir)
     });
     written.map_err(|source| SetupError::Io { verb: "write", path, source })?;
     Ok(Prepared { node_id, network_id })
@@ -246,6 +247,25 @@ fn exact(size: ByteSize) -> String {
     unit.map_or_else(|| format!("{bytes}B"), |(shift, unit)| format!("{}{unit}", bytes >> shift))
 }
 
+/// Flushes the names in a directory to stable storage.
+fn sync(dir: &Path) -> std::io::Result<()> {
+    fs::File::open(dir)?.sync_all()
+}
+
+/// Makes a directory and what is missing above it, each on stable storage.
+fn make_all(dir: &Path) -> std::io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_all(parent)?;
+    match fs::create_dir(dir) {
+        // Made by another process since we looked.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.and_then(|()| sync(parent)),
+    }
+}
+
 /// What a fresh file system may hold without being in use.
 const OF_THE_FILE_SYSTEM: &str = "lost+found";
 
@@ -271,11 +291,7 @@ impl Place {
             Err(source) => return Err(SetupError::Io { verb: "read", path: dir.to_owned(), source }),
         };
         let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(parent).map_err(|source| SetupError::Io {
-            verb: "make",
-            path: parent.to_owned(),
-            source,
-        })?;
+        make_all(parent).map_err(|source| SetupError::Io { verb: "make", path: parent.to_owned(), source })?;
         let name = dir.file_name().unwrap_or_default().to_string_lossy();
         let beside = parent.join(format!(".{name}.new-{}", std::process::id()));
         let temporary = if existed { dir.join(format!(".new-{}", std::process::id())) } else { beside };
@@ -307,12 +323,13 @@ impl Place {
             }
             Ok(()) | Err(_) => {}
         }
-        self.write(&format!("{dir}/{name}"), format!("{}\n", hex::encode(secret)).as_bytes())
+        self.write(&format!("{dir}/{name}"), format!("{}\n", hex::encode(secret)).as_bytes())?;
+        // Its name too: what is told to be there is moved offline, and nobody can make it again.
+        sync(&path).map_err(|source| SetupError::Io { verb: "flush to disk", path, source })
     }
 
     /// Moves the directory where it belongs.
     fn finish(mut self) -> Result<(), SetupError> {
-        let sync = |path: &Path| fs::File::open(path).and_then(|dir| dir.sync_all());
         let parent = self.wanted.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let moved = if self.existed {
             sync(&self.temporary).and_then(|()| self.move_up()).and_then(|()| sync(&self.wanted))
