@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::Duration,
@@ -14,6 +15,8 @@ use crate::wait::until;
 
 /// How long a node may take to serve; a debug build on a busy machine starts in about a second.
 const START_MAX: Duration = Duration::from_secs(60);
+/// The signal that nobody can catch.
+const SIGKILL: i32 = 9;
 /// How long a node may take to drain.
 const STOP_MAX: Duration = Duration::from_secs(30);
 
@@ -22,15 +25,27 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 /// # Errors
 /// If it was not built.
 pub fn program() -> Result<PathBuf> {
-    let path = match std::env::var_os("MYNET_BIN") {
+    find("MYNET_BIN", "mynet", "run `cargo build --bin mynet` first")
+}
+
+/// The program with failpoints: `MYNET_FAILPOINTS_BIN`, or what `scripts/failpoints` makes beside the debug build.
+///
+/// # Errors
+/// If it was not built.
+pub fn armed_program() -> Result<PathBuf> {
+    find("MYNET_FAILPOINTS_BIN", "mynet-failpoints", "run `scripts/failpoints` first")
+}
+
+fn find(variable: &str, name: &str, cure: &str) -> Result<PathBuf> {
+    let path = match std::env::var_os(variable) {
         Some(path) => PathBuf::from(path),
         None => {
             let target = std::env::var_os("CARGO_TARGET_DIR")
                 .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"), PathBuf::from);
-            target.join("debug/mynet")
+            target.join("debug").join(name)
         }
     };
-    ensure!(path.is_file(), "{} is missing: run `cargo build --bin mynet` first", path.display());
+    ensure!(path.is_file(), "{} is missing: {cure}", path.display());
     Ok(path)
 }
 
@@ -71,9 +86,13 @@ impl From<Output> for Done {
 /// # Errors
 /// If the program was not built.
 pub fn command() -> Result<Command> {
-    let mut command = Command::new(program()?);
+    Ok(clean(&program()?))
+}
+
+fn clean(program: &Path) -> Command {
+    let mut command = Command::new(program);
     command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", "/nonexistent").stdin(Stdio::null());
-    Ok(command)
+    command
 }
 
 /// Runs a command to its end, whatever its status.
@@ -116,6 +135,10 @@ pub struct Node {
     pub api: String,
     child: Option<Child>,
     extra: Vec<String>,
+    /// Variables of its environment.
+    environment: Vec<(String, String)>,
+    /// What is armed in it; it runs the build with failpoints then.
+    failpoints: Option<String>,
 }
 
 impl Node {
@@ -124,12 +147,22 @@ impl Node {
     /// # Errors
     /// If it ends or does not serve in time; its log is in the message.
     pub fn start(dir: &Path, extra: &[&str]) -> Result<Self> {
+        Self::start_in(dir, extra, &[])
+    }
+
+    /// The same with variables in its environment, now and after every restart.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_in(dir: &Path, extra: &[&str], environment: &[(String, String)]) -> Result<Self> {
         let mut node = Self {
             dir: dir.to_owned(),
             id: String::new(),
             api: String::new(),
             child: None,
             extra: extra.iter().map(|&arg| arg.to_owned()).collect(),
+            environment: environment.to_vec(),
+            failpoints: None,
         };
         node.restart()?;
         Ok(node)
@@ -159,7 +192,13 @@ impl Node {
             Ok(()) | Err(_) => {}
         }
         let log = File::options().create(true).append(true).open(self.log_path()).context("open the log")?;
-        let mut child = command()?
+        let mut command = match &self.failpoints {
+            Some(_) => clean(&armed_program()?),
+            None => command()?,
+        };
+        let mut child = command
+            .envs(self.environment.iter().cloned())
+            .envs(self.failpoints.iter().map(|points| ("FAILPOINTS", points)))
             .args(["run", "--data-dir", self.dir_arg(), "--ready-file"])
             .arg(&ready)
             .args(&self.extra)
@@ -185,6 +224,37 @@ impl Node {
         self.child = Some(child);
         let text = |key: &str| told[key].as_str().unwrap_or_default().to_owned();
         (self.id, self.api) = (text("node_id"), text("api"));
+        Ok(())
+    }
+
+    /// Stops it and starts it again with failpoints armed; `points` is the value of `FAILPOINTS`.
+    ///
+    /// # Errors
+    /// If it does not stop, or does not serve in time.
+    pub fn arm(&mut self, points: &str) -> Result<()> {
+        let status = self.stop()?;
+        ensure!(status == 0, "it stopped with {status}: {}", self.log_tail());
+        self.failpoints = Some(points.to_owned());
+        self.restart()
+    }
+
+    /// Waits until it has died at `point`. Its next start is the build without failpoints.
+    ///
+    /// # Errors
+    /// If it lives, or ended in another way.
+    pub fn died_at(&mut self, point: &str) -> Result<()> {
+        let mut child = self.child.take().context("the node does not run")?;
+        let ended =
+            until(&format!("the node to die at {point}"), START_MAX, || child.try_wait()?.context("it still runs"));
+        let Ok(status) = ended else {
+            child.kill().context("end the node")?;
+            child.wait().context("reap the node")?;
+            return Err(ended.map(drop).expect_err("it was none").context(self.log_tail()));
+        };
+        ensure!(status.signal() == Some(SIGKILL), "it ended with {status}: {}", self.log_tail());
+        let told = fs::read_to_string(self.log_path()).context("read the log")?;
+        ensure!(told.contains(&format!("failpoint {point}: killed")), "it died elsewhere: {}", self.log_tail());
+        self.failpoints = None;
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use mynet_store::meta::{MetaError, MetaWrite};
 use mynet_types::{CertificateFile, ConsensusMessage, GroupId, Message, NodeId, Verdict, rpc::GroupKey};
 
 use crate::{
+    crash,
     driver::wall_clock,
     persist::until_written,
     shell::{Chain, Shell},
@@ -20,6 +21,7 @@ use crate::{
 impl Shell {
     /// Writes a certificate beside its group, tells whoever waits, and hands it to holders that it does not name.
     pub(crate) async fn keep_certificate(&self, file: Box<CertificateFile>) {
+        crash::before_certificate();
         let group_id = file.manifest.body.group_id;
         let accepts = file.certificate.statement.verdict == Verdict::Accept;
         let certificate = MetaWrite::Certificate(file);

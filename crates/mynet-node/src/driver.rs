@@ -25,7 +25,7 @@ use mynet_types::{Mono, Now, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::{persist::Batch, shell::Shell, stage::StageJob};
+use crate::{crash, persist::Batch, shell::Shell, stage::StageJob};
 
 /// Inputs that wait for the core at most. Peers wait beyond this: each request holds its stream until it is taken.
 const INPUTS_MAX: usize = 1024;
@@ -135,7 +135,8 @@ impl Driver {
                     None => return,
                 },
                 input = inputs.recv(), if !backlog.is_long() => match input {
-                    Some(Mail::Input(input)) => self.feed(*input),
+                    Some(Mail::Input(input)) if crash::hears(&input) => self.feed(*input),
+                    Some(Mail::Input(_lost_by_a_failpoint)) => {}
                     Some(Mail::Plan { publication, reply }) => {
                         let plan = self.core.replication_core().plan(&publication, wall_clock());
                         // Whoever asked may have gone.
@@ -160,7 +161,8 @@ impl Driver {
         for output in self.outputs.drain(..) {
             tracing::trace!(?output, "core out");
             match output {
-                Output::Send { to, message } => self.shell.send(to, message),
+                Output::Send { to, message } if crash::sends(&message) => self.shell.send(to, message),
+                Output::Send { .. } => {}
                 Output::PersistVotes { id, records } => self.shell.persist(Batch::Votes { id, records }),
                 Output::PersistGroups { id, records } => self.shell.persist(Batch::Groups { id, records }),
                 Output::SetTimer { timer, at } => {

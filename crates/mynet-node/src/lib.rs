@@ -14,6 +14,7 @@ mod catchup;
 mod certificates;
 mod compose;
 pub mod config;
+mod crash;
 mod driver;
 mod find;
 mod grant;

@@ -27,6 +27,7 @@ use mynet_types::codec;
 use tokio::sync::mpsc;
 
 use crate::{
+    crash,
     driver::wall_clock,
     publish::stored_mode,
     shell::{Chain, Shell},
@@ -116,10 +117,14 @@ pub(crate) fn spawn(queues: Queues, votes: Votes, shell: &Arc<Shell>) {
     tasks.spawn(async move {
         while let Some(batches) = next(&on_votes, &mut vote_queue).await {
             let (ids, records): (Vec<_>, Vec<_>) = batches.into_iter().unzip();
-            let writes: Vec<VoteWrite> = records.into_iter().flatten().map(vote_write).collect();
+            let records: Vec<_> = records.into_iter().flatten().collect();
+            crash::before_votes(&records);
+            let after = crash::after_votes(&records);
+            let writes: Vec<VoteWrite> = records.into_iter().map(vote_write).collect();
             if until_written(&on_votes, "write votes", || votes.batch(writes.clone())).await.is_none() {
                 return;
             }
+            crash::reach_all(after);
             tell(&told, &behind, ids);
         }
         if let Err(error) = votes.close().await {
@@ -198,6 +203,8 @@ async fn write_groups(shell: &Arc<Shell>, records: Vec<Record>) -> bool {
         _ => None,
     });
     let given_up: Vec<_> = given_up.collect();
+    crash::before_groups(&records);
+    let after = crash::after_groups(&records);
     let mut writes = Vec::new();
     for record in records {
         match group_write(shell, record) {
@@ -214,6 +221,7 @@ async fn write_groups(shell: &Arc<Shell>, records: Vec<Record>) -> bool {
     }
     let written = until_written(shell, "write metadata", || shell.meta.batch(writes.clone(), wall_clock())).await;
     let Some(done) = written else { return false };
+    crash::reach_all(after);
     shell.unlink(done.redundant).await;
     for tx in ended {
         shell.forget_staging(tx).await;

@@ -33,6 +33,7 @@ use crate::{
     care, catchup,
     compose::random,
     config::Config,
+    crash,
     driver::{self, Incoming, wall_clock},
     handle::NodeHandle,
     members::Members,
@@ -176,6 +177,7 @@ impl RunningNode {
 /// # Errors
 /// [`StartError`]; nothing runs then.
 pub async fn start(data_dir: &Path, config: Config) -> Result<RunningNode, StartError> {
+    crash::arm().map_err(|why| StartError::Setting { key: "FAILPOINTS", why })?;
     let Opened { shell, votes, genesis, restored_votes, incoming, queues } = open(data_dir, config).await?;
     let replication = take_up(&shell, restore::replication(shell.meta.restore().await?)?).await?;
     care::clear_staging(&shell, replication.intents.iter().map(|(intent, _)| intent.prepare.tx)).await?;

@@ -23,6 +23,7 @@ use mynet_types::{
 };
 
 use crate::{
+    crash,
     driver::wall_clock,
     grant::{self, GrantError},
     plaintext::hash_of,
@@ -159,7 +160,10 @@ impl Stager<'_> {
         let mut before = stored.iter().map(|held| held.blob.size).sum();
         self.received.store(before, Ordering::Relaxed);
         for blob in missing {
-            let progress = |bytes| self.received.store(before + bytes, Ordering::Relaxed);
+            let progress = |bytes| {
+                self.received.store(before + bytes, Ordering::Relaxed);
+                crash::staged(bytes);
+            };
             let pull = Pull { shell, sources: &job.prepare.sources, progress: &progress };
             let staged = pull.blob(&staging, &label(&blob), blob).await?;
             stored.push(self.place(staged).await?);

@@ -14,6 +14,8 @@
 
 pub mod blobs;
 pub mod cipher;
+#[cfg(any(test, feature = "failpoints"))]
+pub mod failpoint;
 mod full;
 pub mod keys;
 pub mod meta;

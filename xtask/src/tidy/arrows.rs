@@ -20,7 +20,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("mynet-node", &["mynet-types", "mynet-proto", "mynet-store", "mynet-net"]),
     ("mynet-api", &["mynet-types", "mynet-node"]),
     ("mynet", &["mynet-types", "mynet-proto", "mynet-store", "mynet-net", "mynet-node", "mynet-api"]),
-    ("mynet-e2e", &["mynet-types"]),
+    ("mynet-e2e", &["mynet-types", "mynet-store"]),
     ("xtask", &[]),
 ];
 

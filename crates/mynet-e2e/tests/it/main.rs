@@ -4,6 +4,7 @@
 
 mod certificates;
 mod chaos;
+mod crash_table;
 mod damage;
 mod demo;
 mod files;

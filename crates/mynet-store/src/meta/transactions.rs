@@ -110,7 +110,10 @@ impl WriteScope<'_> {
             updated_at: millis(self.now),
             ..row
         })
-        .await
+        .await?;
+        #[cfg(feature = "failpoints")]
+        crate::failpoint::reach("participant::inside_t4");
+        Ok(())
     }
 
     pub(super) async fn abort(&mut self, (tx, attempt): Attempt) -> Result<(), WriteError> {
