@@ -7,5 +7,6 @@ pub mod content;
 pub mod disk;
 pub mod http;
 pub mod network;
+pub mod powerloss;
 pub mod process;
 pub mod wait;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    process::{Node, json, run},
+    process::{Done, Node, command, json, run},
     wait::until,
 };
 
@@ -45,10 +45,24 @@ impl Network {
     /// If it does not form in time.
     pub fn trusted(count: usize, settings: &str) -> Result<Self> {
         let temp = tempfile::tempdir().context("make a directory")?;
+        Self::trusted_in(temp, (count, settings), &[])
+    }
+
+    /// The same in a given directory, with variables in the environment of the founder, from its `init` on.
+    ///
+    /// # Errors
+    /// If it does not form in time.
+    pub fn trusted_in(temp: TempDir, (count, settings): (usize, &str), founder: &[(String, String)]) -> Result<Self> {
         let mut network = Self { nodes: Vec::new(), temp, settings: settings.to_owned() };
         let dir = network.dir(0);
-        json(&init_args(&["init", "--network", "test"], &dir, 0))?;
-        network.start(&dir)?;
+        let made: Done = command()?
+            .envs(founder.iter().cloned())
+            .args(init_args(&["init", "--network", "test"], &dir, 0))
+            .output()
+            .context("start the program")?
+            .into();
+        ensure!(made.status == 0, "init: {}", made.stderr);
+        network.start(&dir, founder)?;
         for _ in 1..count {
             network.join(Trust::Trusted, &[])?;
         }
@@ -64,16 +78,16 @@ impl Network {
 
     /// The directory of node `index`.
     fn dir(&self, index: usize) -> PathBuf {
-        self.temp.path().join(format!("node{index}"))
+        self.temp.path().join("nodes").join(format!("node{index}"))
     }
 
-    fn start(&mut self, dir: &Path) -> Result<()> {
+    fn start(&mut self, dir: &Path, environment: &[(String, String)]) -> Result<()> {
         if !self.settings.is_empty() {
             let path = dir.join("config.toml");
             let text = std::fs::read_to_string(&path).context("read config.toml")?;
             std::fs::write(&path, text + &self.settings).context("write config.toml")?;
         }
-        self.nodes.push(Node::start(dir, &[])?);
+        self.nodes.push(Node::start_in(dir, &[], environment)?);
         Ok(())
     }
 
@@ -89,7 +103,7 @@ impl Network {
         let ticket = founder.json(&[&["invite"], trusted, invite].concat())?;
         let ticket = ticket["ticket"].as_str().context("an invitation has a ticket")?;
         json(&init_args(&["join", ticket], &dir, index))?;
-        self.start(&dir)?;
+        self.start(&dir, &[])?;
         self.nodes.last().context("it was just started")
     }
 

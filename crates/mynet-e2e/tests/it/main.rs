@@ -13,6 +13,7 @@ mod lost_disks;
 mod mistakes;
 mod modes;
 mod origin;
+mod powerloss;
 mod reading;
 mod reload;
 mod spine;
