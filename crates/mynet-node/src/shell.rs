@@ -239,6 +239,7 @@ impl Shell {
             }
             Event::Committed { group_id } => tracing::info!(group = %group_id.short(), "group is visible here"),
             Event::Aborted { tx } => tracing::info!(tx = %tx, "transaction given up"),
+            Event::Noted(note) => tracing::trace!(?note, "noted"),
         }
     }
 
@@ -264,6 +265,7 @@ impl Shell {
             Event::Evidence { node, evidence } => {
                 tracing::error!(%node, epoch = evidence.epoch(), seat = evidence.seat, "a validator contradicts itself");
             }
+            Event::Noted(note) => tracing::trace!(?note, "noted"),
         }
     }
 }

@@ -11,6 +11,7 @@
 //! |---|---|
 //! | [`group`] | State Discovery Algorithm, `verify_state_relationships` |
 //! | [`placement`] | Sharding by content hash |
+//! | [`reason`] | absent there: why a group is where it is |
 //! | [`replication`] | `ContentStateReplicator`, `AtomicStateReplication`, `ReplicationManager` |
 //! | [`consensus`] | `ConsensusEngine` |
 //! | [`node`] | `MYNetworkService`, the composition |
@@ -26,4 +27,5 @@ pub mod group;
 pub mod node;
 pub mod persist;
 pub mod placement;
+pub mod reason;
 pub mod replication;

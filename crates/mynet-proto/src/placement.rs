@@ -23,8 +23,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use mynet_types::{AdmissionRecord, BoundedString, NodeId, Roles};
+use mynet_types::{AdmissionRecord, BoundedString, NodeId, Roles, Timestamp};
 use sha2::{Digest, Sha256};
+
+use crate::reason::Reason;
 
 /// Placement slots. Halving them makes the load of a thousand nodes visibly uneven; doubling them doubles every table of
 /// slots and gains nothing below ten thousand nodes.
@@ -157,6 +159,51 @@ pub fn replica_set(slot: PlacementSlot, candidates: &[Candidate], r: usize) -> V
         });
     }
     set
+}
+
+/// A node that placement looked at, and what became of it; for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Considered {
+    /// The node.
+    pub node: NodeId,
+    /// Where it stands.
+    pub domain: FailureDomain,
+    /// Its place among all eligible nodes by score alone, from 0; `None` if it is not eligible.
+    pub rank: Option<usize>,
+    /// [`Reason::Chosen`], or why it was passed over.
+    pub reason: Reason,
+}
+
+/// What [`replica_set`] makes of every admitted node at wall-clock time `now`: those chosen first, in their order, then the
+/// others by rank, then those that are not eligible.
+#[must_use]
+pub fn consider(slot: PlacementSlot, records: &[AdmissionRecord], r: usize, now: Timestamp) -> Vec<Considered> {
+    let refusal = |record: &&AdmissionRecord| match () {
+        () if record.expires_at <= now => Some(Reason::AdmissionExpired),
+        () if record.roles.contains(Roles::EDGE) => Some(Reason::IsEdge),
+        () if !record.roles.may_hold() => Some(Reason::NotStorage),
+        () if record.weight == 0 => Some(Reason::NoWeight),
+        () => None,
+    };
+    let (eligible, others): (Vec<_>, Vec<_>) = records.iter().partition(|record| refusal(record).is_none());
+    let candidates: Vec<Candidate> = eligible.into_iter().map(Candidate::from).collect();
+    let chosen = replica_set(slot, &candidates, r);
+    let last = chosen.iter().map(|placed| placed.rank).max().unwrap_or(0);
+    let mut rest = replica_set(slot, &candidates, candidates.len());
+    rest.retain(|placed| !chosen.contains(placed));
+    rest.sort_by_key(|placed| placed.rank);
+    let passed = |placed: &Placed| if placed.rank < last { Reason::ZoneUsed } else { Reason::RankedLower };
+    let ranked = |Placed { node, rank, domain, .. }, reason| Considered { node, domain, rank: Some(rank), reason };
+    let mut considered: Vec<Considered> = chosen.into_iter().map(|placed| ranked(placed, Reason::Chosen)).collect();
+    considered.extend(rest.into_iter().map(|placed| {
+        let reason = passed(&placed);
+        ranked(placed, reason)
+    }));
+    considered.extend(others.into_iter().filter_map(|record| {
+        let Candidate { node, domain, .. } = Candidate::from(record);
+        Some(Considered { node, domain, rank: None, reason: refusal(&record)? })
+    }));
+    considered
 }
 
 /// `distance / weight`, compared without dividing.

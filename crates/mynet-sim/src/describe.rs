@@ -71,6 +71,10 @@ fn event(event: &Event, cast: &Cast) -> String {
         }
         Event::Consensus(ConsensusEvent::RosterChanged { epoch }) => format!("roster of epoch {epoch}"),
         Event::Consensus(ConsensusEvent::Evidence { node, .. }) => format!("evidence against {}", cast.name(node)),
+        Event::Consensus(ConsensusEvent::Noted(note)) | Event::Replication(ReplicationEvent::Noted(note)) => {
+            let peer = note.peer.as_ref().map(|peer| format!(" {}", cast.name(peer))).unwrap_or_default();
+            format!("{} {}{peer}", short(note.group_id), note.reason)
+        }
         Event::Replication(ReplicationEvent::Progress { group_id, status, receipts, .. }) => {
             format!("{} {status:?} with {} receipts", short(group_id), receipts.len())
         }

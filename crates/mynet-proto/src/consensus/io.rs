@@ -9,7 +9,7 @@ use mynet_types::{
     VoteSecret, VoteStatement, wire::Receipts,
 };
 
-use crate::persist::PersistId;
+use crate::{persist::PersistId, reason::Note};
 
 /// Timers and budgets.
 #[derive(Debug, Clone)]
@@ -224,6 +224,8 @@ pub enum Event {
         /// The signatures.
         evidence: Box<Evidence>,
     },
+    /// A line for the log of a group; nothing depends on it.
+    Noted(Note),
 }
 
 /// How far a proposal came.

@@ -69,7 +69,10 @@ use self::{
     step::{Step, Then},
     validator::{Ask, Validator},
 };
-use crate::persist::PersistId;
+use crate::{
+    persist::PersistId,
+    reason::{Note, Reason},
+};
 
 /// What was restored contradicts itself: the vote store is damaged, or belongs to another network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -92,6 +95,15 @@ pub struct OpenValue {
     pub tally: Tally,
     /// Validators that answered, but not with a vote, and why; the latest answer of each.
     pub abstained: Vec<(NodeId, AbstainReason)>,
+}
+
+/// What a validator said about a value, for people who watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seat {
+    /// The validator.
+    pub node: NodeId,
+    /// Its vote, or why it gave none; `None` if it was not heard of.
+    pub said: Option<Reason>,
 }
 
 /// The consensus core of one node. See the module for what it guarantees.
@@ -236,6 +248,13 @@ impl Consensus {
         })
     }
 
+    /// What the seats of the newest roster said about `value`, as far as this node asked and remembers: votes stay until
+    /// the proposal would have expired.
+    #[must_use]
+    pub fn seats(&self, value: &ManifestHash) -> Vec<Seat> {
+        self.proposer.seats(&self.shared, value)
+    }
+
     fn dispatch(&mut self, step: &mut Step<'_>, input: Input) {
         match input {
             Input::Start => self.start(step),
@@ -332,7 +351,7 @@ impl Consensus {
                     self.made_certificate(step, file);
                 }
             }
-            ConsensusMessage::Abstain(abstention) => self.proposer.on_abstain(shared, from, abstention),
+            ConsensusMessage::Abstain(abstention) => self.proposer.on_abstain(shared, step, (from, abstention)),
             ConsensusMessage::Certified(file) => self.on_certified(step, *file),
             ConsensusMessage::KeyRequest { epoch, prev, leaving, newcomer } => {
                 self.growth.on_key_request(shared, step, (from, epoch, prev), (&leaving, newcomer));
@@ -414,6 +433,11 @@ impl Consensus {
         }
         debug_assert!(matches!(tally.outcome, Outcome::Approved | Outcome::Rejected), "a certificate decides");
         let group_id = file.manifest.body.group_id;
+        let (ended, votes) = match tally.outcome {
+            Outcome::Rejected => (Reason::Rejected, tally.rejects),
+            _ => (Reason::Certified, tally.accepts),
+        };
+        step.note(Note::about(group_id, ended).value(votes));
         step.event(Event::Certified(Box::new(file)));
         for asked in [Claim::Seen, Claim::Durable, Claim::Verified] {
             let key = (value, asked);

@@ -28,11 +28,13 @@ use mynet_types::{
 };
 
 use super::{
+    Seat,
     io::{Event, OpenProposal, Outcome, Record, Tally, Timer},
     shared::Shared,
     step::{Step, Then},
     tally::{Added, Book},
 };
+use crate::reason::{Note, Reason};
 
 /// Resends double up to this many times the first interval. Larger makes a validator that returns wait longer, smaller
 /// costs messages to one that does not.
@@ -162,14 +164,18 @@ impl Proposer {
     fn begin_round(&mut self, shared: &mut Shared, step: &mut Step<'_>, key: CaseKey) {
         let nonce = shared.random();
         let Some(case) = self.cases.get_mut(&key) else { return };
+        let group_id = case.manifest.body.group_id;
+        let mut proposed = Reason::Proposed;
         if let Some(old) = case.round.take() {
             self.rounds.remove(&old.id());
             step.persist(Record::Closed(old.id()));
-        }
-        if shared.quorum().is_none() {
-            return;
+            proposed = Reason::ProposedAgain;
         }
         let (roster, manifest) = (shared.roster(), &case.manifest.body);
+        if shared.quorum().is_none() {
+            return step.note(Note::about(group_id, Reason::NotEnoughValidators).value(roster.validators.len()));
+        }
+        step.note(Note::about(group_id, proposed).value(roster.epoch));
         let body = Proposal {
             epoch: roster.epoch,
             roster: roster.hash(),
@@ -272,6 +278,10 @@ impl Proposer {
         let Some(case) = self.cases.get_mut(&key) else { return };
         if case.waits_until.is_some_and(|until| until <= step.now.mono) {
             case.waits_until = None;
+            let group_id = case.manifest.body.group_id;
+            if let Some(tally) = self.tally_of(shared, &key) {
+                step.note(Note::about(group_id, Reason::Undecided).value(tally.accepts + tally.rejects));
+            }
             self.report(shared, step, &key);
         }
     }
@@ -307,7 +317,7 @@ impl Proposer {
         step: &mut Step<'_>,
         (from, vote): (NodeId, Vote),
     ) -> Option<CertificateFile> {
-        let statement = vote.statement;
+        let (statement, spoken) = (vote.statement, Reason::vote(&vote));
         let book = self.books.get_mut(&statement.slot).filter(|book| book.epoch == statement.epoch)?;
         let roster = shared.chain.roster(book.epoch)?;
         let seat = roster.validators.get(usize::from(vote.seat))?;
@@ -321,13 +331,18 @@ impl Proposer {
         match book.add(vote.clone()) {
             Added::Ignored => return None,
             Added::Contradicts(first) => {
+                if let Some(case) = self.cases.get(&(statement.value, statement.claim)) {
+                    let group_id = case.manifest.body.group_id;
+                    step.note(Note::about(group_id, Reason::VoteContradicts).with(from));
+                }
                 step.accuse(&first, &vote);
                 return None;
             }
             Added::Counted => {}
         }
         let key = (statement.value, statement.claim);
-        self.cases.get(&key)?;
+        let group_id = self.cases.get(&key)?.manifest.body.group_id;
+        step.note(Note::about(group_id, spoken).with(from));
         self.report(shared, step, &key);
         self.certify(shared, &key)
     }
@@ -360,11 +375,18 @@ impl Proposer {
     }
 
     /// A validator says why it does not vote; that changes nothing but what is told to people.
-    pub(super) fn on_abstain(&mut self, shared: &Shared, from: NodeId, abstention: Abstention) {
+    pub(super) fn on_abstain(
+        &mut self,
+        shared: &Shared,
+        step: &mut Step<'_>,
+        (from, abstention): (NodeId, Abstention),
+    ) {
         let Some(key) = self.rounds.get(&abstention.proposal_id) else { return };
-        let Some(round) = self.cases.get_mut(key).and_then(|case| case.round.as_mut()) else { return };
+        let Some(case) = self.cases.get_mut(key) else { return };
+        let Some(round) = case.round.as_mut() else { return };
         if shared.roster().seat_of(&from).is_some() {
             round.abstained.insert(from, abstention.reason);
+            step.note(Note::about(case.manifest.body.group_id, Reason::abstained(abstention.reason)).with(from));
         }
     }
 
@@ -428,6 +450,21 @@ impl Proposer {
             let abstained = case.round.iter().flat_map(|round| &round.abstained).map(|(node, why)| (*node, *why));
             (key, &case.manifest, abstained.collect())
         })
+    }
+
+    /// What the seats of the newest roster said about a value, as far as this node asked them.
+    pub(super) fn seats(&self, shared: &Shared, value: &ManifestHash) -> Vec<Seat> {
+        let roster = shared.roster();
+        let book = self.books.get(&attest_slot(value)).filter(|book| book.epoch == roster.epoch);
+        let cases = [Claim::Seen, Claim::Durable, Claim::Verified].map(|claim| self.cases.get(&(*value, claim)));
+        let rounds: Vec<&Round> = cases.into_iter().flatten().filter_map(|case| case.round.as_ref()).collect();
+        let said = |seat, node: &NodeId| {
+            let vote = book.and_then(|book| book.of_seat(seat)).map(Reason::vote);
+            let abstained =
+                || rounds.iter().find_map(|round| round.abstained.get(node)).map(|why| Reason::abstained(*why));
+            vote.or_else(abstained)
+        };
+        (0_u16..).zip(roster.nodes()).map(|(seat, node)| Seat { node, said: said(seat, &node) }).collect()
     }
 
     /// Those who are told of a certificate: the holders it names and the newest roster, but not this node.

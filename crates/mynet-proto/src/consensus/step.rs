@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use mynet_types::{Claim, ConsensusMessage, Evidence, NodeId, Now, ProposalId, SlotKey, StatesMask, Vote};
 
 use super::io::{Event, Output, Record, Timer};
+use crate::reason::Note;
 
 /// Names one vote of this node.
 pub(super) type BallotKey = (SlotKey, Claim, StatesMask);
@@ -105,6 +106,11 @@ impl<'a> Step<'a> {
     /// Reports an event.
     pub(super) fn event(&mut self, event: Event) {
         self.out.push(Output::Event(event));
+    }
+
+    /// A line for the log of a group.
+    pub(super) fn note(&mut self, note: Note) {
+        self.event(Event::Noted(note));
     }
 
     /// Adds a record to the batch of this call.

@@ -68,6 +68,11 @@ impl Book {
         self.votes.get(&(seat, statement.claim)).is_some_and(|vote| same_question(&vote.statement, statement))
     }
 
+    /// What `seat` said, whatever it claims.
+    pub(super) fn of_seat(&self, seat: u16) -> Option<&Vote> {
+        self.votes.range((seat, Claim::Seen)..=(seat, Claim::Verified)).map(|(_, vote)| vote).next_back()
+    }
+
     /// The signatures over exactly `statement`.
     pub(super) fn signers(&self, statement: &VoteStatement) -> SignerSet {
         let votes = self.votes.values().filter(|vote| vote.statement == *statement);

@@ -5,5 +5,6 @@ mod doubt;
 mod evidence;
 mod growing;
 mod kit;
+mod notes;
 mod proposing;
 mod voting;

@@ -36,7 +36,10 @@ use super::{
     step::{BallotKey, Step, Then},
     tally::contradict,
 };
-use crate::group;
+use crate::{
+    group,
+    reason::{Note, Reason},
+};
 
 /// How far the clocks of two nodes may be apart. Smaller refuses honest proposals that are about to expire, larger lets
 /// votes be asked for longer than their proposer wanted; neither touches safety.
@@ -115,6 +118,8 @@ impl Validator {
             Answer::Silence(why) => tracing::debug!(from = %ask.from, why, "proposal ignored"),
             Answer::Abstain(reason) => {
                 tracing::debug!(from = %ask.from, ?reason, "no vote");
+                let group_id = ask.manifest.body.group_id;
+                step.note(Note::about(group_id, Reason::withheld(reason)).with(ask.from));
                 step.tell(ask.from, ConsensusMessage::Abstain(Abstention { proposal_id, reason }));
                 if reason == AbstainReason::OtherRoster {
                     sync_rosters(shared, step, ask.from, ask.proposal.body.epoch);
@@ -196,6 +201,7 @@ impl Validator {
         let statement = ask.proposal.body.statement(verdict);
         let signature = signing::sign_as(Domain::Vote, &shared.network, &statement, key);
         let vote = Vote { statement, seat, signature, proposal_id: ask.proposal.body.id(), reason };
+        step.note(Note::about(ask.manifest.body.group_id, Reason::voted(&vote)).with(ask.from));
         let key = ballot_key(&statement);
         step.persist(Record::Vote(vote.clone()));
         step.then(Then::Vote(key, statement.epoch));

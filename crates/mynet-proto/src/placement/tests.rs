@@ -1,9 +1,10 @@
 //! Placement: golden scores, balance, movement and failure domains.
 
-use mynet_types::{NodeId, Roles};
+use mynet_types::{AdmissionRecord, NodeId, Roles, Timestamp, WrapKey};
 use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
 
-use super::{Candidate, FailureDomain, PlacementSlot, SLOTS, log2_fixed, replica_set};
+use super::{Candidate, FailureDomain, PlacementSlot, SLOTS, consider, log2_fixed, replica_set};
+use crate::reason::Reason;
 
 fn candidate(number: u16, zone: u16, weight: u16) -> Candidate {
     let mut node = [0; 32];
@@ -35,6 +36,58 @@ fn load_max(candidates: &[Candidate], r: usize, stride: u16) -> f64 {
     }
     let fair = f64::from(SLOTS / stride) * r as f64 / candidates.len() as f64;
     f64::from(*held.values().max().unwrap()) / fair
+}
+
+#[test]
+fn whoever_is_passed_over_is_told_why() {
+    let now = Timestamp(1_000);
+    let record = |number: u16, zone: u16| {
+        let Candidate { node, nonce, domain, weight, roles } = candidate(number, zone, 1);
+        AdmissionRecord {
+            node,
+            wrap_key: WrapKey([0; 32]),
+            roles,
+            trusted: false,
+            region: domain.region,
+            zone: domain.zone,
+            weight,
+            admitted_at: Timestamp(0),
+            expires_at: Timestamp(2_000),
+            epoch: 0,
+            issuer: node,
+            nonce,
+        }
+    };
+    // Two zones of three nodes, of which two copies take the best of each.
+    let mut records: Vec<AdmissionRecord> = (0..6).map(|number| record(number, number % 2)).collect();
+    for (number, roles, weight, expires_at) in [
+        (6, Roles::EDGE, 1, 2_000),
+        (7, Roles::INDEX, 1, 2_000),
+        (8, Roles::STORAGE, 0, 2_000),
+        (9, Roles::EDGE, 1, 1_000),
+    ] {
+        let expires_at = Timestamp(expires_at);
+        records.push(AdmissionRecord { roles, weight, expires_at, ..record(number, 9) });
+    }
+    let mut zone_used = 0;
+    for slot in (0..64).map(PlacementSlot::from_number) {
+        let candidates: Vec<Candidate> = records[..6].iter().map(Candidate::from).collect();
+        let considered = consider(slot, &records, 2, now);
+        assert_eq!(considered.len(), records.len());
+        let chosen: Vec<NodeId> = considered[..2].iter().map(|one| one.node).collect();
+        assert_eq!(chosen, replica_set(slot, &candidates, 2).iter().map(|placed| placed.node).collect::<Vec<_>>());
+        assert!(considered[..2].iter().all(|one| one.reason == Reason::Chosen));
+        let last = considered[..2].iter().filter_map(|one| one.rank).max().unwrap();
+        for passed in &considered[2..6] {
+            let higher = passed.rank.unwrap() < last;
+            zone_used += usize::from(higher);
+            assert_eq!(passed.reason, if higher { Reason::ZoneUsed } else { Reason::RankedLower });
+        }
+        let reasons: Vec<Reason> = considered[6..].iter().map(|one| one.reason).collect();
+        assert_eq!(reasons, [Reason::IsEdge, Reason::NotStorage, Reason::NoWeight, Reason::AdmissionExpired]);
+        assert!(considered[6..].iter().all(|one| one.rank.is_none()));
+    }
+    assert!(zone_used > 0, "some slot has its two best in one zone");
 }
 
 #[test]

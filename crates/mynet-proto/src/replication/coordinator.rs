@@ -17,6 +17,7 @@ use super::{
     io::{Decided, Publication, Record},
     step::{Pending, Step},
 };
+use crate::reason::{Note, Reason};
 
 /// The open groups of this node.
 #[derive(Debug)]
@@ -87,6 +88,7 @@ impl Coordinator {
                 self.groups.insert(group_id, Group::new(publication));
             }
         }
+        step.note(Note::about(group_id, Reason::Published));
         step.persist(vec![record], Pending::Begun(group_id));
     }
 
@@ -153,6 +155,7 @@ impl Coordinator {
         if let Some(transaction) = self.groups.remove(&group_id).and_then(|group| group.transaction) {
             self.transactions.remove(&transaction.id);
         }
+        step.note(Note::about(group_id, Reason::Replicated));
         step.persist(vec![Record::End(group_id)], Pending::Nothing);
     }
 

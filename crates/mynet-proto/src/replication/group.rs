@@ -22,6 +22,10 @@ use super::{
     step::{Pending, Step},
     target::{Errand, Target, TargetState},
 };
+use crate::{
+    placement::Placed,
+    reason::{Note, Reason},
+};
 
 /// What a transaction is given for its bytes on top of the deadline, before anybody looks whether more of them arrived.
 const BYTES_PER_SECOND: u64 = 2 * 1024 * 1024;
@@ -128,6 +132,11 @@ impl Group {
         }
     }
 
+    /// A line for the log of this group.
+    pub(super) fn about(&self, reason: Reason) -> Note {
+        Note::about(self.publication.manifest.body.group_id, reason)
+    }
+
     fn report(&self, step: &mut Step<'_>) {
         step.event(Event::Progress {
             group_id: self.publication.manifest.body.group_id,
@@ -146,6 +155,7 @@ impl Group {
             if self.told_too_few.replace(eligible) != Some(eligible) {
                 let group_id = self.publication.manifest.body.group_id;
                 step.event(Event::NotEnoughTargets { group_id, eligible, need });
+                step.note(self.about(Reason::TooFewNodes).value(eligible));
             }
             return false;
         }
@@ -153,6 +163,7 @@ impl Group {
         self.transaction = Some(Transaction { id: tx, stage: Stage::Preparing, targets: BTreeMap::new() });
         for placed in &placed {
             self.add_target(placed.node, step);
+            step.note(self.about(Reason::TargetChosen).with(placed.node).value(placed.rank));
         }
         self.report(step);
         for placed in &placed {
@@ -193,6 +204,8 @@ impl Group {
         if self.target_mut(&node).is_some_and(|target| target.receives(attempt, bytes)) {
             if renew {
                 self.send_renewal(node, step.shared.config.receiving_lease, step);
+            } else {
+                step.note(self.about(Reason::PrepareAccepted).with(node).value(attempt));
             }
             self.run(node, Errand::Nothing, step);
         }
@@ -213,11 +226,13 @@ impl Group {
         if !states.covers(target.states) {
             // It was asked for less before this node restarted, in an attempt of the same number. It would be prepared for
             // that for ever, so it is asked under a number of its own.
+            step.note(self.about(Reason::StatesOutdated).with(node).value(attempt));
             return self.on_failed(node, attempt, None, step);
         }
         if !target.prepares(attempt) {
             return;
         }
+        step.note(self.about(Reason::Prepared).with(node).value(attempt));
         let errand = if self.is_committed() { Errand::Commit } else { Errand::Nothing };
         self.run(node, errand, step);
         self.decide(step);
@@ -230,8 +245,10 @@ impl Group {
                 let group_id = self.publication.manifest.body.group_id;
                 step.event(Event::Refused { group_id, node, reason });
             }
+            step.note(self.about(reason.map_or(Reason::GaveUp, Reason::refused)).with(node).value(attempt));
             self.run(node, Errand::Nothing, step);
             if self.target_mut(&node).is_some_and(|target| target.is_full()) {
+                step.note(self.about(Reason::TargetFull).with(node));
                 self.replan(step);
             }
         }
@@ -274,6 +291,7 @@ impl Group {
             .filter(|(_, target)| target.state == TargetState::Prepared)
             .map(|(node, _)| *node)
             .collect();
+        step.note(self.about(Reason::CommitLogged).value(prepared.len()));
         for node in prepared {
             if node == step.shared.node { self.issue_own_receipt(step) } else { self.run(node, Errand::Commit, step) }
         }
@@ -316,12 +334,12 @@ impl Group {
             None => return,
         };
         if !receipt.body.counts_for(&self.manifest_hash, &self.publication.manifest.body) {
-            return;
+            return step.note(self.about(Reason::ReceiptInvalid).with(node));
         }
         let network = step.shared.network;
         if let Err(error) = verify_receipt(&receipt, &self.manifest_hash, want, (&network, step.now.wall)) {
             tracing::debug!(node = %node.short(), %error, "receipt refused");
-            return;
+            return step.note(self.about(Reason::ReceiptInvalid).with(node));
         }
         if let Some(target) = self.target_mut(&node) {
             target.state = TargetState::Held;
@@ -331,7 +349,13 @@ impl Group {
 
     /// Receipts are on disk: they count. Says whether every copy is there and the group needs no coordinator any more.
     pub(super) fn on_receipts(&mut self, receipts: &[SignedReceipt], step: &mut Step<'_>) -> bool {
-        let changed = receipts.iter().filter(|receipt| self.receipts.merge(receipt)).count() > 0;
+        let mut changed = false;
+        for receipt in receipts {
+            if self.receipts.merge(receipt) {
+                changed = true;
+                step.note(self.about(Reason::ReceiptKept).with(receipt.body.holder));
+            }
+        }
         if self.rewrapped {
             for receipt in receipts {
                 self.send_wraps(receipt.body.holder, step);
@@ -350,6 +374,7 @@ impl Group {
         }
         if !self.durable {
             self.durable = true;
+            step.note(self.about(Reason::Durable).value(count));
             step.event(Event::Durable {
                 manifest: Box::new(self.publication.manifest.clone()),
                 receipts: self.receipts.to_wire(step.now.wall),
@@ -364,6 +389,9 @@ impl Group {
 
     /// Takes new wraps over. Targets that are to hold other states now are asked again.
     pub(super) fn set_wraps(&mut self, wraps: Wraps, step: &mut Step<'_>) {
+        if self.publication.wraps != wraps {
+            step.note(self.about(Reason::WrapsChanged));
+        }
         self.publication.wraps = wraps;
         self.rewrapped = true;
         for node in self.target_nodes() {
@@ -392,12 +420,17 @@ impl Group {
     /// that leaves is told nothing: its lease ends by itself, and the transaction has one outcome.
     pub(super) fn replan(&mut self, step: &mut Step<'_>) {
         let (wall, copies) = (step.now.wall, plan::copies(&self.publication));
+        let group_id = self.publication.manifest.body.group_id;
         let Some(transaction) = &mut self.transaction else { return };
         let receipts = &self.receipts;
         transaction.targets.retain(|node, target| {
-            target.state == TargetState::Held
+            let stays = target.state == TargetState::Held
                 || step.shared.is_eligible(node, wall)
-                || receipts.of(node, wall).is_some()
+                || receipts.of(node, wall).is_some();
+            if !stays {
+                step.note(Note::about(group_id, Reason::TargetDropped).with(*node));
+            }
+            stays
         });
         let held: Vec<NodeId> = receipts.holders(wall).collect();
         let mut errands: Vec<(NodeId, Errand)> = Vec::new();
@@ -405,6 +438,7 @@ impl Group {
             if held.contains(node) {
                 target.state = TargetState::Held;
             } else if receipts.ended(node, wall) {
+                step.note(Note::about(group_id, Reason::ReceiptEnded).with(*node));
                 errands.push((*node, target.receipt_ended()));
             }
         }
@@ -415,9 +449,10 @@ impl Group {
         let known: Vec<NodeId> = transaction.targets.keys().chain(&held).copied().collect();
         if missing > 0 {
             let placed = plan::place(step.shared, &self.publication, missing + known.len(), wall);
-            let fresh = placed.into_iter().map(|placed| placed.node).filter(|node| !known.contains(node));
-            for node in fresh.take(missing).collect::<Vec<_>>() {
+            let fresh = placed.into_iter().filter(|placed| !known.contains(&placed.node));
+            for Placed { node, rank, .. } in fresh.take(missing).collect::<Vec<_>>() {
                 self.add_target(node, step);
+                step.note(self.about(Reason::TargetChosen).with(node).value(rank));
                 errands.push((node, Errand::Prepare));
             }
         }
@@ -442,10 +477,12 @@ impl Group {
         // Every target is looked at, so that what one has now is not news the next time.
         let advances = transaction.targets.values_mut().map(|target| target.advances(total));
         if advances.filter(|advances| *advances).count() > 0 {
+            step.note(self.about(Reason::DeadlineExtended));
             step.set_timer(Timer::Deadline(tx), self.patience(step));
             return false;
         }
         let Some(transaction) = self.transaction.take() else { return false };
+        step.note(self.about(Reason::TransactionGivenUp));
         self.abandon(&transaction, step);
         let config = &step.shared.config;
         let pause = lease::backoff(config.retry, self.aborts, config.retry_max);

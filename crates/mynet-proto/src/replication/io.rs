@@ -9,7 +9,7 @@ use mynet_types::{
     wire::{Prepare, Receipts, RefuseReason, SealedBytes, Wraps},
 };
 
-use crate::persist::PersistId;
+use crate::{persist::PersistId, reason::Note};
 
 /// Timers and bounds; section "Timers" of `docs/protocol/replication.md`.
 #[derive(Debug, Clone)]
@@ -356,6 +356,8 @@ pub enum Event {
         /// The transaction.
         tx: TxId,
     },
+    /// A line for the log of a group; nothing depends on it.
+    Noted(Note),
 }
 
 /// What a restarted core begins from.

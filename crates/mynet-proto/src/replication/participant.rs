@@ -24,6 +24,7 @@ use super::{
     outcomes::{Ending, Outcome, Outcomes},
     step::{Parting, Pending, Step},
 };
+use crate::reason::{Note, Reason};
 
 /// Where an open transaction stands.
 #[derive(Debug, Clone)]
@@ -126,6 +127,11 @@ impl Part {
     fn repeat_later(&mut self, tx: TxId, step: &mut Step<'_>) {
         let pause = lease::backoff(step.shared.config.prepare_timeout, self.repeated, Duration::MAX);
         self.ask_after(tx, pause.min(self.doubt_at.since(step.now.mono)), step);
+    }
+
+    /// A line for the log of its group.
+    fn note(&self, reason: Reason) -> Note {
+        Note::about(self.group_id, reason).with(self.coordinator).value(self.attempt)
     }
 
     /// Repeats what the coordinator may have missed.
@@ -246,11 +252,12 @@ impl Participant {
         };
         let hash = match checked {
             Ok(hash) if self.open.get(&tx).is_none_or(|part| part.manifest_hash == hash) => hash,
-            Ok(_) => return step.send(from, Parting::Refused(RefuseReason::ManifestInvalid).message(tx, attempt)),
-            Err(reason) => return step.send(from, Parting::Refused(reason).message(tx, attempt)),
+            Ok(_) => return decline(from, &prepare, RefuseReason::ManifestInvalid, step),
+            Err(reason) => return decline(from, &prepare, reason, step),
         };
         let states = prepare.states;
         let mut part = Part::new(from, &prepare, states, hash);
+        step.note(part.note(Reason::AskedToHold));
         // An attempt before may have written an intent, which only this transaction's own commit or abort takes away.
         let held = self
             .outcomes
@@ -319,6 +326,7 @@ impl Participant {
             part.state = PartState::Prepared;
             part.wait_for_decision(tx, step.shared.config.prepared_lease, step);
             let (manifest_hash, states) = (part.manifest_hash, part.states);
+            step.note(part.note(Reason::PreparedHere));
             step.send(part.coordinator, ReplicationMessage::Prepared { tx, attempt, manifest_hash, states });
         }
     }
@@ -403,6 +411,7 @@ impl Participant {
         let outcome = Outcome::new(part.attempt, Ending::Committed(receipt), Some(decision), step.now.mono);
         self.remember(tx, outcome, step);
         step.event(Event::Committed { group_id: part.group_id });
+        step.note(Note::about(part.group_id, Reason::CommittedHere).with(part.coordinator));
     }
 
     fn remember(&mut self, tx: TxId, outcome: Outcome, step: &mut Step<'_>) {
@@ -429,10 +438,16 @@ impl Participant {
     /// T5 is on disk.
     pub(super) fn aborted(&mut self, tx: TxId, parting: Parting, step: &mut Step<'_>) {
         let Some(part) = self.open.remove(&tx) else { return };
-        let PartState::Aborting { decision } = part.state else { return };
+        let PartState::Aborting { decision } = &part.state else { return };
+        let decision = decision.clone();
         step.send(part.coordinator, parting.message(tx, part.attempt));
         self.remember(tx, Outcome::new(part.attempt, Ending::Aborted, decision, step.now.mono), step);
         step.event(Event::Aborted { tx });
+        step.note(part.note(match parting {
+            Parting::Gone => Reason::LeaseEndedHere,
+            Parting::Aborted => Reason::AbortHeard,
+            Parting::Refused(reason) => Reason::declined(reason),
+        }));
     }
 
     /// A lease may have ended.
@@ -512,4 +527,12 @@ impl Participant {
         // What is kept longer than promised is kept a quarter longer at most.
         step.set_timer(Timer::Sweep, tombstone / 4);
     }
+}
+
+/// Refuses a prepare of which nothing is written.
+fn decline(from: NodeId, prepare: &Prepare, reason: RefuseReason, step: &mut Step<'_>) {
+    let Prepare { tx, attempt, .. } = *prepare;
+    step.send(from, Parting::Refused(reason).message(tx, attempt));
+    let group_id = prepare.manifest.body.group_id;
+    step.note(Note::about(group_id, Reason::declined(reason)).with(from).value(attempt));
 }

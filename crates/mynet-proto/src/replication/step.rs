@@ -10,7 +10,7 @@ use mynet_types::{
 };
 
 use super::io::{Config, Event, Output, Record, Timer};
-use crate::{persist::PersistId, placement::Candidate};
+use crate::{persist::PersistId, placement::Candidate, reason::Note};
 
 /// What is held back until a batch is on disk.
 #[derive(Debug)]
@@ -99,6 +99,11 @@ impl Shared {
         self.admitted.get(node).is_some_and(|record| record.expires_at > wall && Candidate::from(record).is_eligible())
     }
 
+    /// Every admission known, ended ones too.
+    pub(super) fn admissions(&self) -> Vec<AdmissionRecord> {
+        self.admitted.values().cloned().collect()
+    }
+
     /// The nodes that may hold durable copies.
     pub(super) fn candidates(&self, wall: Timestamp) -> Vec<Candidate> {
         let standing = self.admitted.values().filter(|record| record.expires_at > wall);
@@ -130,6 +135,11 @@ impl Step<'_> {
 
     pub(super) fn event(&mut self, event: Event) {
         self.out.push(Output::Event(event));
+    }
+
+    /// A line for the log of a group.
+    pub(super) fn note(&mut self, note: Note) {
+        self.event(Event::Noted(note));
     }
 
     /// Writes `records`; `pending` goes on when they are on disk.

@@ -76,6 +76,10 @@ pub(super) struct Target {
     /// Parts of the group's bytes that it had at the last look.
     parts: u64,
     generation: u32,
+    /// Why it would not, the last time, if nothing else came of it since; for people.
+    pub(super) refusal: Option<RefuseReason>,
+    /// When it is tried again, if nothing happens before; for people.
+    pub(super) due: Option<Mono>,
 }
 
 impl Target {
@@ -93,6 +97,8 @@ impl Target {
             no_space: 0,
             parts: 0,
             generation: 0,
+            refusal: None,
+            due: None,
         }
     }
 
@@ -138,6 +144,7 @@ impl Target {
 
     /// Makes older timers stale; gives the generation of the next one, and when it shall run out.
     pub(super) fn arm(&mut self, now: Mono, config: &Config) -> Option<(u32, Duration)> {
+        self.due = None;
         let pause = match self.state {
             TargetState::Asked if self.tries < QUICK_TRIES => {
                 lease::backoff(config.prepare_timeout, self.tries, Duration::MAX)
@@ -153,6 +160,7 @@ impl Target {
             TargetState::Paused => lease::backoff(config.retry, self.failures.saturating_sub(1), config.retry_max),
             TargetState::Prepared | TargetState::Held | TargetState::Refused => return None,
         };
+        self.due = Some(now.after(pause));
         self.generation = self.generation.wrapping_add(1);
         Some((self.generation, pause))
     }
@@ -248,7 +256,7 @@ impl Target {
         let moves = self.state != TargetState::Refused && self.hears(attempt);
         if moves {
             self.state = TargetState::Prepared;
-            (self.failures, self.no_space) = (0, 0);
+            (self.failures, self.no_space, self.refusal) = (0, 0, None);
         }
         moves
     }
@@ -259,6 +267,7 @@ impl Target {
         if moves {
             self.next_attempt();
             self.failures = self.failures.saturating_add(1);
+            self.refusal = reason;
             self.no_space = if reason == Some(RefuseReason::NoSpace) { self.no_space.saturating_add(1) } else { 0 };
             self.state = if reason.is_some_and(is_final) { TargetState::Refused } else { TargetState::Paused };
         }

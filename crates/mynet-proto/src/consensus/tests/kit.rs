@@ -23,6 +23,7 @@ use crate::{
     },
     group,
     persist::PersistId,
+    reason::Note,
 };
 
 /// Wall clock of virtual time zero; any will do that is not zero.
@@ -103,6 +104,7 @@ pub(super) struct Node {
     pub(super) core: Consensus,
     pub(super) disk: Disk,
     pub(super) events: Vec<Event>,
+    pub(super) notes: Vec<Note>,
     pub(super) down: bool,
     writes: VecDeque<(PersistId, Vec<Record>)>,
     timers: BTreeSet<(Mono, Timer)>,
@@ -146,8 +148,8 @@ impl Net {
                 disk.restored.keys.insert(0, VoteSecret(founder_vote_key().to_bytes()));
             }
             let core = net.boot(index, &disk);
-            let (events, writes, timers) = (Vec::new(), VecDeque::new(), BTreeSet::new());
-            net.nodes.push(Node { core, disk, events, down: false, writes, timers });
+            let (events, notes, writes, timers) = (Vec::new(), Vec::new(), VecDeque::new(), BTreeSet::new());
+            net.nodes.push(Node { core, disk, events, notes, down: false, writes, timers });
         }
         for index in 0..count {
             net.begin(index);
@@ -247,6 +249,7 @@ impl Net {
                 Output::SetTimer { timer, at } => {
                     node.timers.insert((at, timer));
                 }
+                Output::Event(Event::Noted(note)) => node.notes.push(note),
                 Output::Event(event) => node.events.push(event),
             }
         }

@@ -13,6 +13,7 @@ use super::{
     },
     Group, Stage, Transaction,
 };
+use crate::reason::Reason;
 
 impl Group {
     /// Does what a target's state asks for, and sets its timer.
@@ -50,7 +51,9 @@ impl Group {
             targets: BoundedVec::truncated(targets),
             lease_ms: lease::to_wire(step.shared.config.receiving_lease),
         };
+        let attempt = prepare.attempt;
         step.send(node, ReplicationMessage::Prepare(Box::new(prepare)));
+        step.note(self.about(Reason::PrepareSent).with(node).value(attempt));
     }
 
     /// Sends the commit. Only with the decision on disk: that is the one rule of this protocol that must never break.
@@ -61,8 +64,10 @@ impl Group {
         let Some(transaction) = &mut self.transaction else { return };
         let Some(target) = transaction.targets.get_mut(&node) else { return };
         target.state = TargetState::Committing;
-        let decision = step.sign_decision((transaction.id, target.attempt), self.manifest_hash, true);
+        let attempt = target.attempt;
+        let decision = step.sign_decision((transaction.id, attempt), self.manifest_hash, true);
         step.send(node, ReplicationMessage::Decision(decision));
+        step.note(self.about(Reason::CommitSent).with(node).value(attempt));
     }
 
     pub(super) fn send_renewal(&mut self, node: NodeId, lease: Duration, step: &mut Step<'_>) {

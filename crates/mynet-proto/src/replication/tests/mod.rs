@@ -3,6 +3,7 @@
 //! every output.
 
 mod crashes;
+mod notes;
 mod participant;
 mod random;
 mod rules;

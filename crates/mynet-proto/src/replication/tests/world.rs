@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     persist::PersistId,
+    reason::Note,
     replication::{
         Replication,
         io::{Config, Decided, Event, Input, Intent, Mode, Output, Publication, Record, Restored, Timer},
@@ -234,6 +235,7 @@ pub(super) struct Host {
     timers: BTreeSet<(Mono, Timer)>,
     staging: Vec<(TxId, u32, StatesMask)>,
     pub(super) events: Vec<Event>,
+    pub(super) notes: Vec<Note>,
     /// Writes wait here while the oldest one holds such a record.
     pub(super) freeze_before: Option<RecordRule>,
     /// The disk stops after a write with such a record, before the core hears of it.
@@ -379,6 +381,7 @@ impl World {
                 host.staging.push((tx, attempt, states));
             }
             Output::CancelStage { tx } => host.staging.retain(|(staged, ..)| *staged != tx),
+            Output::Event(Event::Noted(note)) => host.notes.push(note),
             Output::Event(event) => host.events.push(event),
         }
     }
