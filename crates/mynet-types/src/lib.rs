@@ -4,7 +4,8 @@
 //! on the wire or on disk: a changed encoding is a new version.
 //!
 //! Reading order: [`ids`] and [`codec`], [`content`], [`manifest`], then [`signing`], [`quorum`], [`roster`], [`vote`],
-//! [`evidence`] and [`certificate`]; [`records`] and [`wire`] use all of them.
+//! [`evidence`] and [`certificate`]; [`records`] and [`wire`] use all of them. Whoever only checks certificates needs
+//! [`verifier`] alone.
 
 pub mod certificate;
 pub mod codec;
@@ -19,6 +20,7 @@ pub mod rpc;
 pub mod secret;
 pub mod signing;
 pub mod time;
+pub mod verifier;
 pub mod vote;
 pub mod wire;
 

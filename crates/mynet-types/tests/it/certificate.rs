@@ -20,7 +20,7 @@ fn stated(network: &Network, votes: usize, change: impl FnOnce(&mut VoteStatemen
 }
 
 /// A certificate of `network` over `manifest`, properly signed by everybody, with receipts of nodes 0 and 1.
-fn over(network: &Network, manifest: Manifest) -> CertificateFile {
+pub(crate) fn over(network: &Network, manifest: Manifest) -> CertificateFile {
     let epoch = network.chain.newest().epoch;
     let seats = network.chain.newest().validators.len();
     CertificateFile {

@@ -18,3 +18,4 @@ mod samples;
 mod tape;
 mod texts;
 mod vectors;
+mod verifier;
