@@ -13,7 +13,7 @@
 //! 3. Every opaque or signed record carries its format number.
 //! 4. Extension columns follow from receipts, certificate and manifest in the same transaction.
 //!
-//! Reading order: [`model`], [`mod@write`], `groups`, `transactions`, `projection`, `blobs`, [`views`], [`members`], [`tokens`].
+//! Reading order: [`model`], [`mod@write`], `groups`, `transactions`, `projection`, `blobs`, [`views`], [`members`], [`tokens`], [`mod@log`].
 //! Deliberately absent: votes (see [`crate::votes`]), blob bytes, keys in the clear, clocks (every `now` is an argument).
 //! Source: the specification, "Integration with the StoredContent model"; section 2 of the protocol for what is durable when.
 
@@ -23,6 +23,7 @@ pub(crate) mod sqlite;
 
 mod blobs;
 mod groups;
+pub mod log;
 pub mod members;
 mod projection;
 mod rows;
@@ -47,6 +48,7 @@ use sea_orm::{
 pub use self::{
     blobs::{BlobRow, LostBlob},
     column::Damage,
+    log::LogLine,
     members::RedeemError,
     model::{Granted, GroupRows, MetaError, Mode, NewGroup, ReplicationStatus, StoredBlob, WriteError},
     tokens::Token,

@@ -29,7 +29,7 @@ struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(Foundation)]
+        vec![Box::new(Foundation), Box::new(GroupLog)]
     }
 
     fn migration_table_name() -> DynIden {
@@ -61,6 +61,38 @@ impl MigrationTrait for Foundation {
 
     fn use_transaction(&self) -> Option<bool> {
         // The caller's transaction covers all of it.
+        Some(false)
+    }
+}
+
+/// The log of groups.
+struct GroupLog;
+
+impl MigrationName for GroupLog {
+    fn name(&self) -> &'static str {
+        "m0002_group_log"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for GroupLog {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let columns = [
+            binary("group_id"),
+            string_len("code", WORD),
+            binary("peer"),
+            big_integer_null("value"),
+            big_integer("first_at"),
+            big_integer("last_at"),
+            big_integer("count"),
+            big_integer("seq"),
+        ];
+        manager.create_table(keyed("mynet_group_log", &["group_id", "code", "peer"], columns)).await?;
+        manager.create_index(index("idx_mynet_group_log_group", "mynet_group_log", &["group_id", "seq"])).await?;
+        manager.create_index(index("idx_mynet_group_log_seq", "mynet_group_log", &["seq"])).await
+    }
+
+    fn use_transaction(&self) -> Option<bool> {
         Some(false)
     }
 }

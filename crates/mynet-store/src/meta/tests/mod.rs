@@ -5,6 +5,7 @@ mod access;
 mod blobs;
 mod full;
 mod groups;
+mod log;
 mod receipts;
 mod schema;
 mod transactions;
