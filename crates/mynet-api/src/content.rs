@@ -10,7 +10,7 @@ use axum::{
 };
 use mynet_node::{
     handle::PublishOptions,
-    view::{FindView, GroupView, Page, Wait},
+    view::{FindView, GroupView, Page, Wait, WhyView},
 };
 use mynet_types::{ContentHash, wire::TARGETS_MAX};
 
@@ -55,6 +55,11 @@ pub(crate) async fn show(State(app): State<App>, InPath(id): InPath<ContentKey>)
 pub(crate) async fn certificate(State(app): State<App>, InPath(id): InPath<ContentKey>) -> Result<Response, Problem> {
     let bytes = id.resolve(|key| app.node.certificate(key)).await?;
     Ok(attachment("certificate.mynet", bytes))
+}
+
+/// `GET /api/v1/content/{id}/why`
+pub(crate) async fn why(State(app): State<App>, InPath(id): InPath<ContentKey>) -> Result<Json<WhyView>, Problem> {
+    Ok(Json(id.resolve(|key| app.node.why(key)).await?))
 }
 
 /// `GET /api/v1/find/{hash}`: 200 whatever the outcome, as the object tells it.

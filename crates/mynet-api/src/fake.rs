@@ -14,8 +14,9 @@ use mynet_node::{
         Source, TokenOptions,
     },
     view::{
-        ConsensusView, FindOutcome, FindView, GroupView, InviteView, OutcomeView, Page, PeerState, PeerView, PlanView,
-        ReplicationStatusView, Scope, StatusView, TokenView, Wait, WaitResult,
+        ConsensusView, DecryptedView, FindOutcome, FindView, GroupView, InviteView, OutcomeView, Page, PeerState,
+        PeerView, PlacementView, PlanView, ReplicationStatusView, RoleView, Scope, StatusView, TokenView, Wait,
+        WaitResult, WhyView,
     },
 };
 use mynet_types::{
@@ -153,7 +154,19 @@ impl NodeHandle {
     pub(crate) async fn plan(&self, key: GroupKey, options: PublishOptions) -> Result<PlanView, NodeError> {
         let group_id = self.show(key).await?.group_id;
         let replicas = usize::from(options.replicas.unwrap_or(3));
-        Ok(PlanView { group_id, replicas, quorum: 2, slot: 7, targets: vec![], bytes: 0, batches: vec![] })
+        let mode = if options.all == Some(true) { "all" } else { "quorum" }.to_owned();
+        Ok(PlanView {
+            group_id,
+            replicas,
+            quorum: 2,
+            mode,
+            eligible: 4,
+            slot: 7,
+            targets: vec![],
+            bytes: 0,
+            batches: vec![],
+            warnings: vec![],
+        })
     }
 
     pub(crate) async fn find(&self, hash: ContentHash) -> Result<FindView, NodeError> {
@@ -162,6 +175,29 @@ impl NodeHandle {
 
     pub(crate) async fn certificate(&self, key: GroupKey) -> Result<Vec<u8>, NodeError> {
         self.show(key).await.map(|_| b"certificate".to_vec())
+    }
+
+    pub(crate) async fn why(&self, key: GroupKey) -> Result<WhyView, NodeError> {
+        let group = self.show(key).await?;
+        Ok(WhyView {
+            group_id: group.group_id,
+            version: group.version,
+            manifest_hash: group.manifest_hash,
+            node_id: NodeId([1; 32]),
+            role: RoleView::Holder,
+            summary: vec!["durable".to_owned()],
+            replication_status: group.replication_status,
+            replica_count: group.replica_count,
+            replicas_wanted: group.replicas_wanted,
+            quorum: 2,
+            mode: None,
+            placement: PlacementView { slot: 7, candidates: vec![] },
+            copies: vec![],
+            decrypted: DecryptedView { class: "none".to_owned(), granted: vec![] },
+            consensus: group.consensus,
+            seats: vec![],
+            log: vec![],
+        })
     }
 
     pub(crate) fn genesis(&self) -> Vec<u8> {

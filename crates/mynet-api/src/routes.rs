@@ -88,6 +88,7 @@ fn table() -> Vec<Route> {
         Route::new(GET, "/api/v1/content/{id}", READ, &[], content::show),
         Route::new(GET, "/api/v1/content/{id}/group", READ, &[], content::show),
         Route::new(GET, "/api/v1/content/{id}/certificate", READ, &[], content::certificate),
+        Route::new(GET, "/api/v1/content/{id}/why", READ, &[], content::why),
         Route::new(GET, "/api/v1/content/{id}/data", Access::Anybody, storage::PARAMS, storage::by_id),
         Route::new(POST, "/api/v1/content/{id}/publish", WRITE, content::PUBLISH_PARAMS, content::publish),
         Route::new(GET, "/api/v1/storage/{hash}", Access::Anybody, &[], storage::by_hash),

@@ -21,11 +21,11 @@ use mynet_proto::{
     persist::PersistId,
     replication::{io::Publication, plan::Plan},
 };
-use mynet_types::{Mono, Now, Timestamp};
+use mynet_types::{Manifest, Mono, Now, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::{crash, persist::Batch, shell::Shell, stage::StageJob};
+use crate::{crash, persist::Batch, shell::Shell, stage::StageJob, why::Explained};
 
 /// Inputs that wait for the core at most. Peers wait beyond this: each request holds its stream until it is taken.
 const INPUTS_MAX: usize = 1024;
@@ -66,6 +66,21 @@ pub(crate) enum Mail {
         /// Where the answer goes.
         reply: oneshot::Sender<Plan>,
     },
+    /// A question about one group, answered without changing anything.
+    Explain {
+        /// Which.
+        question: Box<Question>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Explained>,
+    },
+}
+
+/// What is asked about a group.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) manifest: Manifest,
+    /// Copies wanted of it.
+    pub(crate) copies: usize,
 }
 
 /// Hands inputs to the core. Cheap to clone.
@@ -84,6 +99,13 @@ impl Inbox {
     pub(crate) async fn plan(&self, publication: Publication) -> Option<Plan> {
         let (reply, answer) = oneshot::channel();
         self.0.send(Mail::Plan { publication: Box::new(publication), reply }).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// What the cores know of a group; `None` if the node is stopping.
+    pub(crate) async fn explain(&self, question: Question) -> Option<Explained> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Mail::Explain { question: Box::new(question), reply }).await.ok()?;
         answer.await.ok()
     }
 }
@@ -142,6 +164,7 @@ impl Driver {
                         // Whoever asked may have gone.
                         drop(reply.send(plan));
                     }
+                    Some(Mail::Explain { question, reply }) => drop(reply.send(self.explain(&question))),
                     None => return,
                 },
                 () = sleep_until(self.clock, next.map(|(at, _)| at)) => {
@@ -151,6 +174,18 @@ impl Driver {
                     }
                 }
             }
+        }
+    }
+
+    /// What the cores know of a group.
+    fn explain(&self, question: &Question) -> Explained {
+        let Question { manifest, copies } = question;
+        let (replication, now) = (self.core.replication_core(), self.clock.now());
+        Explained {
+            now: now.mono,
+            coordination: replication.coordination(&manifest.group_id),
+            placement: replication.placement(manifest, *copies, now.wall),
+            seats: self.core.consensus_core().seats(&manifest.hash()),
         }
     }
 

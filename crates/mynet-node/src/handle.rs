@@ -10,7 +10,7 @@ use mynet_types::{ContentHash, ContentState, ContentType, GenesisFile, NodeId, R
 use crate::{
     read::Location,
     shell::Shell,
-    view::{FindView, GroupView, InviteView, Page, PeerView, PlanView, Scope, StatusView, TokenView, Wait},
+    view::{FindView, GroupView, InviteView, Page, PeerView, PlanView, Scope, StatusView, TokenView, Wait, WhyView},
 };
 
 /// Bytes of content, verified as they come.
@@ -316,6 +316,14 @@ impl NodeHandle {
     pub async fn plan(&self, key: GroupKey, options: PublishOptions) -> Result<PlanView, NodeError> {
         let group_id = self.shell.find_group(key).await?.manifest.group_id;
         self.shell.plan(group_id, &options).await
+    }
+
+    /// Why a group is where it is, as far as this node knows, with its log of the group.
+    ///
+    /// # Errors
+    /// [`NodeError::NotFound`], [`NodeError::Unknown`], [`NodeError::Storage`].
+    pub async fn why(&self, key: GroupKey) -> Result<WhyView, NodeError> {
+        self.shell.why(key).await
     }
 
     /// Who holds a hash. Says `not_found` only if every admitted peer answered.

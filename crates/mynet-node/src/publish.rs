@@ -54,6 +54,14 @@ pub(crate) fn stored_mode(mode: Mode) -> StoredMode {
     }
 }
 
+/// The mode's word.
+pub(crate) fn mode_word(mode: StoredMode) -> &'static str {
+    match mode {
+        StoredMode::Quorum => "quorum",
+        StoredMode::All => "all",
+    }
+}
+
 impl Shell {
     /// Hands a group that was uploaded here to the core. Returns the receipts that make it a success.
     pub(crate) async fn publish(&self, group_id: GroupId, options: &PublishOptions) -> Result<usize, NodeError> {

@@ -35,6 +35,7 @@ use crate::{
     config::Config,
     crash,
     driver::{self, Incoming, wall_clock},
+    group_log,
     handle::NodeHandle,
     members::Members,
     peers::{self, NodeDoor},
@@ -192,6 +193,7 @@ pub async fn start(data_dir: &Path, config: Config) -> Result<RunningNode, Start
     tasks.spawn(care::run(Arc::clone(&shell)));
     tasks.spawn(catchup::run(Arc::clone(&shell)));
     tasks.spawn(refill::run(Arc::clone(&shell)));
+    tasks.spawn(group_log::run(Arc::clone(&shell)));
     Ok(RunningNode { shell })
 }
 

@@ -23,6 +23,7 @@ use crate::{
     config::Config,
     driver::Inbox,
     find::Strangers,
+    group_log::GroupLog,
     members::Members,
     persist::{Backlog, Batch, Writers},
     plaintext::Hashed,
@@ -66,6 +67,7 @@ pub(crate) struct Shell {
     pub(crate) refill: Bells,
     next_generation: AtomicU64,
     pub(crate) uploads: Uploads,
+    pub(crate) group_log: GroupLog,
 }
 
 /// What a shell is made of.
@@ -90,6 +92,7 @@ impl Shell {
         let Parts { config, data_dir, keys, network, meta, blobs, members, previews, inbox, writers, trust } = parts;
         // Files of one start never share a generation with those of another.
         let next_generation = AtomicU64::new(meta.boot() << 32);
+        let group_log = GroupLog::new(meta.boot());
         Self {
             config: RwLock::new(Arc::new(config)),
             data_dir,
@@ -104,6 +107,7 @@ impl Shell {
             next_generation,
             started: Instant::now(),
             uploads: Uploads::default(),
+            group_log,
             strangers: Strangers::default(),
             unheard: Unheard::default(),
             spools: Turns::default(),
@@ -239,7 +243,7 @@ impl Shell {
             }
             Event::Committed { group_id } => tracing::info!(group = %group_id.short(), "group is visible here"),
             Event::Aborted { tx } => tracing::info!(tx = %tx, "transaction given up"),
-            Event::Noted(note) => tracing::trace!(?note, "noted"),
+            Event::Noted(note) => self.note(note),
         }
     }
 
@@ -265,7 +269,7 @@ impl Shell {
             Event::Evidence { node, evidence } => {
                 tracing::error!(%node, epoch = evidence.epoch(), seat = evidence.seat, "a validator contradicts itself");
             }
-            Event::Noted(note) => tracing::trace!(?note, "noted"),
+            Event::Noted(note) => self.note(note),
         }
     }
 }

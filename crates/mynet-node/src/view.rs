@@ -3,11 +3,19 @@
 //! One object serves both, so they can never differ. Times are RFC 3339 UTC, sizes bytes, durations seconds, hashes
 //! `sha256:<hex>`, node ids 64 hex digits. A field of a system that does not exist yet is absent, never null.
 
+mod plan;
+mod why;
+
 use mynet_types::{
     ContentHash, ContentId, ContentState, ContentType, GroupId, ManifestHash, NetworkId, NodeId, OwnerKey,
     RelationshipKind, Timestamp,
 };
 use serde::{Deserialize, Serialize};
+
+pub use plan::{BatchView, PlanTargetView, PlanView, WarningView};
+pub use why::{
+    CandidateView, CopyView, DecryptedView, LogView, PlacementView, ReasonView, RoleView, SeatView, WhyView,
+};
 
 /// A group: its states, links, where it is and what was decided about it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -346,42 +354,6 @@ pub struct ProviderView {
     pub states: Vec<ContentState>,
 }
 
-/// What replicating a group would do.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PlanView {
-    /// The group.
-    pub group_id: GroupId,
-    /// Copies wanted.
-    pub replicas: usize,
-    /// Receipts that make it durable.
-    pub quorum: usize,
-    /// Slot that decides its place.
-    pub slot: u16,
-    /// The targets, in order of placement.
-    pub targets: Vec<PlanTargetView>,
-    /// Bytes to be sent in all.
-    pub bytes: u64,
-    /// The order in which states are sent.
-    pub batches: Vec<Vec<ContentState>>,
-}
-
-/// One target of a plan.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PlanTargetView {
-    /// Who.
-    pub node_id: NodeId,
-    /// What it shares its fate with.
-    pub zone: String,
-    /// What it would hold.
-    pub states: Vec<ContentState>,
-    /// Whether it already holds it.
-    pub held: bool,
-    /// Bytes to be sent to it.
-    pub bytes: u64,
-    /// Why it was chosen.
-    pub why: String,
-}
-
 /// An invitation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InviteView {
@@ -426,13 +398,15 @@ pub enum Scope {
     Admin,
 }
 
-/// What the votes prove, checked offline.
+/// What the votes prove, checked offline. In one that does not stand, everything but `reason` is only what it says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VerifyView {
     /// Whether the certificate stands.
     pub valid: bool,
-    /// Why it does or does not.
+    /// Why it does or does not: a stable code, `valid` if it does.
     pub reason: String,
+    /// The same for people.
+    pub message: String,
     /// The network; absent if nothing could be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_id: Option<NetworkId>,

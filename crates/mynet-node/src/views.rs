@@ -1,28 +1,19 @@
 //! Makes the objects of [`crate::view`] from stores, members and the board.
 
-use mynet_proto::{
-    consensus::io::{Outcome, Tally},
-    placement::PlacementSlot,
-    replication::{
-        io::Mode,
-        plan::{Holding, PlannedTarget},
-    },
-};
+use mynet_proto::consensus::io::{Outcome, Tally};
 use mynet_store::meta::{Group, ListQuery, ReplicationStatus};
 use mynet_types::{
-    CertificateFile, ContentState, GroupId, NodeId, QuorumCertificate, Roles, SignedAdmission, StatesMask, Verdict,
-    rpc::GroupKey,
+    CertificateFile, ContentState, QuorumCertificate, Roles, SignedAdmission, StatesMask, Verdict, rpc::GroupKey,
 };
 
 use crate::{
     driver::wall_clock,
     find::Found,
-    handle::{NodeError, PublishOptions},
+    handle::NodeError,
     shell::Shell,
     view::{
         ConsensusView, ContentCounts, GroupView, Held, NetworkView, OutcomeView, Page, PeerCounts, PeerState, PeerView,
-        PlanTargetView, PlanView, RelationshipView, ReplicationCounts, ReplicationStatusView, RosterView, StateView,
-        StatusView,
+        RelationshipView, ReplicationCounts, ReplicationStatusView, RosterView, StateView, StatusView,
     },
 };
 
@@ -140,44 +131,6 @@ impl Shell {
         let file = found.backing.certificate.as_deref().ok_or_else(none)?;
         let chain = self.members.chain();
         Ok(CertificateFile { chain: chain.up_to(chain.newest().epoch), ..file.clone() }.encode())
-    }
-
-    /// What publishing a group would do.
-    pub(crate) async fn plan(&self, group_id: GroupId, options: &PublishOptions) -> Result<PlanView, NodeError> {
-        let (publication, _) = self.publication(group_id, options).await?;
-        let receipts = self.meta.receipts_of_group(group_id).await.map_err(NodeError::storage)?;
-        let mode = publication.mode;
-        let plan = self.inbox.plan(publication).await.ok_or(NodeError::Stopping)?;
-        let has_receipt = |node: NodeId| receipts.iter().any(|receipt| receipt.body.holder == node);
-        let bytes = plan.targets.iter().filter(|target| !has_receipt(target.node)).map(PlannedTarget::bytes).sum();
-        let mut batches: Vec<Vec<ContentState>> = Vec::new();
-        if let Some(target) = plan.targets.first() {
-            batches = target.batches.iter().map(|batch| vec![batch.state]).collect();
-        }
-        Ok(PlanView {
-            group_id,
-            replicas: plan.copies,
-            quorum: if mode == Mode::All { plan.copies } else { plan.need },
-            slot: PlacementSlot::number(plan.slot),
-            bytes,
-            batches,
-            targets: plan
-                .targets
-                .iter()
-                .map(|target| PlanTargetView {
-                    node_id: target.node,
-                    zone: self.members.admission(&target.node).map_or_else(String::new, |a| a.body.zone.to_string()),
-                    states: target.batches.iter().map(|batch| batch.state).collect(),
-                    held: target.holding != Holding::Nothing || has_receipt(target.node),
-                    bytes: if has_receipt(target.node) { 0 } else { target.bytes() },
-                    why: if target.shares_domain {
-                        format!("rank {}; too few zones", target.rank)
-                    } else {
-                        format!("rank {}", target.rank)
-                    },
-                })
-                .collect(),
-        })
     }
 
     /// The node and its network at a glance.

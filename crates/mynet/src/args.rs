@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use mynet_types::{ContentState, ContentType, NodeId, Roles};
+use mynet_types::{Claim, ContentState, ContentType, NodeId, Roles};
 
 /// Group replication for content nodes: encrypted, decrypted and preview, as one.
 #[derive(Debug, Parser)]
@@ -90,6 +90,12 @@ pub(crate) enum Command {
     /// Find who holds a hash
     #[command(after_help = "Example: mynet find sha256:...")]
     Find(Find),
+    /// Explain why a group is where it is, and what it waits for
+    #[command(after_help = "Example: mynet why ID")]
+    Why(Key),
+    /// Print what this node noted about a group, in the order of time
+    #[command(after_help = "Example: mynet history ID --json")]
+    History(Key),
     /// Write the certificate of a group
     #[command(after_help = "Example: mynet cert ID -o song.cert")]
     Cert(Cert),
@@ -347,9 +353,33 @@ pub(crate) struct Verify {
     /// Bytes that it must name: the encrypted state, the preview, or public content
     #[arg(long)]
     pub(crate) content: Option<PathBuf>,
+    /// What it must claim at least
+    #[arg(long)]
+    pub(crate) claim: Option<ClaimArg>,
     /// Accept a network of fewer than three validators
     #[arg(long)]
     pub(crate) allow_small: bool,
+}
+
+/// What a certificate says about a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ClaimArg {
+    /// Manifest, links and owner are in order
+    Seen,
+    /// And enough nodes held it
+    Durable,
+    /// The validators hashed it themselves
+    Verified,
+}
+
+impl From<ClaimArg> for Claim {
+    fn from(claim: ClaimArg) -> Self {
+        match claim {
+            ClaimArg::Seen => Self::Seen,
+            ClaimArg::Durable => Self::Durable,
+            ClaimArg::Verified => Self::Verified,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

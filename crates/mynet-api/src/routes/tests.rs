@@ -408,6 +408,8 @@ async fn the_node_and_its_network_are_told() {
     assert_eq!(genesis.header("content-disposition"), "attachment; filename=\"genesis.mynet\"");
     let certificate = ask(&node, &format!("GET /api/v1/content/{GROUP}/certificate"), "reader", &[], "").await;
     assert_eq!(certificate.body.as_deref().unwrap(), b"certificate");
+    let why = ask(&node, &format!("GET /api/v1/content/{GROUP}/why"), "reader", &[], "").await.json();
+    assert_eq!((&why["group_id"], &why["placement"]["slot"]), (&json!(GROUP), &json!(7)));
     let status = ask(&node, "GET /api/v1/status", "reader", &[], "").await;
     assert_eq!((status.code().as_str(), status.header("retry-after")), ("stopping", "5"));
     let invite = ask(&node, "POST /api/v1/invites", "admin", &[], r#"{"uses": 3}"#).await;

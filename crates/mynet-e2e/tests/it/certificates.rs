@@ -27,7 +27,12 @@ fn a_certificate_verifies_with_the_genesis_alone_and_no_changed_byte_does() {
     assert_eq!(valid.status, 0, "{}", valid.stderr);
     let told = valid.json().unwrap();
     assert_eq!((&told["valid"], &told["class"], &told["claim"]), (&true.into(), &"full".into(), &"durable".into()));
-    assert_eq!(told["group_id"], group);
+    assert_eq!((&told["group_id"], &told["reason"]), (&group.into(), &"valid".into()));
+    let valid_network = told["network_id"].clone();
+    let more = run(&["verify", &certificate, "--genesis", &genesis, "--claim", "verified", "--json"]).unwrap();
+    let refused = more.json().unwrap();
+    assert_eq!((more.status, &refused["reason"], &refused["claim"]), (5, &"claim_too_low".into(), &"durable".into()));
+    assert_eq!((&refused["signers"], &refused["quorum"]), (&told["signers"], &told["quorum"]));
     assert!(told["signers"].as_array().unwrap().len() >= 3);
 
     // The library test changes every byte; here a sample runs through the real program.
@@ -38,7 +43,10 @@ fn a_certificate_verifies_with_the_genesis_alone_and_no_changed_byte_does() {
         fs::write(&certificate, &bad).unwrap();
         let refused = verify();
         assert_eq!(refused.status, 5, "byte {at}: {}", String::from_utf8_lossy(&refused.stdout));
-        assert_eq!(refused.json().unwrap()["valid"], false);
+        let told = refused.json().unwrap();
+        assert_eq!(told["valid"], false);
+        let code = if at < 8 { "not_a_certificate" } else { "checksum" };
+        assert_eq!((&told["reason"], &told["network_id"]), (&code.into(), &valid_network), "byte {at}");
     }
 }
 

@@ -325,27 +325,32 @@ pub(crate) async fn publish(global: &Global, args: Publish) -> anyhow::Result<Ex
 
 /// A plan for people.
 fn print_plan(plan: &PlanView) -> anyhow::Result<()> {
+    let PlanView { group_id, slot, quorum, replicas, mode, eligible, .. } = plan;
     output::line(&format!(
-        "group {}  slot {}  durable with {} of {}",
-        plan.group_id, plan.slot, plan.quorum, plan.replicas
+        "group {group_id}  slot {slot}  mode {mode}: success with {quorum} of {replicas}, {eligible} nodes may hold it"
     ))?;
     let rows: Vec<Vec<String>> = plan
         .targets
         .iter()
         .map(|target| {
             let states: Vec<&str> = target.states.iter().map(|state| state.as_str()).collect();
-            let held = if target.held { "yes" } else { "no" };
+            let held = if target.held { format!("yes ({})", target.known_by) } else { "no".to_owned() };
             vec![
                 short(&target.node_id),
-                target.zone.clone(),
+                format!("{}/{}", target.region, target.zone),
                 states.join(","),
-                held.into(),
+                held,
                 output::size(target.bytes),
                 target.why.clone(),
             ]
         })
         .collect();
-    output::table(&["TARGET", "ZONE", "STATES", "HELD", "TO SEND", "WHY"], &rows)
+    output::table(&["TARGET", "ZONE", "STATES", "HELD", "TO SEND", "WHY"], &rows)?;
+    output::line(&format!("to send: {}", output::size(plan.bytes)))?;
+    for warning in &plan.warnings {
+        output::line(&format!("warning ({}): {}", warning.code, warning.message))?;
+    }
+    Ok(())
 }
 
 /// Writes a certificate.

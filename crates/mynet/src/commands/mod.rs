@@ -5,6 +5,7 @@ mod network;
 mod node;
 mod setup;
 mod verify;
+mod why;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Show(args) => content::show(global, args).await?,
         Command::Get(args) => content::get(global, args).await?,
         Command::Cert(args) => content::cert(global, args).await?,
+        Command::Why(args) => why::why(global, args).await?,
+        Command::History(args) => why::history(global, args).await?,
         Command::Invite(args) => network::invite(global, args).await?,
         Command::Genesis(args) => network::genesis(global, args).await?,
         Command::Status => network::status(global).await?,

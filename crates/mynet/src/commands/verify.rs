@@ -10,8 +10,9 @@ use std::{
 use anyhow::Context;
 use mynet_node::view::VerifyView;
 use mynet_types::{
-    CertificateFile, Claim, ContentHash, GenesisFile, Manifest, Verdict,
-    certificate::{self, CERTIFICATE_BYTES_MAX, GENESIS_BYTES_MAX, Verified},
+    Claim, ContentHash,
+    certificate::{CERTIFICATE_BYTES_MAX, GENESIS_BYTES_MAX, Verified},
+    verifier::{self, Demand, Refused},
 };
 use sha2::{Digest, Sha256};
 
@@ -24,66 +25,46 @@ use crate::{
 pub(crate) fn verify(global: &Global, args: &Verify) -> anyhow::Result<ExitCode> {
     let genesis = read_bounded(&args.genesis, GENESIS_BYTES_MAX)?;
     let certificate = read_bounded(&args.certificate, CERTIFICATE_BYTES_MAX)?;
-    let content = args.content.as_deref().map(hash_file).transpose()?;
-    let view = match check(&genesis, &certificate, content, args.allow_small) {
+    let demand = Demand {
+        allow_small: args.allow_small,
+        content: args.content.as_deref().map(hash_file).transpose()?,
+        claim: args.claim.map(Into::into),
+    };
+    let view = match verifier::verify(&certificate, &genesis, demand) {
         Ok(verified) => valid(&verified),
-        Err(reason) => VerifyView {
-            valid: false,
-            reason,
-            network_id: None,
-            epoch: None,
-            group_id: None,
-            manifest_hash: None,
-            signers: Vec::new(),
-            quorum: 0,
-            class: None,
-            claim: None,
-        },
+        Err(refused) => invalid(&refused),
     };
     if global.json {
         output::object(&view)?;
+    } else if view.valid {
+        output::line(&format!("valid: {}", view.message))?;
     } else {
-        let verdict = if view.valid { "valid" } else { "INVALID" };
-        output::line(&format!("{verdict}: {}", view.reason))?;
+        output::line(&format!("INVALID ({}): {}", view.reason, view.message))?;
     }
     Ok(if view.valid { ExitCode::SUCCESS } else { Status::Integrity.into() })
 }
 
-/// The whole check; the error is the reason.
-fn check(
-    genesis: &[u8],
-    certificate: &[u8],
-    content: Option<ContentHash>,
-    allow_small: bool,
-) -> Result<Verified, String> {
-    let genesis = GenesisFile::decode(genesis).map_err(|error| format!("genesis: {error}"))?;
-    let file = CertificateFile::decode(certificate).map_err(|error| format!("certificate: {error}"))?;
-    let verified = certificate::verify(&file, &genesis, allow_small).map_err(|error| error.to_string())?;
-    if verified.verdict == Verdict::Reject {
-        return Err(format!("the validators of epoch {} rejected this group", verified.epoch));
+fn claim_word(claim: Claim) -> String {
+    match claim {
+        Claim::Seen => "seen",
+        Claim::Durable => "durable",
+        Claim::Verified => "verified",
     }
-    match content {
-        Some(hash) if !names(&file.manifest.body, hash) => Err(format!("the certificate is not about {hash}")),
-        _ => Ok(verified),
-    }
+    .to_owned()
 }
 
-/// Whether a manifest names these bytes.
-fn names(manifest: &Manifest, hash: ContentHash) -> bool {
-    manifest.blobs().any(|(_, blob)| blob.sha256 == hash)
+fn class_word(small: bool) -> String {
+    if small { "small" } else { "full" }.to_owned()
 }
 
 /// What a good certificate says.
 fn valid(verified: &Verified) -> VerifyView {
-    let claim = match verified.claim {
-        Claim::Seen => "seen",
-        Claim::Durable => "durable",
-        Claim::Verified => "verified",
-    };
+    let claim = claim_word(verified.claim);
     let (votes, epoch, holders) = (verified.signers.len(), verified.epoch, verified.holders.len());
     VerifyView {
         valid: true,
-        reason: format!(
+        reason: "valid".to_owned(),
+        message: format!(
             "{votes} validators of epoch {epoch} certify group {} as {claim}, held by {holders} nodes",
             verified.group_id
         ),
@@ -93,8 +74,26 @@ fn valid(verified: &Verified) -> VerifyView {
         manifest_hash: Some(verified.manifest_hash),
         signers: verified.signers.clone(),
         quorum: verified.quorum,
-        class: Some(if verified.small { "small" } else { "full" }.to_owned()),
-        claim: Some(claim.to_owned()),
+        class: Some(class_word(verified.small)),
+        claim: Some(claim),
+    }
+}
+
+/// What can be read in a bad one, beside why it is bad.
+fn invalid(refused: &Refused) -> VerifyView {
+    let Refused { defect, told } = refused;
+    VerifyView {
+        valid: false,
+        reason: defect.code().to_owned(),
+        message: defect.to_string(),
+        network_id: told.network_id,
+        epoch: told.epoch,
+        group_id: told.group_id,
+        manifest_hash: told.manifest_hash,
+        signers: told.signers.clone(),
+        quorum: told.quorum.unwrap_or(0),
+        class: told.small.map(class_word),
+        claim: told.claim.map(claim_word),
     }
 }
 

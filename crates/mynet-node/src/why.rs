@@ -1,0 +1,256 @@
+//! Why a group is where it is: puts together what the cores, the rows and the log know of one group.
+
+use mynet_proto::{
+    consensus::Seat,
+    placement::{Considered, PlacementSlot},
+    reason::Reason,
+    replication::explain::{Coordination, CopyStage},
+};
+use mynet_store::meta::{Group, LogLine};
+use mynet_types::{ContentState, DecryptedClass, Mono, NodeId, Verdict, VerifiedChain, rpc::GroupKey};
+
+use crate::{
+    driver::Question,
+    find::Found,
+    handle::NodeError,
+    publish::mode_word,
+    shell::Shell,
+    view::{
+        CandidateView, CopyView, DecryptedView, GroupView, LogView, OutcomeView, PlacementView, ReasonView,
+        ReplicationStatusView, RoleView, SeatView, WhyView,
+    },
+};
+
+/// What the cores know of one group.
+#[derive(Debug)]
+pub(crate) struct Explained {
+    /// When they were asked.
+    pub(crate) now: Mono,
+    /// What this node does about it, if it replicates it.
+    pub(crate) coordination: Option<Coordination>,
+    /// What placement makes of every node.
+    pub(crate) placement: Vec<Considered>,
+    /// What the validators said.
+    pub(crate) seats: Vec<Seat>,
+}
+
+impl Shell {
+    /// Why a group is where it is, as far as this node knows.
+    pub(crate) async fn why(&self, key: GroupKey) -> Result<WhyView, NodeError> {
+        let found = self.find_complete(key).await?;
+        let view = self.group_view(&found).await?;
+        let manifest = &found.manifest;
+        let question = Question { manifest: manifest.clone(), copies: view.replicas_wanted };
+        let explained = self.inbox.explain(question).await.ok_or(NodeError::Stopping)?;
+        let copies = copies(&found, &explained);
+        let seats = seats(&found, &explained, &self.members.chain());
+        let log = self.log_of(&manifest.group_id).await?;
+        let mut granted: Vec<NodeId> = match &found.local {
+            Some(_) => self.meta.wraps(manifest.group_id, None).await.map_err(NodeError::storage)?,
+            None => found.wraps.clone(),
+        }
+        .into_iter()
+        .map(|wrap| wrap.body.recipient)
+        .collect();
+        granted.sort_unstable();
+        granted.dedup();
+        Ok(WhyView {
+            group_id: manifest.group_id,
+            version: manifest.version,
+            manifest_hash: view.manifest_hash,
+            node_id: self.me(),
+            role: role(found.local.as_ref()),
+            summary: vec![replication_sentence(&view, &copies, manifest.quorum), consensus_sentence(&view, &seats)],
+            replication_status: view.replication_status,
+            replica_count: view.replica_count,
+            replicas_wanted: view.replicas_wanted,
+            quorum: manifest.quorum.into(),
+            mode: found.local.as_ref().filter(|group| group.origin).map(|group| mode_word(group.mode).to_owned()),
+            placement: PlacementView {
+                slot: PlacementSlot::of(&manifest.placement_seed).number(),
+                candidates: explained.placement.iter().map(candidate).collect(),
+            },
+            copies,
+            decrypted: DecryptedView { class: class_word(manifest.class).to_owned(), granted },
+            consensus: view.consensus,
+            seats,
+            log: log.iter().map(log_view).collect(),
+        })
+    }
+}
+
+fn class_word(class: DecryptedClass) -> &'static str {
+    match class {
+        DecryptedClass::None => "none",
+        DecryptedClass::Granted => "granted",
+        DecryptedClass::Public => "public",
+    }
+}
+
+fn role(local: Option<&Group>) -> RoleView {
+    match local {
+        Some(group) if group.origin => RoleView::Origin,
+        Some(_) => RoleView::Holder,
+        None => RoleView::None,
+    }
+}
+
+/// A reason as it is shown.
+pub(crate) fn reason_view(reason: Reason) -> ReasonView {
+    ReasonView { code: reason.code().to_owned(), says: reason.says().to_owned() }
+}
+
+fn candidate(considered: &Considered) -> CandidateView {
+    CandidateView {
+        node_id: considered.node,
+        region: considered.domain.region.to_string(),
+        zone: considered.domain.zone.to_string(),
+        rank: considered.rank,
+        chosen: considered.reason == Reason::Chosen,
+        reason: reason_view(considered.reason),
+    }
+}
+
+/// Copies there are, by receipt, and copies that are owed: by the coordinator's own word where it is asked, elsewhere by
+/// placement alone.
+fn copies(found: &Found, explained: &Explained) -> Vec<CopyView> {
+    let held = found.backing.receipts.iter().map(|receipt| CopyView {
+        node_id: receipt.body.holder,
+        state: CopyStage::Held.as_str().to_owned(),
+        states: receipt.body.states.iter().collect(),
+        until: Some(receipt.body.until),
+        attempt: None,
+        last_refusal: None,
+        next_try_seconds: None,
+    });
+    let mut copies: Vec<CopyView> = held.collect();
+    let targets = explained.coordination.iter().flat_map(|coordination| &coordination.targets);
+    for target in targets.filter(|target| target.stage != CopyStage::Held) {
+        if copies.iter().any(|copy| copy.node_id == target.node) {
+            continue;
+        }
+        copies.push(CopyView {
+            node_id: target.node,
+            state: target.stage.as_str().to_owned(),
+            states: target.states.iter().collect(),
+            until: None,
+            attempt: Some(target.attempt),
+            last_refusal: target.refusal.map(reason_view),
+            next_try_seconds: target.next_try.map(|at| at.since(explained.now).as_secs()),
+        });
+    }
+    let least: Vec<ContentState> = found.manifest.allowed(false).iter().collect();
+    for chosen in explained.placement.iter().filter(|considered| considered.reason == Reason::Chosen) {
+        if copies.iter().all(|copy| copy.node_id != chosen.node) {
+            copies.push(CopyView {
+                node_id: chosen.node,
+                state: "missing".to_owned(),
+                states: least.clone(),
+                until: None,
+                attempt: None,
+                last_refusal: None,
+                next_try_seconds: None,
+            });
+        }
+    }
+    copies
+}
+
+/// What the validators said: by the certificate, and by what this node heard beside it.
+fn seats(found: &Found, explained: &Explained, chain: &VerifiedChain) -> Vec<SeatView> {
+    let heard = |seat: &Seat| SeatView { node_id: seat.node, said: seat.said.map(reason_view) };
+    let mut seats: Vec<SeatView> = explained.seats.iter().map(heard).collect();
+    let Some(file) = found.backing.certificate.as_deref() else { return seats };
+    let statement = &file.certificate.statement;
+    let said = match statement.verdict {
+        Verdict::Accept => Reason::VoteAccept,
+        Verdict::Reject => Reason::VoteReject,
+    };
+    let Some(roster) = chain.roster(statement.epoch) else { return seats };
+    let signed: Vec<usize> = file.certificate.signers.seats().collect();
+    for (seat, node) in roster.nodes().enumerate() {
+        let said = signed.contains(&seat).then(|| reason_view(said));
+        match seats.iter_mut().find(|known| known.node_id == node) {
+            Some(known) => known.said = known.said.take().or(said),
+            None => seats.push(SeatView { node_id: node, said }),
+        }
+    }
+    seats
+}
+
+fn log_view(line: &LogLine) -> LogView {
+    let known = Reason::from_code(&line.code);
+    LogView {
+        reason: ReasonView {
+            code: line.code.clone(),
+            says: known.map_or("written by another version of this program", Reason::says).to_owned(),
+        },
+        node_id: line.peer,
+        unit: known.and_then(Reason::unit).filter(|_| line.value.is_some()).map(str::to_owned),
+        value: line.value,
+        count: line.count,
+        first: line.first_at,
+        last: line.last_at,
+    }
+}
+
+/// How far replication is, and what it waits for.
+fn replication_sentence(view: &GroupView, copies: &[CopyView], quorum: u8) -> String {
+    let (have, wanted) = (view.replica_count, view.replicas_wanted);
+    let owed: Vec<&CopyView> = copies.iter().filter(|copy| copy.until.is_none()).collect();
+    let waits = match owed.as_slice() {
+        [] => String::new(),
+        [one] => format!("; {} {}", one.node_id.short(), owed_words(one)),
+        [one, rest @ ..] => format!("; {} {}, and {} more are owed", one.node_id.short(), owed_words(one), rest.len()),
+    };
+    match view.replication_status {
+        ReplicationStatusView::None => {
+            "stored on this node only; `mynet publish` replicates it to other nodes".to_owned()
+        }
+        ReplicationStatusView::Replicated => format!("replicated: {have} of {wanted} copies have their receipts"),
+        ReplicationStatusView::Degraded => format!("durable, with {have} of {wanted} copies{waits}"),
+        ReplicationStatusView::Pending => {
+            format!("waiting: {quorum} nodes must be able to hold it, and too few are admitted or asked yet{waits}")
+        }
+        ReplicationStatusView::Replicating => {
+            format!("not durable yet: {have} receipts of the {quorum} needed{waits}")
+        }
+        ReplicationStatusView::Failed => format!("failed with {have} of {wanted} copies: an operator must look"),
+    }
+}
+
+/// What a copy that is owed waits for.
+fn owed_words(copy: &CopyView) -> String {
+    let why = match &copy.last_refusal {
+        Some(refusal) => refusal.says.replace("it refused: ", "refused: ").replace("; asked again", ""),
+        None => match copy.state.as_str() {
+            "missing" => "has no receipt".to_owned(),
+            "receiving" => "is receiving".to_owned(),
+            "asked" => "was asked and has not answered".to_owned(),
+            state => format!("is {state}"),
+        },
+    };
+    match copy.next_try_seconds {
+        Some(seconds) => format!("{why} (next try in {seconds} s)"),
+        None => why,
+    }
+}
+
+/// How far the votes are, and who is missing.
+fn consensus_sentence(view: &GroupView, seats: &[SeatView]) -> String {
+    let consensus = &view.consensus;
+    let (yes, no, need, all) = (consensus.accepts, consensus.rejects, consensus.quorum, consensus.validators);
+    let silent: Vec<String> =
+        seats.iter().filter(|seat| seat.said.is_none()).map(|seat| seat.node_id.short()).collect();
+    let missing = if silent.is_empty() { String::new() } else { format!("; not heard of: {}", silent.join(", ")) };
+    match consensus.outcome {
+        OutcomeView::Approved => format!("certified by {yes} of {all} validators"),
+        OutcomeView::Rejected => format!("rejected by {no} of {all} validators"),
+        OutcomeView::NotEnoughValidators => {
+            format!("no certificate: {all} validators are too few to certify in this network")
+        }
+        OutcomeView::Pending | OutcomeView::Undecided => {
+            format!("no certificate yet: {yes} yes and {no} no of {all} validators, {need} yes are needed{missing}")
+        }
+    }
+}
