@@ -3,22 +3,39 @@
 //! Whoever pulls says from whom and under which label; what a crash or a cancel cut off goes on from the verified bytes that
 //! are staged under it.
 //!
+//! ```text
+//! Receiver --segment--> lane --> source --fails, lies or stalls--> the next source, from the last verified group on
+//!                                  (no source of any lane delivers) --> pause --> the next round, sources from the first on
+//! ```
+//!
+//! A source that dies costs what was under way from it and was not verified yet: 16 KiB groups are kept one by one. How slow
+//! is too slow is for the stream to say ([`mynet_net::Stall`]).
+//!
 //! **Invariants:** no segment is asked for that would eat the file system's reserve; success means complete bytes on stable storage, with SHA-256 and BLAKE3 checked, and not yet in place.
+
+use std::{io::ErrorKind, time::Duration};
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use mynet_net::{RangeError, RangeWanted};
+use mynet_proto::reason::{Note, Reason};
 use mynet_store::{
-    blobs::{CommitError, DiskError, FinishError, ReceiveError, Receiver, Segment, StageName, StagedBlob, StagingDir},
+    blobs::{
+        CommitError, DiskError, FinishError, ReceiveError, Receiver, Segment, SourceError, StageName, StagedBlob,
+        StagingDir,
+    },
     meta::StoredBlob,
 };
-use mynet_types::{BlobRef, ContentHash, NodeId};
+use mynet_types::{BlobRef, ContentHash, GroupId, NodeId};
 
 use crate::shell::Shell;
 
 /// Segments of one blob in flight. One stream carries at most a window per round trip: four fill a long link.
 const LANES: usize = 4;
-/// Rounds over all sources before a blob is given up; between rounds a source may have come back.
-pub(crate) const ROUNDS: usize = 3;
+/// Pauses between rounds over all sources. A source whose connection is made anew, or that restarts, is back by then; whoever
+/// waits for the blob gets a clear no some seconds later than it could.
+const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
+/// Rounds before a blob is given up.
+pub(crate) const ROUNDS: usize = PAUSES.len() + 1;
 
 /// Why a blob did not come. What was verified stays staged.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +59,8 @@ pub(crate) struct Pull<'a> {
     pub(crate) sources: &'a [NodeId],
     /// Hears how many bytes of the blob are here, after every segment.
     pub(crate) progress: &'a (dyn Fn(u64) + Sync),
+    /// In whose log it is noted when a source fails.
+    pub(crate) groups: &'a [GroupId],
 }
 
 impl Pull<'_> {
@@ -57,9 +76,9 @@ impl Pull<'_> {
     ) -> Result<StagedBlob, PullError> {
         let me = self.shell.me();
         let sources: Vec<NodeId> = self.sources.iter().copied().filter(|node| *node != me).collect();
-        for _round in 0..ROUNDS {
-            let receiver = Receiver::open(staging, label, blob).await.map_err(|error| receive_error(error, blob))?;
-            (self.progress)(receiver.received());
+        let receiver = Receiver::open(staging, label, blob).await.map_err(|error| receive_error(error, blob))?;
+        (self.progress)(receiver.received());
+        for round in 0..ROUNDS {
             let lanes: FuturesUnordered<_> = (0..LANES).map(|lane| self.fill(&sources, &receiver, lane)).collect();
             let results: Vec<_> = lanes.collect().await;
             for result in results {
@@ -71,6 +90,9 @@ impl Pull<'_> {
                 Err(error @ FinishError::HashMismatch { .. }) => return Err(PullError::HashMismatch(error)),
                 Err(FinishError::NoSpace { free }) => return Err(PullError::NoSpace { needed: blob.size, free }),
                 Err(FinishError::Disk(error)) => return Err(error.into()),
+            }
+            if let Some(pause) = PAUSES.get(round).filter(|_| !sources.is_empty()) {
+                tokio::time::sleep(*pause).await;
             }
         }
         Err(PullError::Unavailable(blob.sha256))
@@ -110,10 +132,13 @@ impl Pull<'_> {
             match self.fetch(*source, receiver, &segment).await {
                 Ok(()) => (self.progress)(receiver.received()),
                 Err(Failed::Here(error)) => return Err(receive_error(error, blob)),
-                Err(Failed::Source(why)) => {
+                Err(Failed::Source(reason, why)) => {
                     tracing::debug!(
                         source = %source.short(), blob = %blob.sha256, why, "a source failed, the next is tried"
                     );
+                    for group in self.groups {
+                        self.shell.note(Note::about(*group, reason).with(*source));
+                    }
                     failures += 1;
                     if failures >= sources.len() {
                         return Ok(());
@@ -128,15 +153,17 @@ impl Pull<'_> {
     async fn fetch(&self, source: NodeId, receiver: &Receiver, segment: &Segment) -> Result<(), Failed> {
         let (blob, range) = (receiver.expected(), segment.range());
         let wanted = RangeWanted { sha256: blob.sha256, offset: range.start, len: range.end - range.start };
-        let net = self.shell.net.get().ok_or_else(|| Failed::Source("the network is not up".to_owned()))?;
+        let failed = |why: String| Failed::Source(Reason::SourceFailed, why);
+        let net = self.shell.net.get().ok_or_else(|| failed("the network is not up".to_owned()))?;
         let opened = net.open_range(source, wanted).await;
-        let (head, stream) = opened.map_err(|error: RangeError| Failed::Source(error.to_string()))?;
+        let (head, stream) = opened.map_err(|error: RangeError| failed(error.to_string()))?;
         if (head.size, head.blake3) != (blob.size, blob.blake3) {
-            return Err(Failed::Source("it holds other bytes under this hash".to_owned()));
+            let why = "it holds other bytes under this hash".to_owned();
+            return Err(Failed::Source(Reason::SourceCorrupt, why));
         }
         match receiver.receive(segment, stream).await {
             Ok(_bytes) => Ok(()),
-            Err(ReceiveError::Source(error)) => Err(Failed::Source(error.to_string())),
+            Err(ReceiveError::Source(error)) => Err(Failed::Source(source_reason(&error), error.to_string())),
             Err(error) => Err(Failed::Here(error)),
         }
     }
@@ -144,8 +171,20 @@ impl Pull<'_> {
 
 /// Whose fault it is that a segment did not come.
 enum Failed {
-    Source(String),
+    Source(Reason, String),
     Here(ReceiveError),
+}
+
+/// What a source did wrong.
+fn source_reason(error: &SourceError) -> Reason {
+    match error {
+        SourceError::Corrupt { .. } => Reason::SourceCorrupt,
+        SourceError::Connection { source, .. } if source.kind() == ErrorKind::TimedOut => Reason::SourceStalled,
+        SourceError::Connection { .. }
+        | SourceError::Truncated { .. }
+        | SourceError::Range { .. }
+        | SourceError::Local(_) => Reason::SourceFailed,
+    }
 }
 
 /// What a failed receipt of bytes means when no other source can help.
@@ -156,3 +195,6 @@ fn receive_error(error: ReceiveError, blob: BlobRef) -> PullError {
         ReceiveError::Disk(error) => error.into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

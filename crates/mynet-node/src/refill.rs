@@ -15,11 +15,12 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use mynet_proto::reason::{Note, Reason};
 use mynet_store::{
     blobs::{DiskError, StageName, StagingDir},
     meta::{LostBlob, MetaError, WriteError},
 };
-use mynet_types::{BlobRef, ContentHash, NodeId, rpc::GroupKey};
+use mynet_types::{BlobRef, ContentHash, GroupId, NodeId, rpc::GroupKey};
 use tokio::sync::Notify;
 
 use crate::{
@@ -110,6 +111,7 @@ async fn pass(shell: &Arc<Shell>) -> Result<u64, MetaError> {
                 Ok(()) => {
                     tracing::info!(blob = %blob.sha256, bytes = blob.size, "a lost blob is here again");
                     for group in &lost.groups {
+                        shell.note(Note::about(*group, Reason::BlobMended).value(blob.size));
                         shell.publish_mended(*group).await;
                     }
                 }
@@ -141,7 +143,7 @@ async fn refill(shell: &Arc<Shell>, lost: &LostBlob) -> Result<(), RefillError> 
         return Err(RefillError::NoSpace { needed: blob.size, free });
     }
     let staging = shell.blobs.stage(stage_name(&blob.sha256)).await?;
-    put_back(shell, &staging, (blob, &sources)).await?;
+    put_back(shell, &staging, (blob, &sources, &lost.groups)).await?;
     staging.remove().await?;
     Ok(())
 }
@@ -150,10 +152,10 @@ async fn refill(shell: &Arc<Shell>, lost: &LostBlob) -> Result<(), RefillError> 
 async fn put_back(
     shell: &Shell,
     staging: &StagingDir,
-    (blob, sources): (BlobRef, &[NodeId]),
+    (blob, sources, groups): (BlobRef, &[NodeId], &[GroupId]),
 ) -> Result<(), RefillError> {
     let label: StageName = "blob".parse().expect("letters make a staging name");
-    let pull = Pull { shell, sources, progress: &|_bytes| {} };
+    let pull = Pull { shell, sources, progress: &|_bytes| {}, groups };
     let new = pull.to_place(staging, &label, blob).await?;
     match shell.meta.refill(&new, wall_clock()).await {
         Ok(done) => shell.unlink(done.redundant).await,

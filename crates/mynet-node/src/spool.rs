@@ -89,7 +89,7 @@ impl Shell {
         holders: &[NodeId],
     ) -> Result<StoredBlob, NodeError> {
         let label: StageName = "blob".parse().expect("lower-case letters make a staging name");
-        let pull = Pull { shell: self, sources: holders, progress: &|_bytes| {} };
+        let pull = Pull { shell: self, sources: holders, progress: &|_bytes| {}, groups: &[] };
         pull.to_place(staging, &label, blob).await.map_err(|error| match error {
             PullError::Unavailable(hash) => NodeError::Unavailable(hash.to_string()),
             PullError::HashMismatch(error) => {

@@ -11,6 +11,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use mynet_proto::reason::{Note, Reason};
 use mynet_store::{
     blobs::{BlobKey, CommitError, DecryptError, DecryptedRange, DiskError, ReadError, StageName, StagedBlob},
     cipher::{ChunkSpan, CipherError, SEALED_CHUNK_BYTES},
@@ -164,8 +165,13 @@ impl Stager<'_> {
                 self.received.store(before + bytes, Ordering::Relaxed);
                 crash::staged(bytes);
             };
-            let pull = Pull { shell, sources: &job.prepare.sources, progress: &progress };
-            let staged = pull.blob(&staging, &label(&blob), blob).await?;
+            let groups = [job.group()];
+            let pull = Pull { shell, sources: &job.prepare.sources, progress: &progress, groups: &groups };
+            let pulled = pull.blob(&staging, &label(&blob), blob).await;
+            if let Some(reason) = batch_reason(&pulled) {
+                shell.note(Note::about(job.group(), reason).value(blob.size));
+            }
+            let staged = pulled?;
             stored.push(self.place(staged).await?);
             before += blob.size;
         }
@@ -188,6 +194,7 @@ impl Stager<'_> {
     /// Takes a damaged file out of everybody's way.
     async fn put_away(&self, held: &StoredBlob, error: &ReadError) {
         self.shell.damaged(held, error).await;
+        self.shell.note(Note::about(self.job.group(), Reason::BlobDamaged));
         if self.shell.staged.forget_placed(&self.job.tx, held) {
             self.shell.unlink_unnamed(vec![*held]).await;
         }
@@ -253,6 +260,15 @@ fn decrypt_error(error: DecryptError<ReadError>, held: StoredBlob) -> StageError
             StageError::Read { held, error: ReadError::Corrupt { blob, offset } }
         }
         DecryptError::Local(error) => error.into(),
+    }
+}
+
+/// What is noted of a batch when all of it came: each is checked before the next one begins.
+fn batch_reason(pulled: &Result<StagedBlob, PullError>) -> Option<Reason> {
+    match pulled {
+        Ok(_) => Some(Reason::BatchVerified),
+        Err(PullError::HashMismatch(_)) => Some(Reason::BatchCorrupt),
+        Err(_) => None,
     }
 }
 

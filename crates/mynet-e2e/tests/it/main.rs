@@ -19,3 +19,4 @@ mod reload;
 mod spine;
 mod strangers;
 mod surface;
+mod why;

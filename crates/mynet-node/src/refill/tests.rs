@@ -32,7 +32,7 @@ async fn a_blob_that_came_again_replaces_the_lost_file_in_its_row() {
     std::fs::write(format!("{}.obao", path.display()), tree).unwrap();
     move_pair(path, &staging.path().join("blob"));
     care::clear_staging(&home.shell, std::iter::empty()).await.unwrap();
-    put_back(&home.shell, &staging, (lost.blob, &[])).await.unwrap();
+    put_back(&home.shell, &staging, (lost.blob, &[], &[])).await.unwrap();
     let row = home.shell.meta.blob(&lost.blob.sha256).await.unwrap().unwrap();
     assert!(!row.quarantined && row.stored.generation != lost.generation);
     home.shell.blobs.read(row.stored.blob, row.stored.generation).await.unwrap().verify().await.unwrap();

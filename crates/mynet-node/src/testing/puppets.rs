@@ -4,7 +4,11 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    ops::Range,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,7 +16,7 @@ use async_trait::async_trait;
 use ed25519_dalek::SigningKey;
 use mynet_net::{Budget, Door, Limits, Net, NetConfig, NetEvent, RangeHead, RangeReply, RangeWanted, Service};
 use mynet_store::{
-    blobs::{Blobs, Ingest, StagingDir},
+    blobs::{Blobs, GROUP_BYTES, Ingest, StagingDir},
     keys::{KeyFiles, WrapTarget, wrap_key},
     meta::{GroupRows, MetaWrite, StoredBlob},
     votes::{DataDir, Votes},
@@ -170,9 +174,37 @@ pub(crate) struct Script {
     pub(crate) bytes: Mutex<BTreeMap<ContentHash, StoredBlob>>,
     /// Keys that it was asked by.
     pub(crate) asked: Mutex<Vec<GroupKey>>,
+    /// How it sends bytes.
+    pub(crate) manner: Mutex<Manner>,
+    /// The parts that it sent, of all blobs.
+    pub(crate) sent: Mutex<Vec<Range<u64>>>,
+    /// How often it was asked for bytes.
+    pub(crate) pulls: AtomicUsize,
     /// Each answer about a group takes a permit and gives it back.
     pub(crate) gate: Semaphore,
     blobs: Blobs,
+}
+
+/// How a puppet sends bytes: so many parts whole, then so many of which it sends the first half, then none.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner {
+    pub(crate) whole: usize,
+    pub(crate) halves: usize,
+}
+
+impl Manner {
+    /// Sends whatever it is asked for.
+    pub(crate) const GOOD: Self = Self { whole: usize::MAX, halves: 0 };
+
+    /// How many bytes of `len` it sends now.
+    fn portion(&mut self, len: u64) -> u64 {
+        let half = len / 2 / GROUP_BYTES as u64 * GROUP_BYTES as u64;
+        let left = [(&mut self.whole, len), (&mut self.halves, half)].into_iter().find(|(count, _)| **count > 0);
+        left.map_or(0, |(count, portion)| {
+            *count -= 1;
+            portion
+        })
+    }
 }
 
 /// An admitted node that is no real one.
@@ -216,12 +248,18 @@ impl Service for Player {
     }
 
     async fn range(&self, _from: NodeId, wanted: RangeWanted, reply: RangeReply) {
+        self.0.pulls.fetch_add(1, Ordering::Relaxed);
         let stored = self.0.bytes.lock().unwrap().get(&wanted.sha256).copied();
-        let Some(stored) = stored else { return reply.answer(Response::NotHere).await.unwrap() };
+        let portion = self.0.manner.lock().unwrap().portion(wanted.len);
+        let Some(stored) = stored.filter(|_| portion > 0) else {
+            return reply.answer(Response::NotHere).await.unwrap();
+        };
         let reader = self.0.blobs.read(stored.blob, stored.generation).await.unwrap();
         let mut stream = reply.start(RangeHead { size: stored.blob.size, blake3: stored.blob.blake3 }).await.unwrap();
         // Whoever asked may leave as soon as it has seen enough.
-        let sent = reader.encode_range(wanted.offset..wanted.offset + wanted.len, &mut stream).await;
+        let part = wanted.offset..wanted.offset + portion;
+        self.0.sent.lock().unwrap().push(part.clone());
+        let sent = reader.encode_range(part, &mut stream).await;
         if sent.is_ok() {
             drop(stream.shutdown().await);
         }
@@ -253,6 +291,9 @@ impl Puppet {
             groups: Mutex::default(),
             bytes: Mutex::default(),
             asked: Mutex::default(),
+            manner: Mutex::new(Manner::GOOD),
+            sent: Mutex::default(),
+            pulls: AtomicUsize::new(0),
             gate: Semaphore::new(1000),
             blobs,
         });
