@@ -154,6 +154,7 @@ kinds! {
     PRESENT = 0x0011 "present" Stranger Handshake HUGE => WELCOME_REPLY, knock;
     GROUP = 0x0100 "group" Admitted Control SMALL => GROUP_REPLY, request;
     RANGE = 0x0101 "range" Admitted Bulk SMALL => SMALL, request;
+    TOMBSTONES_AFTER = 0x0102 "tombstones_after" Admitted Control SMALL => MEDIUM, request;
     PREPARE = 0x0200 "prepare" Admitted Prepare LARGE => SMALL, request;
     PREPARE_OK = 0x0201 "prepare_ok" Admitted Control SMALL => SMALL, request;
     PREPARE_NO = 0x0202 "prepare_no" Admitted Control SMALL => SMALL, request;
@@ -166,6 +167,8 @@ kinds! {
     STATUS = 0x0209 "status" Admitted Control SMALL => SMALL, request;
     RECEIPTS = 0x020a "receipts" Admitted Control MEDIUM => SMALL, request;
     WRAPS = 0x020b "wraps" Admitted Control MEDIUM => SMALL, request;
+    TOMBSTONES = 0x020c "tombstones" Admitted Control MEDIUM => SMALL, request;
+    TOMBSTONES_KEPT = 0x020d "tombstones_kept" Admitted Control SMALL => SMALL, request;
     PROPOSE = 0x0300 "propose" Admitted Propose MEDIUM => SMALL, request;
     VOTE = 0x0301 "vote" Admitted Control SMALL => SMALL, request;
     ABSTAIN = 0x0302 "abstain" Admitted Control SMALL => SMALL, request;
@@ -245,6 +248,7 @@ pub fn of_request(request: &Request) -> &'static Kind {
         Request::Deliver(message) => of_message(message),
         Request::Group(_) => &GROUP,
         Request::Range { .. } => &RANGE,
+        Request::TombstonesAfter { .. } => &TOMBSTONES_AFTER,
     }
 }
 
@@ -272,6 +276,8 @@ fn of_replication(message: &ReplicationMessage) -> &'static Kind {
         ReplicationMessage::Status { .. } => &STATUS,
         ReplicationMessage::Receipts { .. } => &RECEIPTS,
         ReplicationMessage::Wraps { .. } => &WRAPS,
+        ReplicationMessage::Tombstones(_) => &TOMBSTONES,
+        ReplicationMessage::TombstonesKept { .. } => &TOMBSTONES_KEPT,
     }
 }
 

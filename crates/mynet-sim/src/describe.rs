@@ -30,6 +30,9 @@ pub(crate) fn input(input: &Input, cast: &Cast) -> String {
         Input::PeerDown(peer) => format!("{} is down", cast.name(peer)),
         Input::Approve(node) => format!("{} is approved", cast.name(node)),
         Input::Wraps { group_id, wraps } => format!("{} wraps of {}", wraps.len(), short(group_id)),
+        Input::Delete { tombstone, holders } => {
+            format!("delete {} at {} holders", short(tombstone.body.group_id), holders.len())
+        }
         Input::Certify { manifest, .. } => format!("certify {}", short(manifest.body.hash())),
         Input::Start => "start".to_owned(),
         Input::Timer(timer) => format!("{timer:?}"),
@@ -116,6 +119,10 @@ fn group_record(record: &GroupRecord) -> String {
         }
         GroupRecord::Wraps { group_id, wraps } => format!("{} wraps of {}", wraps.len(), short(group_id)),
         GroupRecord::End(group_id) => format!("end {}", short(group_id)),
+        GroupRecord::Tombstone { tombstone, holders, .. } => {
+            format!("tombstone {} for {}", short(tombstone.body.group_id), holders.len())
+        }
+        GroupRecord::Confirmed { group_id, .. } => format!("confirmed {}", short(group_id)),
     }
 }
 
@@ -165,6 +172,8 @@ fn replication(message: &ReplicationMessage, cast: &Cast) -> String {
             format!("{} receipts of {}", receipts.len(), short(group_id))
         }
         ReplicationMessage::Wraps { group_id, wraps } => format!("{} wraps of {}", wraps.len(), short(group_id)),
+        ReplicationMessage::Tombstones(tombstones) => format!("{} tombstones", tombstones.len()),
+        ReplicationMessage::TombstonesKept { groups } => format!("{} tombstones kept", groups.len()),
     }
 }
 

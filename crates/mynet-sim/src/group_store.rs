@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mynet_proto::replication::io::{Decided, Intent, Publication, Record, Restored};
 use mynet_types::{
-    ContentState, GroupId, ManifestHash, NodeId, SignedManifest, SignedReceipt, StatesMask, TxId, wire::Receipts,
+    ContentState, GroupId, ManifestHash, NodeId, OwnerKey, SignedManifest, SignedReceipt, SignedTombstone, StatesMask,
+    TxId, wire::Receipts,
 };
 
 use crate::disk::Store;
@@ -61,6 +62,9 @@ pub(crate) struct GroupStore {
     /// Ingested here but not yet begun; handed to the core again after a restart.
     waiting: BTreeMap<GroupId, Publication>,
     ended: BTreeSet<GroupId>,
+    tombstones: BTreeMap<(GroupId, OwnerKey), SignedTombstone>,
+    /// Who has not confirmed a tombstone.
+    silent: BTreeMap<GroupId, BTreeSet<NodeId>>,
 }
 
 /// Bytes that `states` of `manifest` need on disk.
@@ -91,7 +95,38 @@ impl GroupStore {
             committed: self.committed.iter().map(|(tx, (attempt, receipt))| (*tx, *attempt, receipt.clone())).collect(),
             aborted: self.aborted.iter().map(|(tx, attempt)| (*tx, *attempt)).collect(),
             publications: self.coordinated.values().map(|group| self.restored_publication(group)).collect(),
+            tombstones: self.tombstones.values().cloned().collect(),
+            deletions: self.tombstones.values().filter_map(|tombstone| self.unconfirmed(tombstone)).collect(),
         }
+    }
+
+    /// A tombstone of which somebody has not heard.
+    fn unconfirmed(&self, tombstone: &SignedTombstone) -> Option<(SignedTombstone, Vec<NodeId>)> {
+        let silent = self.silent.get(&tombstone.body.group_id).filter(|silent| !silent.is_empty())?;
+        Some((tombstone.clone(), silent.iter().copied().collect()))
+    }
+
+    /// Whether the owner of the group deleted it, as far as this disk knows.
+    pub(crate) fn is_deleted(&self, group: &GroupId, owner: &OwnerKey) -> bool {
+        self.tombstones.contains_key(&(*group, *owner))
+    }
+
+    /// Every tombstone here.
+    pub(crate) fn tombstones(&self) -> impl Iterator<Item = &SignedTombstone> {
+        self.tombstones.values()
+    }
+
+    /// D1: what is visible of the group goes, if it is the owner's.
+    fn bury(&mut self, tombstone: &SignedTombstone, holders: &[NodeId]) {
+        let (group_id, owner) = (tombstone.body.group_id, tombstone.body.owner);
+        if let Some(row) = self.rows.get(&group_id).filter(|row| row.manifest.body.owner == owner) {
+            self.receipts.remove(&row.hash);
+            self.coordinated.remove(&group_id);
+            self.waiting.remove(&group_id);
+            self.rows.remove(&group_id);
+        }
+        self.silent.entry(group_id).or_default().extend(holders.iter().copied());
+        self.tombstones.insert((group_id, owner), tombstone.clone());
     }
 
     /// One group as a restarted coordinator sees it.
@@ -311,6 +346,10 @@ impl Store for GroupStore {
             Record::End(group_id) => {
                 self.coordinated.remove(group_id);
                 self.ended.insert(*group_id);
+            }
+            Record::Tombstone { tombstone, holders, .. } => self.bury(tombstone, holders),
+            Record::Confirmed { group_id, node } => {
+                self.silent.entry(*group_id).or_default().remove(node);
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use crate::{
     Blake3Root, BoundedString, BoundedVec, CertificateFile, ContentHash, ContentId, GroupId, Message, Roles,
     RosterChain, SignedAdmission, SignedInvite, SignedManifest, SignedNodeRecord, StatesMask, WrapKey,
-    wire::{MEMBERS_PER_MESSAGE_MAX, Receipts, SealedBytes, Wraps},
+    wire::{MEMBERS_PER_MESSAGE_MAX, Receipts, SealedBytes, Tombstones, Wraps},
 };
 
 /// How a group is named in a request.
@@ -34,6 +34,11 @@ pub enum Request {
         offset: u64,
         /// Bytes wanted; the stream covers whole 16 KiB chunk groups around them.
         len: u64,
+    },
+    /// Tombstones that the asked node keeps, in the order in which they came to it; answered by [`Response::Tombstones`].
+    TombstonesAfter {
+        /// Only those after this place in that order; 0 for all.
+        seq: u64,
     },
 }
 
@@ -76,6 +81,15 @@ pub enum Response {
     Unsupported,
     /// It cannot be answered, and why.
     Failed(BoundedString<256>),
+    /// Tombstones.
+    Tombstones {
+        /// Grows with every start of the answering node: a place in its order holds until then.
+        boot: u64,
+        /// The place of the last of these tombstones, or the one that was asked from.
+        seq: u64,
+        /// The tombstones; none at the end.
+        tombstones: Tombstones,
+    },
 }
 
 /// What a stranger may say. Everything else is refused until it is admitted.

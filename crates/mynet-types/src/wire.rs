@@ -9,7 +9,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use crate::{
     Abstention, BoundedVec, CertificateFile, Evidence, GroupId, ManifestHash, NodeId, Roster, RosterHash, RosterLink,
     Signature, SignedAdmission, SignedDecision, SignedManifest, SignedNodeRecord, SignedProposal, SignedReceipt,
-    SignedRosterKey, SignedStatement, SignedWrap, StatesMask, TxId, Vote, certificate::RECEIPTS_MAX,
+    SignedRosterKey, SignedStatement, SignedTombstone, SignedWrap, StatesMask, TxId, Vote, certificate::RECEIPTS_MAX,
     manifest::SEALED_BYTES_MAX,
 };
 
@@ -19,6 +19,8 @@ pub const WIRE_VERSION: u16 = 1;
 pub const TARGETS_MAX: usize = 16;
 /// Wraps of one group at most: readers that are nodes.
 pub const WRAPS_MAX: usize = 256;
+/// Tombstones in one message at most: each costs its receiver a signature check, and one flush takes them all.
+pub const TOMBSTONES_PER_MESSAGE_MAX: usize = 64;
 /// Members told in one message at most; more are told in further messages.
 pub const MEMBERS_PER_MESSAGE_MAX: usize = 256;
 
@@ -32,6 +34,8 @@ pub const EVIDENCE_PER_MESSAGE_MAX: usize = 16;
 pub type SealedBytes = BoundedVec<u8, SEALED_BYTES_MAX>;
 /// All wraps of a group.
 pub type Wraps = BoundedVec<SignedWrap, WRAPS_MAX>;
+/// Tombstones of several groups.
+pub type Tombstones = BoundedVec<SignedTombstone, TOMBSTONES_PER_MESSAGE_MAX>;
 /// Receipts of a manifest, one per holder.
 pub type Receipts = BoundedVec<SignedReceipt, RECEIPTS_MAX>;
 
@@ -200,6 +204,13 @@ pub enum ReplicationMessage {
         group_id: GroupId,
         /// All wraps.
         wraps: Wraps,
+    },
+    /// Anyone who knows: these groups were deleted by their owners. Each proves itself.
+    Tombstones(Tombstones),
+    /// The answer: these tombstones are on disk here, and nothing of their groups is visible any more.
+    TombstonesKept {
+        /// The groups.
+        groups: BoundedVec<GroupId, TOMBSTONES_PER_MESSAGE_MAX>,
     },
 }
 

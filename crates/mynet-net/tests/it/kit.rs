@@ -125,7 +125,9 @@ impl Service for TestService {
                 assert!(key != PANIC, "planted");
                 Response::NotHere
             }
-            Request::Range { .. } => Response::Failed(BoundedString256::try_from("not a request").unwrap()),
+            Request::Range { .. } | Request::TombstonesAfter { .. } => {
+                Response::Failed(BoundedString256::try_from("not a request").unwrap())
+            }
         }
     }
 

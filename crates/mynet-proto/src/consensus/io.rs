@@ -92,6 +92,8 @@ pub enum Input {
     /// The operator wants a node to have a seat: needed beyond [`Config::automatic_validators`], and for a node that once
     /// contradicted itself. It counts once, and no longer after evidence against the node that comes later.
     Approve(NodeId),
+    /// Its owner deleted this group: what is proposed of it here is closed, undecided.
+    Withdraw(GroupId),
 }
 
 /// What the core wants done, in this order.

@@ -55,8 +55,8 @@ use std::collections::BTreeMap;
 
 use ed25519_dalek::SigningKey;
 use mynet_types::{
-    AbstainReason, CertificateFile, Claim, ConsensusMessage, Evidence, Genesis, GroupId, LinkError, ManifestHash,
-    NodeId, Now, Roster, VerifiedChain,
+    AbstainReason, CertificateFile, Claim, ConsensusMessage, Evidence, Genesis, GroupId, LinkError, Manifest,
+    ManifestHash, NodeId, Now, Roster, VerifiedChain,
 };
 
 use self::{
@@ -255,6 +255,11 @@ impl Consensus {
         self.proposer.seats(&self.shared, value)
     }
 
+    /// The manifests that this node proposes and that are not decided.
+    pub fn open_groups(&self) -> impl Iterator<Item = &Manifest> {
+        self.proposer.open_cases().map(|(_, manifest, _)| &manifest.body)
+    }
+
     fn dispatch(&mut self, step: &mut Step<'_>, input: Input) {
         match input {
             Input::Start => self.start(step),
@@ -286,6 +291,7 @@ impl Consensus {
                 self.ask_for_votes(step, node);
                 self.proposer.on_peer_up(&self.shared, step, &node);
             }
+            Input::Withdraw(group_id) => self.proposer.withdraw(step, group_id),
             Input::PeerDown(node) => {
                 self.shared.note_peer(node, false, step.now.mono);
             }

@@ -22,7 +22,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mynet_types::{
-    AbstainReason, Abstention, Claim, ConsensusMessage, ManifestHash, Mono, NodeId, Proposal, ProposalId,
+    AbstainReason, Abstention, Claim, ConsensusMessage, GroupId, ManifestHash, Mono, NodeId, Proposal, ProposalId,
     QuorumCertificate, Signed, SignedManifest, SignedProposal, SignedStatement, SlotKey, Verdict, Vote, VoteStatement,
     certificate::CertificateFile, vote::attest_slot, wire::Receipts,
 };
@@ -415,6 +415,14 @@ impl Proposer {
         if let Some(round) = case.round {
             self.rounds.remove(&round.id());
             step.persist(Record::Closed(round.id()));
+        }
+    }
+
+    /// Ends the cases of a group that its owner deleted.
+    pub(super) fn withdraw(&mut self, step: &mut Step<'_>, group_id: GroupId) {
+        let of_group = |(key, case): (&CaseKey, &Case)| (case.manifest.body.group_id == group_id).then_some(*key);
+        for key in self.cases.iter().filter_map(of_group).collect::<Vec<_>>() {
+            self.close(step, &key);
         }
     }
 

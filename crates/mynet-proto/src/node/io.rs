@@ -1,7 +1,7 @@
 //! What goes into the composed node and what comes out: the union of the cores, with one vocabulary for the driver.
 
 use mynet_types::{
-    Claim, GroupId, Message, Mono, NodeId, SignedAdmission, SignedManifest, StatesMask, TxId,
+    Claim, GroupId, Message, Mono, NodeId, SignedAdmission, SignedManifest, SignedTombstone, StatesMask, TxId,
     wire::{Prepare, Receipts, RefuseReason, Wraps},
 };
 
@@ -70,6 +70,13 @@ pub enum Input {
     PeerDown(NodeId),
     /// The operator wants a node to have a seat; see [`consensus::io::Input::Approve`].
     Approve(NodeId),
+    /// See [`replication::io::Input::Delete`].
+    Delete {
+        /// The owner's word.
+        tombstone: Box<SignedTombstone>,
+        /// Whoever gave a receipt for the group.
+        holders: Vec<NodeId>,
+    },
 }
 
 /// What the node wants done, in this order.

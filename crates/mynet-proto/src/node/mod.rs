@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! driver --Input--> NodeCore --+--> replication --Event::Durable--> consensus: Propose { claim: Durable }
-//!        <-Output--            +--> consensus
+//!        <-Output--            |      Event::Deleted -------> consensus: Withdraw
+//!                              +--> consensus
 //! ```
 //!
 //! **Invariants**
@@ -119,7 +120,10 @@ impl NodeCore {
         use consensus::io::Input as ToConsensus;
         use replication::io::Input as ToReplication;
         match input {
-            Input::Start => self.both(now, (ToConsensus::Start, ToReplication::Start), out),
+            Input::Start => {
+                self.withdraw_deleted(now, out);
+                self.both(now, (ToConsensus::Start, ToReplication::Start), out);
+            }
             Input::Admitted(record) => {
                 self.both(now, (ToConsensus::Admitted(record.clone()), ToReplication::Admitted(record)), out);
             }
@@ -145,6 +149,9 @@ impl NodeCore {
             Input::Progress { tx, attempt, bytes } => {
                 self.replication(now, ToReplication::Progress { tx, attempt, bytes }, out);
             }
+            Input::Delete { tombstone, holders } => {
+                self.replication(now, ToReplication::Delete { tombstone, holders }, out);
+            }
             Input::Certify { manifest, receipts, claim } => {
                 self.consensus(now, ToConsensus::Propose { manifest, receipts, claim }, out);
             }
@@ -161,6 +168,15 @@ impl NodeCore {
     #[must_use]
     pub fn replication_core(&self) -> &Replication {
         &self.replication
+    }
+
+    /// Proposals of deleted groups are closed before they are sent again: a crash may have come between the two records.
+    fn withdraw_deleted(&mut self, now: Now, out: &mut Vec<Output>) {
+        let open = self.consensus.open_groups().filter(|manifest| self.replication.is_deleted(manifest));
+        let deleted: Vec<_> = open.map(|manifest| manifest.group_id).collect();
+        for group_id in deleted {
+            self.consensus(now, consensus::io::Input::Withdraw(group_id), out);
+        }
     }
 
     /// Tells both cores, consensus first: what replication finds durable while it starts is a proposal at once, and
@@ -191,14 +207,18 @@ impl NodeCore {
                 }
                 Said::CancelStage { tx } => out.push(Output::CancelStage { tx }),
                 Said::Event(event) => {
-                    let durable = match &event {
-                        Told::Durable { manifest, receipts } => Some((manifest.clone(), receipts.clone())),
+                    let handed_over = match &event {
+                        Told::Durable { manifest, receipts } => Some(consensus::io::Input::Propose {
+                            manifest: manifest.clone(),
+                            receipts: receipts.clone(),
+                            claim: Claim::Durable,
+                        }),
+                        Told::Deleted { group_id } => Some(consensus::io::Input::Withdraw(*group_id)),
                         _ => None,
                     };
                     out.push(Output::Event(Event::Replication(event)));
-                    if let Some((manifest, receipts)) = durable {
-                        let propose = consensus::io::Input::Propose { manifest, receipts, claim: Claim::Durable };
-                        self.consensus(now, propose, out);
+                    if let Some(input) = handed_over {
+                        self.consensus(now, input, out);
                     }
                 }
             }

@@ -3,10 +3,10 @@
 //! Memory: one [`Publication`] per open group (a few KiB, at most 200 KiB with a full set of wraps), one small record per
 //! target. A group leaves when every copy has its receipt, so what stays is the obligations to nodes that are missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mynet_types::{
-    GroupId, NodeId, ReplicationMessage, SignedDecision, SignedReceipt, TxId,
+    GroupId, NodeId, ReplicationMessage, SignedDecision, SignedReceipt, Timestamp, Tombstone, TxId,
     wire::{DecisionOutcome, Receipts, TxStatus, Wraps},
 };
 use sha2::{Digest, Sha256};
@@ -20,17 +20,20 @@ use super::{
 use crate::reason::{Note, Reason};
 
 /// The open groups of this node.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Coordinator {
     boot: u64,
     counter: u64,
     groups: BTreeMap<GroupId, Group>,
     transactions: BTreeMap<TxId, GroupId>,
+    /// Transactions of deleted groups whose tombstones are not on disk yet. Their commits may be, so nobody is told that they
+    /// are unknown: a crash could bring them back.
+    withdrawn: BTreeMap<TxId, GroupId>,
 }
 
 impl Coordinator {
     pub(super) fn new(boot: u64, publications: Vec<(Publication, Option<Decided>, Receipts)>) -> Self {
-        let mut coordinator = Self { boot, counter: 0, groups: BTreeMap::new(), transactions: BTreeMap::new() };
+        let mut coordinator = Self { boot, ..Self::default() };
         for (publication, decided, receipts) in publications {
             let group_id = publication.manifest.body.group_id;
             let group = Group::restored(publication, decided, &receipts);
@@ -76,6 +79,10 @@ impl Coordinator {
             tracing::warn!(%group_id, ?reason, "not published: no node would take this manifest");
             return;
         }
+        if step.shared.deleted.of(&publication.manifest.body).is_some() {
+            tracing::info!(%group_id, "not published: its owner deleted it");
+            return;
+        }
         let record = Record::Begin(Box::new(publication.clone()));
         match self.groups.get_mut(&group_id) {
             Some(group) => {
@@ -90,6 +97,34 @@ impl Coordinator {
         }
         step.note(Note::about(group_id, Reason::Published));
         step.persist(vec![record], Pending::Begun(group_id));
+    }
+
+    /// Drops a group that its owner deleted, whatever it has come to, and names everybody who may hold a part of it. Whoever
+    /// asks about its transaction hears nothing until [`Self::buried`]; G7 ends with the group.
+    pub(super) fn withdraw(&mut self, tombstone: &Tombstone) -> BTreeSet<NodeId> {
+        let owned = |group: &Group| group.publication.manifest.body.owner == tombstone.owner;
+        if !self.groups.get(&tombstone.group_id).is_some_and(owned) {
+            return BTreeSet::new();
+        }
+        let Some(group) = self.groups.remove(&tombstone.group_id) else { return BTreeSet::new() };
+        // A receipt that ended says nothing about whether the bytes are gone.
+        let mut holders: BTreeSet<NodeId> = group.receipts.holders(Timestamp(0)).collect();
+        if let Some(transaction) = group.transaction {
+            self.transactions.remove(&transaction.id);
+            self.withdrawn.insert(transaction.id, tombstone.group_id);
+            holders.extend(transaction.targets.into_keys());
+        }
+        holders
+    }
+
+    /// The tombstone of a group is on disk: its transactions are unknown from here on, which is an abort.
+    pub(super) fn buried(&mut self, group_id: &GroupId) {
+        self.withdrawn.retain(|_, group| group != group_id);
+    }
+
+    /// Whether nothing may be said of this transaction yet.
+    pub(super) fn is_withdrawn(&self, tx: &TxId) -> bool {
+        self.withdrawn.contains_key(tx)
     }
 
     /// New wraps. Those of a group that is not open here are only kept; its holders get them when it is published again.
@@ -215,15 +250,15 @@ impl Coordinator {
         match message {
             ReplicationMessage::PrepareOk { tx, attempt } => match self.of_mut(&tx) {
                 Some(group) => group.on_receiving(from, (attempt, 0), false, step),
-                None => disown(from, tx, step),
+                None => self.disown(from, tx, step),
             },
             ReplicationMessage::Progress { tx, attempt, bytes } => match self.of_mut(&tx) {
                 Some(group) => group.on_receiving(from, (attempt, bytes), true, step),
-                None => disown(from, tx, step),
+                None => self.disown(from, tx, step),
             },
             ReplicationMessage::Prepared { tx, attempt, manifest_hash, states } => match self.of_mut(&tx) {
                 Some(group) => group.on_prepared(from, (attempt, manifest_hash), states, step),
-                None => disown(from, tx, step),
+                None => self.disown(from, tx, step),
             },
             ReplicationMessage::PrepareNo { tx, attempt, reason } => {
                 if let Some(group) = self.of_mut(&tx) {
@@ -245,7 +280,9 @@ impl Coordinator {
             | ReplicationMessage::StatusQuery { .. }
             | ReplicationMessage::Status { .. }
             | ReplicationMessage::Receipts { .. }
-            | ReplicationMessage::Wraps { .. } => {}
+            | ReplicationMessage::Wraps { .. }
+            | ReplicationMessage::Tombstones(_)
+            | ReplicationMessage::TombstonesKept { .. } => {}
         }
     }
 
@@ -261,9 +298,11 @@ impl Coordinator {
         let decision = group.on_query(from, step);
         Some((if committed { TxStatus::Committed } else { TxStatus::Preparing }, decision))
     }
-}
 
-/// Presumed abort: whoever answers to an unknown transaction need not keep its reservation.
-fn disown(to: NodeId, tx: TxId, step: &mut Step<'_>) {
-    step.send(to, ReplicationMessage::Status { tx, status: TxStatus::Unknown, decision: None });
+    /// Presumed abort: whoever answers to an unknown transaction need not keep its reservation.
+    fn disown(&self, to: NodeId, tx: TxId, step: &mut Step<'_>) {
+        if !self.is_withdrawn(&tx) {
+            step.send(to, ReplicationMessage::Status { tx, status: TxStatus::Unknown, decision: None });
+        }
+    }
 }

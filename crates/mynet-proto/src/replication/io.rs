@@ -5,7 +5,7 @@ use std::time::Duration;
 use borsh::{BorshDeserialize, BorshSerialize};
 use mynet_types::{
     GroupId, ManifestHash, Mono, NodeId, ReplicationMessage, SignedAdmission, SignedDecision, SignedManifest,
-    SignedReceipt, StatesMask, TxId,
+    SignedReceipt, SignedTombstone, StatesMask, TxId,
     wire::{Prepare, Receipts, RefuseReason, SealedBytes, Wraps},
 };
 
@@ -133,6 +133,13 @@ pub enum Input {
     PeerUp(NodeId),
     /// A peer can no longer be reached.
     PeerDown(NodeId),
+    /// The owner, whose key is on this node, deletes a group for good.
+    Delete {
+        /// The owner's word.
+        tombstone: Box<SignedTombstone>,
+        /// Whoever gave a receipt for the group, as far as the store knows; the targets of an open transaction are added here.
+        holders: Vec<NodeId>,
+    },
 }
 
 /// What the core wants done, in this order.
@@ -206,8 +213,15 @@ pub enum Timer {
     },
     /// Participant: in doubt, ask.
     Status(TxId),
-    /// Forget old tombstones.
+    /// Forget old outcomes.
     Sweep,
+    /// A node has not confirmed tombstones.
+    Tombstones {
+        /// Whom.
+        node: NodeId,
+        /// Ignored unless it is the newest for this node.
+        generation: u32,
+    },
 }
 
 /// What survives a restart. Batches reach the disk in the order in which they were asked for.
@@ -270,6 +284,24 @@ pub enum Record {
     },
     /// C3: every holder has it; nothing is left to do.
     End(GroupId),
+    /// D1: a group is deleted. Everything of it that is here goes, its coordination and its content key included; the tombstone
+    /// stays, and `holders` owe a confirmation. If the group here is of another owner than the tombstone names, nothing
+    /// goes. Its signature was checked; the store bounds how many of groups that were never here one peer may bring.
+    Tombstone {
+        /// The owner's word.
+        tombstone: SignedTombstone,
+        /// The peer that told of it; none if it was made here.
+        from: Option<NodeId>,
+        /// Who is to confirm.
+        holders: Vec<NodeId>,
+    },
+    /// D2: a holder has the tombstone on its disk.
+    Confirmed {
+        /// The group.
+        group_id: GroupId,
+        /// The holder.
+        node: NodeId,
+    },
 }
 
 /// T1: what a participant promised.
@@ -356,6 +388,18 @@ pub enum Event {
         /// The transaction.
         tx: TxId,
     },
+    /// A group was deleted by its owner: its tombstone is on disk here, and nothing of it is visible any more.
+    Deleted {
+        /// The group.
+        group_id: GroupId,
+    },
+    /// A holder has the tombstone of a group on its disk.
+    DeletionConfirmed {
+        /// The group.
+        group_id: GroupId,
+        /// The holder.
+        node: NodeId,
+    },
     /// A line for the log of a group; nothing depends on it.
     Noted(Note),
 }
@@ -373,4 +417,8 @@ pub struct Restored {
     pub aborted: Vec<(TxId, u32)>,
     /// Coordinator: groups without [`Record::End`], their logged commit and the receipts known.
     pub publications: Vec<(Publication, Option<Decided>, Receipts)>,
+    /// Tombstones, oldest first; the newest 65,536 are enough.
+    pub tombstones: Vec<SignedTombstone>,
+    /// Tombstones that not every holder has confirmed, and who has not.
+    pub deletions: Vec<(SignedTombstone, Vec<NodeId>)>,
 }

@@ -17,6 +17,7 @@
 //! - G6: every handler is a function of what is on disk and the message; repeats get the stored answer.
 //! - G9: a prepare asks for exactly the states that its receiver may hold, and the receiver checks that itself.
 //! - G10: every transaction ends: by its decision, its deadline or its lease.
+//! - G12: a group whose tombstone is here is neither prepared, nor published, nor made visible again.
 //!
 //! Deliberately absent: versions after the first, which are refused until heads exist, replacement of targets that are out or
 //! banned (repair does that), jitter on questions, and any look at bytes.
@@ -37,22 +38,24 @@ mod outcomes;
 mod participant;
 mod step;
 mod target;
+mod tombstones;
 
 use ed25519_dalek::SigningKey;
 use mynet_types::{
-    BoundedVec, GroupId, Manifest, ManifestHash, NetworkId, NodeId, Now, ReplicationMessage, StatesMask, Timestamp,
-    TxId,
-    wire::{Receipts, TxStatus, Wraps},
+    BoundedVec, GroupId, Manifest, ManifestHash, NetworkId, NodeId, Now, ReplicationMessage, SignedTombstone,
+    StatesMask, Timestamp, TxId,
+    wire::{Prepare, Receipts, RefuseReason, TxStatus, Wraps},
 };
 
 use self::{
     coordinator::Coordinator,
     group::Group,
-    io::{Config, Input, Output, Publication, Record, ReplicationStatus, Restored, Timer},
+    io::{Config, Event, Input, Output, Publication, Record, ReplicationStatus, Restored, Timer},
     participant::Participant,
     plan::Plan,
     receipts::{ReceiptSet, verify_receipt},
-    step::{Pending, Shared, Step},
+    step::{Parting, Pending, Shared, Step},
+    tombstones::{Burial, Known, Tombstones},
 };
 
 /// The replication core of one node: coordinator of its own groups, participant in those of others.
@@ -61,6 +64,7 @@ pub struct Replication {
     shared: Shared,
     coordinator: Coordinator,
     participant: Participant,
+    tombstones: Tombstones,
 }
 
 /// How far a group is that this node coordinates.
@@ -104,9 +108,10 @@ impl Replication {
     /// A core that goes on from `restored`. `key` is the node key: it signs decisions and receipts.
     #[must_use]
     pub fn new(config: Config, key: SigningKey, network: NetworkId, restored: Restored) -> Self {
-        let Restored { boot, intents, committed, aborted, publications } = restored;
+        let Restored { boot, intents, committed, aborted, publications, tombstones, deletions } = restored;
         Self {
-            shared: Shared::new(config, key, network),
+            shared: Shared::new(config, key, network, Known::new(tombstones)),
+            tombstones: Tombstones::new(deletions),
             coordinator: Coordinator::new(boot, publications),
             participant: Participant::new(intents, committed, aborted),
         }
@@ -122,6 +127,7 @@ impl Replication {
                 step.shared.started = true;
                 self.participant.start(step);
                 self.coordinator.start(step);
+                self.tombstones.start(step);
             }
             Input::Message { from, message } => {
                 if step.shared.started {
@@ -143,18 +149,34 @@ impl Replication {
                 step.shared.admit(*admission);
                 if step.shared.started {
                     self.coordinator.admitted(node, step);
+                    self.tombstones.reached(node, step);
                 }
             }
-            Input::PeerUp(node) => self.coordinator.peer_up(node, step),
+            Input::PeerUp(node) => {
+                self.coordinator.peer_up(node, step);
+                self.tombstones.reached(node, step);
+            }
             // Silence shows by itself: leases end and tries go on with growing pauses.
             Input::PeerDown(_) => {}
+            Input::Delete { tombstone, holders } => {
+                if !step.shared.deleted.knows(&tombstone.body) {
+                    self.bury(now, None, vec![(*tombstone, holders)], out);
+                }
+            }
         }
     }
 
     fn message(&mut self, now: Now, from: NodeId, message: ReplicationMessage, out: &mut Vec<Output>) {
         let step = &mut Step { now, shared: &mut self.shared, out };
         match message {
-            ReplicationMessage::Prepare(prepare) => self.participant.prepare(from, prepare, step),
+            ReplicationMessage::Prepare(prepare) => match step.shared.deleted.of(&prepare.manifest.body).cloned() {
+                Some(tombstone) if step.shared.deleted.has_on_disk(&tombstone.body) => {
+                    refuse_deleted(from, &prepare, tombstone, step);
+                }
+                // Nothing is said that a crash could still take back; the coordinator asks again.
+                Some(_) => {}
+                None => self.participant.prepare(from, prepare, step),
+            },
             ReplicationMessage::LeaseRenew { tx, attempt, lease_ms } => {
                 self.participant.renew(from, (tx, attempt), lease_ms, step);
             }
@@ -162,6 +184,7 @@ impl Replication {
             ReplicationMessage::Status { tx, status, decision } => {
                 self.participant.status(from, (tx, status), decision, step);
             }
+            ReplicationMessage::StatusQuery { tx } if self.coordinator.is_withdrawn(&tx) => {}
             ReplicationMessage::StatusQuery { tx } => {
                 let known = self.coordinator.query(from, tx, step);
                 let (status, decision) = known.unwrap_or_else(|| self.participant.query(&tx));
@@ -173,6 +196,11 @@ impl Replication {
                 learn_receipts((group_id, manifest_hash), manifest, &receipts, step);
             }
             ReplicationMessage::Wraps { group_id, wraps } => learn_wraps(group_id, wraps, step),
+            ReplicationMessage::Tombstones(tombstones) => {
+                let news = self.tombstones.news(from, tombstones, step);
+                self.bury(now, Some(from), news.into_iter().map(|news| (news, Vec::new())).collect(), out);
+            }
+            ReplicationMessage::TombstonesKept { groups } => self.tombstones.kept(from, &groups, step),
             answer @ (ReplicationMessage::PrepareOk { .. }
             | ReplicationMessage::PrepareNo { .. }
             | ReplicationMessage::Progress { .. }
@@ -190,6 +218,7 @@ impl Replication {
             Timer::Lease { tx, generation } => self.participant.lease_timer(tx, generation, step),
             Timer::Status(tx) => self.participant.status_timer(tx, step),
             Timer::Sweep => self.participant.sweep(step),
+            Timer::Tombstones { node, generation } => self.tombstones.timer(node, generation, step),
         }
     }
 
@@ -205,6 +234,40 @@ impl Replication {
             Pending::Committed(tx) => self.participant.committed(tx, step),
             Pending::Aborted(tx, parting) => self.participant.aborted(tx, parting, step),
             Pending::Nothing => {}
+            Pending::Buried(from, burials) => {
+                for burial in &burials {
+                    self.coordinator.buried(&burial.tombstone.body.group_id);
+                }
+                self.tombstones.buried(from, &burials, step);
+            }
+            Pending::Confirmed(node, groups) => {
+                for group_id in groups {
+                    step.event(Event::DeletionConfirmed { group_id, node });
+                }
+            }
+        }
+    }
+
+    /// Takes deleted groups out of both roles, so that nothing of them is begun, decided or prepared from here on, and writes
+    /// their tombstones. What is open of them as a participant is given up after that, so that whoever hears why can rely on it.
+    fn bury(
+        &mut self,
+        now: Now,
+        from: Option<NodeId>,
+        news: Vec<(SignedTombstone, Vec<NodeId>)>,
+        out: &mut Vec<Output>,
+    ) {
+        let step = &mut Step { now, shared: &mut self.shared, out };
+        let mut burials = Vec::new();
+        for (tombstone, known) in news {
+            let mut holders = self.coordinator.withdraw(&tombstone.body);
+            holders.extend(known);
+            holders.remove(&step.shared.node);
+            burials.push(Burial { tombstone, holders });
+        }
+        self.tombstones.bury(from, burials.clone(), step);
+        for Burial { tombstone, .. } in &burials {
+            self.participant.withdraw(&tombstone.body, step);
         }
     }
 
@@ -227,6 +290,12 @@ impl Replication {
             receipts: group.receipts.to_wire(wall),
             transaction: group.transaction.as_ref().map(|transaction| transaction.id),
         })
+    }
+
+    /// Whether the group of a manifest was deleted by its owner, as far as is remembered in memory.
+    #[must_use]
+    pub fn is_deleted(&self, manifest: &Manifest) -> bool {
+        self.shared.deleted.of(manifest).is_some()
     }
 
     /// Groups that this node coordinates and that are not finished.
@@ -257,6 +326,12 @@ impl Replication {
         });
         coordinated.chain(taken_part).collect()
     }
+}
+
+/// A coordinator prepares what its owner deleted: it hears why not, and of the tombstone.
+fn refuse_deleted(to: NodeId, prepare: &Prepare, tombstone: SignedTombstone, step: &mut Step<'_>) {
+    step.send(to, Parting::Refused(RefuseReason::Superseded).message(prepare.tx, prepare.attempt));
+    step.send(to, ReplicationMessage::Tombstones(BoundedVec::truncated([tombstone])));
 }
 
 /// Keeps the receipts of a set that verify, whose holders may hold copies, and that count for the manifest where this node

@@ -13,7 +13,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use mynet_types::{
-    GroupId, ManifestHash, Mono, NodeId, ReplicationMessage, SignedDecision, SignedReceipt, StatesMask, TxId,
+    GroupId, ManifestHash, Mono, NodeId, OwnerKey, ReplicationMessage, SignedDecision, SignedReceipt, StatesMask,
+    Tombstone, TxId,
     wire::{DecisionOutcome, Prepare, RefuseReason, TxStatus},
 };
 
@@ -52,6 +53,9 @@ pub(super) struct Part {
     pub(super) attempt: u32,
     pub(super) manifest_hash: ManifestHash,
     group_id: GroupId,
+    owner: OwnerKey,
+    /// Its owner deleted the group while T4 was being written.
+    deleted: bool,
     states: StatesMask,
     targets: Vec<NodeId>,
     state: PartState,
@@ -75,6 +79,8 @@ impl Part {
             attempt: prepare.attempt,
             manifest_hash,
             group_id: prepare.manifest.body.group_id,
+            owner: prepare.manifest.body.owner,
+            deleted: false,
             states,
             targets: prepare.targets.to_vec(),
             state: PartState::Receiving,
@@ -259,10 +265,12 @@ impl Participant {
         let mut part = Part::new(from, &prepare, states, hash);
         step.note(part.note(Reason::AskedToHold));
         // An attempt before may have written an intent, which only this transaction's own commit or abort takes away.
+        // If tombstones were forgotten, what was committed may be gone, which the store finds out while staging.
+        let fresh = !superseded && step.shared.deleted.is_complete();
         let held = self
             .outcomes
             .receipt_for(&hash)
-            .filter(|receipt| receipt.body.states.covers(states) && receipt.body.until > step.now.wall && !superseded);
+            .filter(|receipt| receipt.body.states.covers(states) && receipt.body.until > step.now.wall && fresh);
         if let Some(receipt) = held {
             part.state = PartState::Held(receipt.clone());
             let group_id = prepare.manifest.body.group_id;
@@ -406,6 +414,11 @@ impl Participant {
     pub(super) fn committed(&mut self, tx: TxId, step: &mut Step<'_>) {
         let Some(part) = self.open.remove(&tx) else { return };
         let PartState::Committing { receipt, decision } = part.state else { return };
+        if part.deleted {
+            let outcome = DecisionOutcome::Gone;
+            step.send(part.coordinator, ReplicationMessage::DecisionAck { tx, attempt: part.attempt, outcome });
+            return;
+        }
         let outcome = DecisionOutcome::Committed(receipt.clone());
         step.send(part.coordinator, ReplicationMessage::DecisionAck { tx, attempt: part.attempt, outcome });
         let outcome = Outcome::new(part.attempt, Ending::Committed(receipt), Some(decision), step.now.mono);
@@ -433,6 +446,25 @@ impl Participant {
         }
         step.out.push(Output::CancelStage { tx });
         step.persist(vec![Record::Abort { tx, attempt }], Pending::Aborted(tx, parting));
+    }
+
+    /// Gives up what is open of a deleted group. A commit that is being written is undone by the tombstone, which is written
+    /// after it.
+    pub(super) fn withdraw(&mut self, tombstone: &Tombstone, step: &mut Step<'_>) {
+        let of_group = |part: &Part| part.group_id == tombstone.group_id && part.owner == tombstone.owner;
+        let open: Vec<TxId> = self.open.iter().filter(|(_, part)| of_group(part)).map(|(tx, _)| *tx).collect();
+        for tx in open {
+            let Some(part) = self.open.get_mut(&tx) else { continue };
+            match part.state {
+                PartState::Committing { .. } => part.deleted = true,
+                PartState::Aborting { .. } => {}
+                PartState::Reserving(_)
+                | PartState::Receiving
+                | PartState::Securing
+                | PartState::Prepared
+                | PartState::Held(_) => self.abort(tx, Parting::Refused(RefuseReason::Superseded), None, step),
+            }
+        }
     }
 
     /// T5 is on disk.

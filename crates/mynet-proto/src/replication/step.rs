@@ -9,7 +9,10 @@ use mynet_types::{
     wire::{DecisionOutcome, RefuseReason},
 };
 
-use super::io::{Config, Event, Output, Record, Timer};
+use super::{
+    io::{Config, Event, Output, Record, Timer},
+    tombstones::{Burial, Known},
+};
 use crate::{persist::PersistId, placement::Candidate, reason::Note};
 
 /// What is held back until a batch is on disk.
@@ -33,6 +36,10 @@ pub(super) enum Pending {
     Aborted(TxId, Parting),
     /// Nothing waits for it.
     Nothing,
+    /// Tombstones are on disk: answer whoever told of them, and tell the holders.
+    Buried(Option<NodeId>, Vec<Burial>),
+    /// Confirmations are on disk: report them.
+    Confirmed(NodeId, Vec<GroupId>),
 }
 
 /// What a participant says to its coordinator when it gives a transaction up.
@@ -65,6 +72,8 @@ pub(super) struct Shared {
     pub(super) network: NetworkId,
     /// Whether `Start` came. Before it the admissions are incomplete, and nothing may be placed by them.
     pub(super) started: bool,
+    /// Groups that were deleted.
+    pub(super) deleted: Known,
     key: SigningKey,
     admitted: BTreeMap<NodeId, AdmissionRecord>,
     persists: u64,
@@ -72,12 +81,13 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(config: Config, key: SigningKey, network: NetworkId) -> Self {
+    pub(super) fn new(config: Config, key: SigningKey, network: NetworkId, deleted: Known) -> Self {
         Self {
             config,
             node: NodeId(key.verifying_key().to_bytes()),
             network,
             started: false,
+            deleted,
             key,
             admitted: BTreeMap::new(),
             persists: 0,
@@ -92,6 +102,11 @@ impl Shared {
         if known.is_none_or(|known| known.expires_at < record.expires_at) {
             self.admitted.insert(record.node, record);
         }
+    }
+
+    /// Whether the node belongs to the network now.
+    pub(super) fn is_admitted(&self, node: &NodeId, wall: Timestamp) -> bool {
+        self.admitted.get(node).is_some_and(|record| record.expires_at > wall)
     }
 
     /// Whether the node may hold durable copies.

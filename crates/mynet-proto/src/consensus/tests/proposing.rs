@@ -330,3 +330,24 @@ fn what_its_owner_did_not_sign_is_not_proposed() {
     assert_eq!(net.outcome(0, &manifest.body.hash()), None);
     assert!(proposals(&net, 0).is_empty());
 }
+
+#[test]
+fn what_its_owner_deleted_is_not_proposed_any_more_also_after_a_restart() {
+    let mut net = Net::grown(4, 4);
+    let (manifest, other) = (net.manifest(|_| ()), net.manifest(|body| body.placement_seed = [7; 32]));
+    (1..4).for_each(|index| net.crash(index));
+    for manifest in [&manifest, &other] {
+        net.propose(0, manifest, Claim::Durable, net.receipts(&[0, 1, 2], manifest));
+    }
+    net.settle();
+    net.input(0, Input::Withdraw(manifest.body.group_id));
+    net.settle();
+    net.restart(0);
+    net.clear();
+    (1..4).for_each(|index| net.restart(index));
+    net.run(60);
+    let proposed: BTreeSet<_> =
+        proposals(&net, 0).into_iter().map(|(_, proposal)| proposal.body.manifest_hash).collect();
+    assert_eq!(proposed, BTreeSet::from([other.body.hash()]));
+    assert_eq!(net.outcome(0, &other.body.hash()), Some(Outcome::Approved));
+}

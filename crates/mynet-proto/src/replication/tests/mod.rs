@@ -1,8 +1,9 @@
-//! Tests of the core: `rules` and `participant` for single rules, `crashes` with one test per row of the crash table, `random`
+//! Tests of the core: `rules`, `participant` and `deleting` for single rules, `crashes` with one test per row of the crash table, `random`
 //! for lossy, repeating, reordering networks with crashes. `world` runs several cores and checks the invariants at
 //! every output.
 
 mod crashes;
+mod deleting;
 mod notes;
 mod participant;
 mod random;

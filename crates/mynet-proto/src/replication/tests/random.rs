@@ -19,10 +19,12 @@ struct Chaos {
     world: World,
     rng: ChaCha8Rng,
     published: Vec<Publication>,
+    deletes: bool,
 }
 
 impl Chaos {
-    fn new(seed: u64) -> Self {
+    /// With `deletes` the first group is deleted at some moment.
+    fn new(seed: u64, deletes: bool) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let origin = if rng.random_bool(0.5) { Roles::STORAGE } else { Roles::INDEX };
         let mut world = World::with_roles(&[origin, Roles::STORAGE, Roles::STORAGE, Roles::STORAGE, Roles::STORAGE]);
@@ -35,11 +37,15 @@ impl Chaos {
                 publication
             })
             .collect();
-        Self { world, rng, published }
+        Self { world, rng, published, deletes }
     }
 
     fn step(&mut self) {
         let number = self.rng.random_range(1..=NODES);
+        if self.deletes && self.world.is_up(1) && self.rng.random_bool(0.01) {
+            let manifest = self.published[0].manifest.body.clone();
+            self.world.delete(1, &manifest);
+        }
         match self.rng.random_range(0..100) {
             0..50 => self.message(),
             50..70 => {
@@ -84,10 +90,15 @@ impl Chaos {
             }
         }
         // A publication whose C1 was lost in a crash never was; its publisher makes it again.
+        if self.deletes {
+            let manifest = self.published[0].manifest.body.clone();
+            self.world.delete(1, &manifest);
+        }
         for publication in self.published.clone() {
             let disk = &self.world.host(1).disk;
             let known = disk.publications.contains_key(&publication.manifest.body.group_id);
-            if !known && !disk.receipts.contains_key(&publication.manifest.body.hash()) {
+            let deleted = self.deletes && publication == self.published[0];
+            if !known && !deleted && !disk.receipts.contains_key(&publication.manifest.body.hash()) {
                 self.world.publish(1, publication);
             }
         }
@@ -95,14 +106,18 @@ impl Chaos {
     }
 }
 
-fn check(seed: u64, steps: usize) {
-    let mut chaos = Chaos::new(seed);
+fn check(seed: u64, steps: usize, deletes: bool) {
+    let mut chaos = Chaos::new(seed, deletes);
     for _ in 0..steps {
         chaos.step();
     }
     chaos.heal();
     for publication in &chaos.published {
         let hash = publication.manifest.body.hash();
+        if deletes && *publication == chaos.published[0] {
+            assert!(chaos.world.holders(&hash).is_empty(), "what was deleted came back");
+            continue;
+        }
         assert!(chaos.world.holders(&hash).len() >= 4, "every copy was made in the end");
     }
     chaos.world.assert_clean();
@@ -113,17 +128,23 @@ proptest! {
 
     #[test]
     fn faults_break_no_invariant_and_everything_ends_clean(seed in any::<u64>(), steps in 20_usize..500) {
-        check(seed, steps);
+        check(seed, steps, false);
+    }
+
+    #[test]
+    fn a_group_deleted_at_any_moment_is_gone_from_every_node_for_good(seed in any::<u64>(), steps in 20_usize..500) {
+        check(seed, steps, true);
     }
 }
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
     let run = |seed| {
-        let mut chaos = Chaos::new(seed);
+        let mut chaos = Chaos::new(seed, seed % 2 == 1);
         (0..400).for_each(|_| chaos.step());
         chaos.heal();
         format!("{:?}", chaos.world.sent)
     };
     assert_eq!(run(42), run(42));
+    assert_eq!(run(43), run(43));
 }

@@ -10,8 +10,8 @@ use ed25519_dalek::SigningKey;
 use mynet_types::{
     AdmissionRecord, BlobRef, BoundedVec, ContentId, ContentState, DecryptedClass, GroupId, Link, Manifest,
     ManifestHash, Member, Mono, NetworkId, NodeId, Now, OwnerKey, Protection, RelationshipKind, ReplicationMessage,
-    Roles, Signature, Signed, SignedAdmission, SignedManifest, SignedReceipt, SignedWrap, StatesMask, Timestamp, TxId,
-    WrapKey, WrapRecord,
+    Roles, Signature, Signed, SignedAdmission, SignedManifest, SignedReceipt, SignedTombstone, SignedWrap, StatesMask,
+    Timestamp, Tombstone, TxId, WrapKey, WrapRecord,
     manifest::{Aead, MANIFEST_FORMAT},
     wire::{DecisionOutcome, RefuseReason, TxStatus, Wraps},
 };
@@ -144,12 +144,39 @@ pub(super) struct Disk {
     pub(super) receipts: BTreeMap<ManifestHash, BTreeMap<NodeId, SignedReceipt>>,
     pub(super) wraps: BTreeMap<GroupId, Wraps>,
     pub(super) visible: BTreeMap<ManifestHash, StatesMask>,
+    pub(super) tombstones: BTreeMap<GroupId, SignedTombstone>,
+    pub(super) silent: BTreeMap<GroupId, BTreeSet<NodeId>>,
+    /// Which group a manifest seen here is of, and whose.
+    groups: BTreeMap<ManifestHash, (GroupId, OwnerKey)>,
 }
 
 impl Disk {
+    /// Whether the group of a manifest was deleted here.
+    pub(super) fn is_deleted(&self, hash: &ManifestHash) -> bool {
+        self.groups.get(hash).is_some_and(|(group, owner)| {
+            self.tombstones.get(group).is_some_and(|tombstone| tombstone.body.owner == *owner)
+        })
+    }
+
+    fn bury(&mut self, tombstone: SignedTombstone, holders: Vec<NodeId>) {
+        let Tombstone { group_id, owner, .. } = tombstone.body;
+        let gone: Vec<ManifestHash> =
+            self.groups.iter().filter(|(_, name)| **name == (group_id, owner)).map(|(hash, _)| *hash).collect();
+        for hash in gone {
+            self.visible.remove(&hash);
+            self.receipts.remove(&hash);
+            self.publications.remove(&group_id);
+            self.wraps.remove(&group_id);
+        }
+        self.silent.entry(group_id).or_default().extend(holders);
+        self.tombstones.insert(group_id, tombstone);
+    }
+
     fn apply(&mut self, record: Record) {
         match record {
             Record::Intent(intent) => {
+                let manifest = &intent.prepare.manifest.body;
+                self.groups.insert(manifest.hash(), (manifest.group_id, manifest.owner));
                 self.intents.insert(intent.prepare.tx, (intent, None));
             }
             Record::Prepared { tx, attempt, states } => {
@@ -177,7 +204,9 @@ impl Disk {
                 self.aborted.remove(&tx);
             }
             Record::Begin(publication) => {
-                let group_id = publication.manifest.body.group_id;
+                let manifest = &publication.manifest.body;
+                let group_id = manifest.group_id;
+                self.groups.insert(manifest.hash(), (group_id, manifest.owner));
                 let decided = self.publications.remove(&group_id).and_then(|(_, decided)| decided);
                 self.publications.insert(group_id, (*publication, decided));
             }
@@ -185,6 +214,8 @@ impl Disk {
                 let publication = self.publications.get_mut(&decided.group_id).expect("C2 follows C1");
                 publication.1 = Some(decided);
             }
+            // As the store: those of a manifest that is not here, because it was deleted, are ignored.
+            Record::Receipts { manifest_hash, .. } if self.is_deleted(&manifest_hash) => {}
             Record::Receipts { manifest_hash, receipts, .. } => {
                 let kept = self.receipts.entry(manifest_hash).or_default();
                 kept.extend(receipts.iter().map(|receipt| (receipt.body.holder, receipt.clone())));
@@ -194,6 +225,10 @@ impl Disk {
             }
             Record::End(group_id) => {
                 self.publications.remove(&group_id);
+            }
+            Record::Tombstone { tombstone, holders, .. } => self.bury(tombstone, holders),
+            Record::Confirmed { group_id, node } => {
+                self.silent.entry(group_id).or_default().remove(&node);
             }
         }
     }
@@ -215,6 +250,12 @@ impl Disk {
                 .map(|(publication, decided)| {
                     (publication.clone(), decided.clone(), receipts_of(publication.manifest.body.hash()))
                 })
+                .collect(),
+            tombstones: self.tombstones.values().cloned().collect(),
+            deletions: self
+                .silent
+                .iter()
+                .map(|(group, silent)| (self.tombstones[group].clone(), silent.iter().copied().collect()))
                 .collect(),
         }
     }
@@ -345,7 +386,10 @@ impl World {
         let hash = publication.manifest.body.hash();
         self.published.insert(hash, (node(number), publication.clone()));
         let states = publication.manifest.body.states();
-        self.host(number).disk.visible.insert(hash, states);
+        let Manifest { group_id, owner, .. } = publication.manifest.body;
+        let disk = &mut self.host(number).disk;
+        disk.visible.insert(hash, states);
+        disk.groups.insert(hash, (group_id, owner));
         self.input(number, Input::Publish(Box::new(publication)));
     }
 
@@ -481,6 +525,8 @@ impl World {
             }
             Record::Commit { tx, receipt, .. } => {
                 assert!(self.decided.contains(tx), "G2: visible without a logged commit");
+                let disk = &self.hosts[&node(number)].disk;
+                assert!(!disk.is_deleted(&receipt.body.manifest_hash), "G12: visible again after it was deleted");
                 let (_, publication) = &self.published[&receipt.body.manifest_hash];
                 let allowed = plan::states_for(&publication.manifest.body, &publication.wraps, &node(number));
                 assert!(allowed.covers(receipt.body.states), "G9: a state that the node may not hold");
@@ -495,7 +541,9 @@ impl World {
             | Record::Begin(_)
             | Record::Receipts { .. }
             | Record::Wraps { .. }
-            | Record::End(_) => {}
+            | Record::End(_)
+            | Record::Tombstone { .. }
+            | Record::Confirmed { .. } => {}
         }
     }
 
@@ -551,7 +599,10 @@ impl World {
             ReplicationMessage::DecisionAck { tx, outcome, attempt } => match outcome {
                 DecisionOutcome::Committed(receipt) => {
                     let states = disk.visible.get(&receipt.body.manifest_hash);
-                    assert!(states.is_some_and(|states| states.covers(receipt.body.states)), "acknowledged before T4");
+                    // Only a coordinator that knows nothing of its own deletion hears the answer of before.
+                    let deleted = disk.is_deleted(&receipt.body.manifest_hash);
+                    let held = states.is_some_and(|states| states.covers(receipt.body.states));
+                    assert!(held || deleted, "acknowledged before T4");
                 }
                 DecisionOutcome::Aborted | DecisionOutcome::Gone => {
                     let open = disk.intents.get(tx).is_some_and(|(intent, _)| intent.prepare.attempt <= *attempt);
@@ -559,6 +610,7 @@ impl World {
                 }
             },
             ReplicationMessage::Prepare(prepare) => {
+                assert!(!disk.is_deleted(&prepare.manifest.body.hash()), "G12: prepared after it was deleted");
                 let (_, publication) = &self.published[&prepare.manifest.body.hash()];
                 assert!(publication.manifest.body.states().covers(prepare.states));
             }
@@ -566,6 +618,16 @@ impl World {
                 let logged = disk.publications.values().filter_map(|(_, decided)| decided.as_ref());
                 let disowned = *status == TxStatus::Unknown && logged.into_iter().any(|decided| decided.tx == *tx);
                 assert!(!disowned, "G7: a logged commit is disowned");
+            }
+            ReplicationMessage::Tombstones(tombstones) => {
+                for tombstone in tombstones {
+                    assert!(disk.tombstones.contains_key(&tombstone.body.group_id), "told before D1");
+                }
+            }
+            ReplicationMessage::TombstonesKept { groups } => {
+                for group in groups {
+                    assert!(disk.tombstones.contains_key(group), "confirmed before D1");
+                }
             }
             ReplicationMessage::PrepareNo { .. }
             | ReplicationMessage::Progress { .. }
@@ -581,6 +643,11 @@ impl World {
         for host in self.hosts.values() {
             assert!(host.disk.intents.is_empty(), "G5: node {} still has {:?}", host.number, host.disk.intents.keys());
             assert!(host.disk.publications.is_empty(), "G10: node {} still coordinates", host.number);
+            assert!(host.disk.silent.values().all(BTreeSet::is_empty), "node {} was not heard by all", host.number);
+            for hash in host.disk.visible.keys() {
+                let deleted = self.hosts.values().any(|other| other.disk.is_deleted(hash));
+                assert!(!deleted, "G12: node {} still shows what was deleted", host.number);
+            }
             let open = host.core.as_ref().unwrap().transactions();
             assert!(open.is_empty(), "G10: node {} still has {open:?}", host.number);
         }
