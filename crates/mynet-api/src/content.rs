@@ -8,10 +8,7 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use mynet_node::{
-    handle::PublishOptions,
-    view::{FindView, GroupView, Page, Wait, WhyView},
-};
+use mynet_node::handle::PublishOptions;
 use mynet_types::{ContentHash, wire::TARGETS_MAX};
 
 use crate::{
@@ -25,6 +22,9 @@ use crate::{
 /// Parameters of a publication, in the query or as a JSON object.
 pub(crate) const PUBLISH_PARAMS: &[&str] = &["replicas", "mode", "dry_run", "wait", "timeout"];
 
+/// Parameters of a deletion.
+pub(crate) const DELETE_PARAMS: &[&str] = &["timeout"];
+
 /// Items of a page unless asked otherwise: one screenful of a client that scrolls.
 const LIMIT_DEFAULT: u32 = 100;
 
@@ -33,6 +33,9 @@ const LIMIT_MAX: u32 = 1000;
 
 /// How long a request waits unless asked otherwise; as `mynet add`.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+
+/// How long a deletion waits for its holders unless asked otherwise; as `mynet rm`.
+const DELETE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
 /// How long a request may wait: whoever needs more asks again, as the work goes on without them.
 const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -49,6 +52,16 @@ pub(crate) async fn list(State(app): State<App>, params: Params) -> Result<Json<
 /// `GET /api/v1/content/{id}` and `GET /api/v1/content/{id}/group`
 pub(crate) async fn show(State(app): State<App>, InPath(id): InPath<ContentKey>) -> Result<Json<GroupView>, Problem> {
     Ok(Json(id.resolve(|key| app.node.show(key)).await?))
+}
+
+/// `DELETE /api/v1/content/{id}`: 200 whoever has confirmed, as the object tells it.
+pub(crate) async fn delete(
+    State(app): State<App>,
+    InPath(id): InPath<ContentKey>,
+    params: Params,
+) -> Result<Json<DeletionView>, Problem> {
+    let timeout = timeout_or(&params, DELETE_TIMEOUT_DEFAULT)?;
+    Ok(Json(id.resolve(|key| app.node.delete(key, timeout)).await?))
 }
 
 /// `GET /api/v1/content/{id}/certificate`
@@ -147,13 +160,17 @@ pub(crate) fn wait(params: &Params) -> Result<Option<Wait>, Problem> {
 
 /// How long to wait.
 pub(crate) fn timeout(params: &Params) -> Result<Duration, Problem> {
+    timeout_or(params, TIMEOUT_DEFAULT)
+}
+
+fn timeout_or(params: &Params, default: Duration) -> Result<Duration, Problem> {
     let timeout =
         params.one("timeout", "seconds, or a duration up to 24h such as 60s", |text| match duration(text) {
             Ok(timeout) if timeout <= TIMEOUT_MAX => Ok(timeout),
             Ok(_) => Err("it is longer than a request may wait".to_owned()),
             Err(why) => Err(why),
         })?;
-    Ok(timeout.unwrap_or(TIMEOUT_DEFAULT))
+    Ok(timeout.unwrap_or(default))
 }
 
 /// Whether every holder must have it, if that was said.

@@ -14,9 +14,9 @@ use mynet_node::{
         Source, TokenOptions,
     },
     view::{
-        ConsensusView, DecryptedView, FindOutcome, FindView, GroupView, InviteView, OutcomeView, Page, PeerState,
-        PeerView, PlacementView, PlanView, ReplicationStatusView, RoleView, Scope, StatusView, TokenView, Wait,
-        WaitResult, WhyView,
+        ConsensusView, DecryptedView, DeletionView, FindOutcome, FindView, GarbageView, GroupView, InviteView,
+        OutcomeView, Page, PeerState, PeerView, PlacementView, PlanView, ReplicationStatusView, RoleView, Scope,
+        StatusView, TokenView, Wait, WaitResult, WhyView,
     },
 };
 use mynet_types::{
@@ -45,6 +45,8 @@ pub(crate) struct Script {
     pub(crate) held: BTreeMap<ContentHash, Held>,
     /// Publications asked for.
     pub(crate) published: Vec<(PublishOptions, Wait, Duration)>,
+    /// Deletions asked for.
+    pub(crate) deleted: Vec<(GroupKey, Duration)>,
     /// Panics when asked for its status.
     pub(crate) buggy: bool,
     /// Whether it serves.
@@ -149,6 +151,16 @@ impl NodeHandle {
         let group = self.show(key).await?;
         self.script().published.push((options, wait, timeout));
         Ok(group)
+    }
+
+    pub(crate) async fn delete(&self, key: GroupKey, timeout: Duration) -> Result<DeletionView, NodeError> {
+        let group_id = self.show(key).await?.group_id;
+        self.script().deleted.push((key, timeout));
+        Ok(DeletionView { group_id, deleted_at: Timestamp(0), confirmed: vec![], silent: vec![NodeId([1; 32])] })
+    }
+
+    pub(crate) async fn collect_garbage(&self, dry_run: bool) -> Result<GarbageView, NodeError> {
+        Ok(GarbageView { dry_run, blobs: 1, bytes: 2, kept: BTreeMap::new() })
     }
 
     pub(crate) async fn plan(&self, key: GroupKey, options: PublishOptions) -> Result<PlanView, NodeError> {

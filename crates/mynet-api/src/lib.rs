@@ -19,6 +19,7 @@
 
 mod auth;
 mod body;
+mod care;
 mod content;
 #[cfg(test)]
 mod fake;

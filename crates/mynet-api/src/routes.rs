@@ -21,7 +21,7 @@ use tracing::Instrument;
 
 use crate::{
     auth::{self, Access},
-    content,
+    care, content,
     node::NodeHandle,
     params::Params,
     peers,
@@ -86,12 +86,14 @@ fn table() -> Vec<Route> {
         Route::new(POST, "/api/v1/content", WRITE, upload::PARAMS, upload::upload),
         Route::new(GET, "/api/v1/content", READ, PAGE, content::list),
         Route::new(GET, "/api/v1/content/{id}", READ, &[], content::show),
+        Route::new(DELETE, "/api/v1/content/{id}", WRITE, content::DELETE_PARAMS, content::delete),
         Route::new(GET, "/api/v1/content/{id}/group", READ, &[], content::show),
         Route::new(GET, "/api/v1/content/{id}/certificate", READ, &[], content::certificate),
         Route::new(GET, "/api/v1/content/{id}/why", READ, &[], content::why),
         Route::new(GET, "/api/v1/content/{id}/data", Access::Anybody, storage::PARAMS, storage::by_id),
         Route::new(POST, "/api/v1/content/{id}/publish", WRITE, content::PUBLISH_PARAMS, content::publish),
         Route::new(GET, "/api/v1/storage/{hash}", Access::Anybody, &[], storage::by_hash),
+        Route::new(POST, "/api/v1/storage/gc", ADMIN, care::PARAMS, care::gc),
         Route::new(GET, "/api/v1/find/{hash}", READ, &[], content::find),
         Route::new(GET, "/api/v1/status", READ, &[], peers::status),
         Route::new(GET, "/api/v1/roster", READ, &[], peers::roster),

@@ -1,26 +1,31 @@
 //! Care of the disk: leftovers of earlier starts, and blobs that nothing keeps any more.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use mynet_store::{
     blobs::{BlobKey, DiskError},
-    meta::MetaError,
+    meta::{Keeper, MetaError, StoredBlob},
 };
 use mynet_types::{Timestamp, TxId};
 
 use crate::{
     driver::wall_clock,
+    handle::{NodeError, NodeHandle},
     refill,
     service::StartError,
     shell::{Chain, Shell},
     staged::stage_name,
+    view::GarbageView,
 };
 
-/// How often unpinned blobs are looked for.
+/// How often unpinned blobs are looked for at least; as often as the grace is long if that is shorter.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// How long a blob stays without a pin. Whoever is about to pin a blob that it just saw must still find it; shorter than
-/// a transaction's longest step would lose that race, longer keeps garbage. Garage uses the same ten minutes.
-const GRACE: Duration = Duration::from_secs(600);
+/// Pauses between two looks are no shorter, whatever the grace.
+const INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// Blobs collected in one transaction.
 const BATCH: u64 = 100;
 
@@ -49,21 +54,72 @@ pub(crate) async fn run(shell: Arc<Shell>) {
     if let Err(error) = shell.propose_uncertified().await {
         tracing::warn!(error = %Chain(&error), "groups without a certificate were not all proposed again");
     }
-    let mut ticks = tokio::time::interval(INTERVAL);
     loop {
-        tokio::select! {
-            () = shell.cancel.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
         if let Err(error) = collect(&shell).await {
             tracing::warn!(error = %Chain(&error), "unpinned blobs were not collected");
+        }
+        let pause = shell.config().storage.grace.clamp(INTERVAL_MIN, INTERVAL);
+        tokio::select! {
+            () = shell.cancel.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Blobs that had no pin since then may go.
+fn grace_ends(shell: &Shell) -> Timestamp {
+    let grace = u64::try_from(shell.config().storage.grace.as_millis()).unwrap_or(u64::MAX);
+    Timestamp(wall_clock().0.saturating_sub(grace))
+}
+
+impl NodeHandle {
+    /// Frees what nothing has kept for the grace period, as the node does by itself every minute, and tells what it freed and
+    /// what keeps the rest. With `dry_run` it only tells.
+    ///
+    /// # Errors
+    /// [`NodeError::Stopping`], [`NodeError::Storage`]; what was freed until then stays so.
+    pub async fn collect_garbage(&self, dry_run: bool) -> Result<GarbageView, NodeError> {
+        let shell = Arc::clone(&self.shell);
+        // A task of its own: between a row and its file nobody may give up.
+        let collected = self.shell.tasks.spawn(async move { shell.collect_all(dry_run).await });
+        collected.await.map_err(NodeError::storage)?
+    }
+}
+
+impl Shell {
+    async fn collect_all(&self, dry_run: bool) -> Result<GarbageView, NodeError> {
+        let before = grace_ends(self);
+        let mut view = GarbageView { dry_run, blobs: 0, bytes: 0, kept: BTreeMap::new() };
+        let mut after = None;
+        loop {
+            if self.cancel.is_cancelled() {
+                return Err(NodeError::Stopping);
+            }
+            let page = self.meta.keepers_after(after.as_ref(), BATCH, before).await.map_err(NodeError::storage)?;
+            let Some((last, _)) = page.last() else { return Ok(view) };
+            after = Some(last.blob.sha256);
+            for keeper in page.iter().filter_map(|(_, keeper)| *keeper) {
+                *view.kept.entry(keeper.as_str().to_owned()).or_default() += 1;
+            }
+            let free = page.iter().filter(|(_, keeper)| keeper.is_none()).map(|(stored, _)| *stored);
+            let mut free: Vec<StoredBlob> = free.collect();
+            if !dry_run && !free.is_empty() {
+                let seen = free.len();
+                // Looks again: what was pinned since stays, and whoever pinned it keeps it.
+                free = self.meta.collect(&free, before).await.map_err(NodeError::storage)?;
+                let pinned = u64::try_from(seen - free.len()).unwrap_or(0);
+                *view.kept.entry(Keeper::Transaction.as_str().to_owned()).or_default() += pinned;
+                self.unlink(free.clone()).await;
+            }
+            view.blobs += u64::try_from(free.len()).unwrap_or(0);
+            view.bytes += free.iter().map(|stored| stored.blob.size).sum::<u64>();
         }
     }
 }
 
 /// Deletes blobs that nothing has kept for the grace period: the row first, with another look, then the file.
 async fn collect(shell: &Shell) -> Result<(), MetaError> {
-    let before = Timestamp(wall_clock().0.saturating_sub(u64::try_from(GRACE.as_millis()).unwrap_or(u64::MAX)));
+    let before = grace_ends(shell);
     loop {
         let candidates = shell.meta.garbage(before, BATCH).await?;
         if candidates.is_empty() {

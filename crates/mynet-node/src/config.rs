@@ -80,6 +80,10 @@ pub struct ApiSection {
 pub struct StorageSection {
     /// Bytes that content may take in all.
     pub capacity: ByteSize,
+    /// How long a blob that nothing keeps any more stays. Whoever is about to pin a blob that it just saw must still find it;
+    /// shorter than a transaction's longest step would lose that race, longer keeps garbage.
+    #[serde(with = "humantime_serde")]
+    pub grace: Duration,
 }
 
 /// `[replication]`.
@@ -166,7 +170,7 @@ impl Default for ApiSection {
 
 impl Default for StorageSection {
     fn default() -> Self {
-        Self { capacity: ByteSize::gib(100) }
+        Self { capacity: ByteSize::gib(100), grace: Duration::from_secs(600) }
     }
 }
 

@@ -246,6 +246,7 @@ impl Shell {
                 }
             }
         }
+        self.drop_deleted(&mut answers).await;
         answers
     }
 

@@ -15,6 +15,7 @@ mod certificates;
 mod compose;
 pub mod config;
 mod crash;
+mod deletion;
 mod driver;
 mod dry_run;
 mod find;

@@ -332,6 +332,7 @@ pub(crate) async fn follow(shell: Arc<Shell>, listen: SocketAddr, mut events: mp
                     shell.refill.peer_up();
                     shell.renew_admissions([node]).await;
                     shell.unheard.add([node]);
+                    shell.deletions.ask([node]);
                 }
                 Some(NetEvent::PeerDown(node)) => {
                     tracing::info!(peer = %node.short(), "peer is down");

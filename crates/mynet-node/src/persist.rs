@@ -240,7 +240,9 @@ fn ended_transaction(record: &Record) -> Option<mynet_types::TxId> {
         | Record::Decided(_)
         | Record::Receipts { .. }
         | Record::Wraps { .. }
-        | Record::End(_) => None,
+        | Record::End(_)
+        | Record::Tombstone { .. }
+        | Record::Confirmed { .. } => None,
     }
 }
 
@@ -292,6 +294,8 @@ fn group_write(shell: &Shell, record: Record) -> Result<Vec<MetaWrite>, Translat
         }
         Record::Wraps { group_id, wraps } => vec![MetaWrite::Wraps { group_id, wraps: wraps.into_vec() }],
         Record::End(group_id) => vec![MetaWrite::End(group_id)],
+        Record::Tombstone { tombstone, from, holders } => vec![MetaWrite::Tombstone { tombstone, from, holders }],
+        Record::Confirmed { group_id, node } => vec![MetaWrite::Confirmed { group_id, node }],
     })
 }
 
@@ -342,6 +346,8 @@ pub(crate) mod restore {
             committed: restored.committed,
             aborted: restored.aborted,
             publications,
+            tombstones: restored.tombstones,
+            deletions: restored.deletions,
         })
     }
 

@@ -127,8 +127,8 @@ impl Shell {
             let page = self.meta.groups(query).await.map_err(NodeError::storage)?;
             for group in page.items.iter().filter(|group| group.published && group.certificate.is_none()) {
                 match self.publish(group.manifest.body.group_id, &as_before(group)).await {
-                    // It goes on when its bytes are here again.
-                    Ok(_) | Err(NodeError::Corrupt(_)) => {}
+                    // It goes on when its bytes are here again, or was deleted meanwhile.
+                    Ok(_) | Err(NodeError::Corrupt(_) | NodeError::NotFound(_)) => {}
                     Err(error) => return Err(error),
                 }
             }
@@ -214,6 +214,13 @@ impl Shell {
         self.meta.set_setting(&key, Some(&words)).await.map_err(NodeError::storage)
     }
 
+    /// Whom a deleted group was granted to is of no use any more.
+    pub(crate) async fn forget_grant(&self, group_id: GroupId) {
+        if let Err(error) = self.meta.set_setting(&format!("{GRANT_SETTING}{group_id}"), None).await {
+            self.not_kept("forget whom a deleted group was granted to", error);
+        }
+    }
+
     /// Whether a group goes to everybody trusted.
     async fn is_for_trusted(&self, group_id: GroupId) -> Result<bool, NodeError> {
         let kept = self.meta.setting(&format!("{GRANT_SETTING}{group_id}")).await.map_err(NodeError::storage)?;
@@ -275,7 +282,12 @@ impl Shell {
             let query = ListQuery { origin_only: true, after, limit: PAGE };
             let page = self.meta.groups(query).await.map_err(NodeError::storage)?;
             for group in &page.items {
-                count += usize::from(self.grant_one(group, reader).await?);
+                match self.grant_one(group, reader).await {
+                    Ok(granted) => count += usize::from(granted),
+                    // Deleted meanwhile.
+                    Err(NodeError::NotFound(_)) => {}
+                    Err(error) => return Err(error),
+                }
             }
             match page.next {
                 Some(next) => after = Some(next),

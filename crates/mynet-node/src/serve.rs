@@ -43,6 +43,10 @@ impl Service for NodeService {
                 Ok(None) => Response::NotHere,
                 Err(error) => failed("look for a group", &error),
             },
+            Request::TombstonesAfter { seq } => {
+                let told = self.0.tombstones_for_peer(seq).await;
+                told.unwrap_or_else(|error| failed("look for tombstones", &error))
+            }
             Request::Range { .. } => Response::Unsupported,
         }
     }

@@ -33,7 +33,7 @@ use crate::{
     care, catchup,
     compose::random,
     config::Config,
-    crash,
+    crash, deletion,
     driver::{self, Incoming, wall_clock},
     group_log,
     handle::NodeHandle,
@@ -194,6 +194,7 @@ pub async fn start(data_dir: &Path, config: Config) -> Result<RunningNode, Start
     tasks.spawn(catchup::run(Arc::clone(&shell)));
     tasks.spawn(refill::run(Arc::clone(&shell)));
     tasks.spawn(group_log::run(Arc::clone(&shell)));
+    tasks.spawn(deletion::run(Arc::clone(&shell)));
     Ok(RunningNode { shell })
 }
 

@@ -21,6 +21,7 @@ use crate::{
     board::Board,
     catchup::Unheard,
     config::Config,
+    deletion::Deletions,
     driver::Inbox,
     find::Strangers,
     group_log::GroupLog,
@@ -56,6 +57,7 @@ pub(crate) struct Shell {
     pub(crate) started: Instant,
     pub(crate) strangers: Strangers,
     pub(crate) unheard: Unheard,
+    pub(crate) deletions: Deletions,
     pub(crate) spools: Turns,
     pub(crate) hashed: Hashed,
     trust: RwLock<BTreeMap<NodeId, bool>>,
@@ -110,6 +112,7 @@ impl Shell {
             group_log,
             strangers: Strangers::default(),
             unheard: Unheard::default(),
+            deletions: Deletions::default(),
             spools: Turns::default(),
             hashed: Hashed::default(),
             trust: RwLock::new(trust),
@@ -243,6 +246,11 @@ impl Shell {
             }
             Event::Committed { group_id } => tracing::info!(group = %group_id.short(), "group is visible here"),
             Event::Aborted { tx } => tracing::info!(tx = %tx, "transaction given up"),
+            Event::Deleted { group_id } => self.group_deleted(group_id),
+            Event::DeletionConfirmed { group_id, node } => {
+                tracing::info!(group = %group_id.short(), node = %node.short(), "a holder confirmed a deletion");
+                self.deletions.changed();
+            }
             Event::Noted(note) => self.note(note),
         }
     }

@@ -89,7 +89,7 @@ impl StageError {
             Self::Pull(PullError::HashMismatch(_)) => RefuseReason::HashMismatch,
             Self::Grant(_) | Self::Cipher(_) | Self::Plaintext => RefuseReason::WrapInvalid,
             Self::Write(WriteError::IdConflict { .. }) => RefuseReason::IdConflict,
-            Self::Write(WriteError::OtherManifest { .. }) => RefuseReason::Superseded,
+            Self::Write(WriteError::OtherManifest { .. } | WriteError::Deleted(_)) => RefuseReason::Superseded,
             Self::Write(_)
             | Self::Room(_)
             | Self::Disk(_)

@@ -6,6 +6,8 @@
 mod plan;
 mod why;
 
+use std::collections::BTreeMap;
+
 use mynet_types::{
     ContentHash, ContentId, ContentState, ContentType, GroupId, ManifestHash, NetworkId, NodeId, OwnerKey,
     RelationshipKind, Timestamp,
@@ -352,6 +354,32 @@ pub struct ProviderView {
     pub node_id: NodeId,
     /// What it holds of the group.
     pub states: Vec<ContentState>,
+}
+
+/// A group that was deleted by its owner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletionView {
+    /// The group.
+    pub group_id: GroupId,
+    /// When its owner deleted it.
+    pub deleted_at: Timestamp,
+    /// Holders that have taken it away.
+    pub confirmed: Vec<NodeId>,
+    /// Holders that have not said so yet; they are told until they do.
+    pub silent: Vec<NodeId>,
+}
+
+/// What the collector of garbage freed, or would free.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GarbageView {
+    /// Whether nothing was done.
+    pub dry_run: bool,
+    /// Blobs freed.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Blobs that stay, by what keeps them: `group`, `tx`, `cache`, or `grace` if nothing does but not for long enough.
+    pub kept: BTreeMap<String, u64>,
 }
 
 /// An invitation.

@@ -87,6 +87,9 @@ pub(crate) enum Command {
     /// Replicate a group that is stored here
     #[command(after_help = "Example: mynet publish ID --dry-run")]
     Publish(Publish),
+    /// Delete a group for good, everywhere; only on the node where it was uploaded
+    #[command(after_help = "Example: mynet rm ID")]
+    Rm(Rm),
     /// Find who holds a hash
     #[command(after_help = "Example: mynet find sha256:...")]
     Find(Find),
@@ -102,6 +105,9 @@ pub(crate) enum Command {
     /// Check a certificate against a genesis; needs no network
     #[command(after_help = "Example: mynet verify song.cert --genesis songs.genesis --content song.encrypted")]
     Verify(Verify),
+    /// Free bytes that nothing keeps any more, as the node does by itself every minute
+    #[command(after_help = "Example: mynet gc --dry-run")]
+    Gc(Care),
     /// Show the node and its network
     #[command(after_help = "Example: mynet status --json")]
     Status,
@@ -325,6 +331,23 @@ pub(crate) enum PublishMode {
     Quorum,
     /// Every wanted copy
     All,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rm {
+    /// A group id, content id or hash
+    #[arg(value_parser = name)]
+    pub(crate) id: String,
+    /// How long to wait for the holders; never bounds the work
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Care {
+    /// Say what would be done and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ mod certificates;
 mod chaos;
 mod crash_table;
 mod damage;
+mod deleting;
 mod demo;
 mod files;
 mod full;

@@ -146,7 +146,7 @@ impl WriteScope<'_> {
 }
 
 /// Blobs that nothing keeps.
-fn has_no_pins() -> Condition {
+pub(super) fn has_no_pins() -> Condition {
     let mut pinned = Query::select();
     pinned.column(pins::Column::Sha256).from(pins::Entity);
     Condition::all().add(blobs::Column::Sha256.not_in_subquery(pinned.take()))

@@ -71,6 +71,7 @@ impl WriteScope<'_> {
                 versions::refuse_older(&other, manifest)?;
                 self.replace(other, rows).await?
             }
+            None if self.is_deleted(manifest).await? => return Err(WriteError::Deleted(manifest.group_id)),
             None => self.insert_group(rows, origin).await?,
         };
         self.wraps(manifest.group_id, &rows.wraps).await?;
@@ -157,7 +158,11 @@ impl WriteScope<'_> {
     }
 
     /// Writes or completes the specification's rows of a group.
-    async fn write_content(&self, model: &groups::Model, granted: Option<&Granted>) -> Result<(), WriteError> {
+    pub(super) async fn write_content(
+        &self,
+        model: &groups::Model,
+        granted: Option<&Granted>,
+    ) -> Result<(), WriteError> {
         let manifest = manifest_of(model)?;
         let key_id = match granted {
             Some(granted) => self.put_key(&manifest, granted).await?,

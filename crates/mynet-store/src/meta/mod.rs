@@ -13,7 +13,8 @@
 //! 3. Every opaque or signed record carries its format number.
 //! 4. Extension columns follow from receipts, certificate and manifest in the same transaction.
 //!
-//! Reading order: [`model`], [`mod@write`], `groups`, `transactions`, `projection`, `blobs`, [`views`], [`members`], [`tokens`], [`mod@log`].
+//! Reading order: [`model`], [`mod@write`], `groups`, `versions`, `transactions`, `projection`, `blobs`, [`garbage`],
+//! `tombstones`, [`views`], [`members`], [`tokens`], [`mod@log`].
 //! Deliberately absent: votes (see [`crate::votes`]), blob bytes, keys in the clear, clocks (every `now` is an argument).
 //! Source: the specification, "Integration with the StoredContent model"; section 2 of the protocol for what is durable when.
 
@@ -22,6 +23,7 @@ pub mod model;
 pub(crate) mod sqlite;
 
 mod blobs;
+pub mod garbage;
 mod groups;
 pub mod log;
 pub mod members;
@@ -30,6 +32,7 @@ mod rows;
 mod schema;
 mod sql;
 pub mod tokens;
+mod tombstones;
 mod transactions;
 mod versions;
 pub mod views;
@@ -48,10 +51,12 @@ use sea_orm::{
 pub use self::{
     blobs::{BlobRow, LostBlob},
     column::Damage,
+    garbage::Keeper,
     log::LogLine,
     members::RedeemError,
     model::{Granted, GroupRows, MetaError, Mode, NewGroup, ReplicationStatus, StoredBlob, WriteError},
     tokens::Token,
+    tombstones::{Deletion, TombstonePage},
     transactions::{Coordination, OpenTransaction, RestoredTransactions},
     views::{Counts, Cursor, FoundBy, Group, GroupView, ListQuery, Page, Relationship, StoredContent},
     write::{BatchDone, MetaWrite},

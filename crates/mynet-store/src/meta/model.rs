@@ -59,6 +59,9 @@ pub enum WriteError {
     /// The group is not here.
     #[error("group {} is not here", .0.short())]
     UnknownGroup(GroupId),
+    /// The owner deleted the group.
+    #[error("group {} was deleted by its owner", .0.short())]
+    Deleted(GroupId),
     /// The transaction is not here in a phase and attempt that allow this step.
     #[error("transaction {tx} cannot be {step}: it is {found}")]
     WrongPhase {

@@ -57,7 +57,8 @@ pub(crate) async fn connect(path: &Path, access: Access) -> Result<DatabaseConne
                 .pragma("cache_size", format!("-{CACHE_KIB}"));
             match access {
                 Access::Read(_) => options.read_only(true),
-                Access::Write => durable(options).synchronous(SqliteSynchronous::Full),
+                // The content key of a deleted group is overwritten and not only unlinked.
+                Access::Write => durable(options).synchronous(SqliteSynchronous::Full).pragma("secure_delete", "ON"),
                 Access::Exclusive => durable(options)
                     .synchronous(SqliteSynchronous::Extra)
                     .locking_mode(SqliteLockingMode::Exclusive)

@@ -10,7 +10,7 @@
 //! 1. A committed transaction stays committed until it is forgotten; an aborted attempt never comes back.
 //! 2. An open transaction keeps its reservation, its pins and its claims; an ended one has none.
 
-use mynet_types::{ContentId, GroupId, Manifest, SignedReceipt, StatesMask, Timestamp, TxId};
+use mynet_types::{ContentId, GroupId, Manifest, NodeId, SignedReceipt, SignedTombstone, StatesMask, Timestamp, TxId};
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
@@ -30,9 +30,9 @@ use super::{
     write::{BatchDone, WriteScope},
 };
 
-const INTENT: &str = "intent";
-const PREPARED: &str = "prepared";
-const COMMITTED: &str = "committed";
+pub(super) const INTENT: &str = "intent";
+pub(super) const PREPARED: &str = "prepared";
+pub(super) const COMMITTED: &str = "committed";
 const ABORTED: &str = "aborted";
 
 /// A transaction and its attempt.
@@ -277,6 +277,10 @@ pub struct RestoredTransactions {
     pub aborted: Vec<(TxId, u32)>,
     /// Coordinations without an end.
     pub coordinations: Vec<Coordination>,
+    /// The newest tombstones, oldest first.
+    pub tombstones: Vec<SignedTombstone>,
+    /// Tombstones that somebody has not confirmed, and who.
+    pub deletions: Vec<(SignedTombstone, Vec<NodeId>)>,
 }
 
 impl Meta {
@@ -285,7 +289,7 @@ impl Meta {
     /// forgetting the transaction gives everything back.
     ///
     /// # Errors
-    /// [`WriteError::IdConflict`] and [`WriteError::OtherManifest`] are grounds to refuse the prepare;
+    /// [`WriteError::IdConflict`], [`WriteError::OtherManifest`] and [`WriteError::Deleted`] are grounds to refuse the prepare;
     /// [`WriteError::WrongPhase`] if the transaction is not open.
     pub async fn stage(&self, tx: TxId, manifest: &Manifest, now: Timestamp) -> Result<Vec<StoredBlob>, WriteError> {
         let transaction = self.begin().await?;
@@ -330,6 +334,8 @@ impl Meta {
             let receipts = self.receipts_of_group(group_id).await?;
             restored.coordinations.push(Coordination { group_id, publication, decided, receipts });
         }
+        restored.tombstones = self.newest_tombstones().await?;
+        restored.deletions = self.unconfirmed().await?;
         Ok(restored)
     }
 }
@@ -365,6 +371,9 @@ impl WriteScope<'_> {
     async fn stage(&mut self, tx: TxId, manifest: &Manifest) -> Result<Vec<StoredBlob>, WriteError> {
         if !self.find_transaction(tx).await?.is_some_and(|row| is_open(&row)) {
             return Err(self.wrong_phase(tx, "staged").await?);
+        }
+        if self.is_deleted(manifest).await? {
+            return Err(WriteError::Deleted(manifest.group_id));
         }
         self.claim(tx, manifest).await?;
         let wanted: Vec<Vec<u8>> = manifest.blobs().map(|(_, blob)| blob.sha256.0.to_vec()).collect();

@@ -6,7 +6,8 @@
 //! 3. A step that the phase of a transaction does not allow is refused by name, never guessed around.
 
 use mynet_types::{
-    CertificateFile, ContentHash, GroupId, ManifestHash, NodeId, SignedReceipt, SignedWrap, StatesMask, Timestamp, TxId,
+    CertificateFile, ContentHash, GroupId, ManifestHash, NodeId, SignedReceipt, SignedTombstone, SignedWrap,
+    StatesMask, Timestamp, TxId,
 };
 use sea_orm::DatabaseTransaction;
 
@@ -142,6 +143,23 @@ pub enum MetaWrite {
         /// Names the lease.
         lease: [u8; 32],
     },
+    /// D1: the owner deleted a group. If a group of that owner is here, every row of it goes, its content key among them, and
+    /// its blobs lose their pins; the tombstone stays in any case.
+    Tombstone {
+        /// The owner's word; verified by whoever hands it in.
+        tombstone: SignedTombstone,
+        /// The peer that told of it; none if it was made here.
+        from: Option<NodeId>,
+        /// Who is to confirm.
+        holders: Vec<NodeId>,
+    },
+    /// D2: a holder confirmed a tombstone.
+    Confirmed {
+        /// The group.
+        group_id: GroupId,
+        /// The holder.
+        node: NodeId,
+    },
 }
 
 /// What a batch left to do.
@@ -226,6 +244,8 @@ impl WriteScope<'_> {
             MetaWrite::Hide(group_id) => self.hide(group_id).await,
             MetaWrite::Cache { blob, lease } => self.cache(blob, lease).await,
             MetaWrite::Uncache { sha256, lease } => self.uncache(sha256, lease).await,
+            MetaWrite::Tombstone { tombstone, from, holders } => self.bury(&tombstone, from, &holders).await,
+            MetaWrite::Confirmed { group_id, node } => self.confirmed(group_id, node).await,
         }
     }
 }

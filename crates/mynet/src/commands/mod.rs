@@ -1,5 +1,6 @@
 //! One function per command.
 
+mod care;
 mod content;
 mod network;
 mod node;
@@ -35,6 +36,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Cert(args) => content::cert(global, args).await?,
         Command::Why(args) => why::why(global, args).await?,
         Command::History(args) => why::history(global, args).await?,
+        Command::Rm(args) => care::rm(global, args).await?,
+        Command::Gc(args) => care::gc(global, args).await?,
         Command::Invite(args) => network::invite(global, args).await?,
         Command::Genesis(args) => network::genesis(global, args).await?,
         Command::Status => network::status(global).await?,

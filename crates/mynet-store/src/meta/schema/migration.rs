@@ -49,7 +49,14 @@ impl MigrationName for Foundation {
 #[async_trait::async_trait]
 impl MigrationTrait for Foundation {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let tables = [content_tables(), group_tables(), transaction_tables(), member_tables(), access_tables()];
+        let tables = [
+            content_tables(),
+            group_tables(),
+            transaction_tables(),
+            deletion_tables(),
+            member_tables(),
+            access_tables(),
+        ];
         for table in tables.into_iter().flatten() {
             manager.create_table(table).await?;
         }
@@ -318,6 +325,26 @@ fn transaction_tables() -> Vec<TableCreateStatement> {
     vec![transactions, claims, coordinations]
 }
 
+fn deletion_tables() -> Vec<TableCreateStatement> {
+    let tombstones = keyed(
+        "mynet_tombstones",
+        &["group_id", "owner"],
+        [
+            binary("group_id"),
+            binary("owner"),
+            big_integer("seq").unique_key().take(),
+            binary("tombstone"),
+            binary_null("brought_by"),
+        ],
+    );
+    let confirmations = keyed(
+        "mynet_confirmations",
+        &["group_id", "owner", "node"],
+        [binary("group_id"), binary("owner"), binary("node"), boolean("confirmed")],
+    );
+    vec![tombstones, confirmations]
+}
+
 fn member_tables() -> Vec<TableCreateStatement> {
     vec![
         keyed(
@@ -393,5 +420,7 @@ fn indexes() -> Vec<IndexCreateStatement> {
         index("idx_mynet_receipts_until", "mynet_receipts", &["until"]),
         index("idx_mynet_transactions_phase", "mynet_transactions", &["phase"]),
         index("idx_mynet_claims_tx", "mynet_claims", &["tx"]),
+        index("idx_mynet_tombstones_brought_by", "mynet_tombstones", &["brought_by", "seq"]),
+        index("idx_mynet_confirmations_confirmed", "mynet_confirmations", &["confirmed"]),
     ]
 }

@@ -1,8 +1,12 @@
 //! Blobs: pins, redundant files, quarantine, garbage.
 
+use std::collections::BTreeSet;
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
 use super::{
-    MetaWrite, NOW, Store, StoredBlob, UNREAD, bytes_of, encrypted_hash, group_id, later, manifest, replicate, stored,
-    tx, upload,
+    super::Keeper, MetaWrite, NOW, Store, StoredBlob, UNREAD, bytes_of, encrypted_hash, group_id, later, manifest,
+    replicate, stored, tx, upload,
 };
 
 #[tokio::test]
@@ -162,4 +166,35 @@ async fn a_lost_blob_is_refilled_once_and_only_where_a_row_is() {
     let unknown = StoredBlob { blob: bytes_of("unknown", 1), generation: 4 };
     assert_eq!(store.meta.refill(&unknown, NOW).await.unwrap().redundant, [unknown]);
     assert!(store.meta.blob(&unknown.blob.sha256).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn what_the_statement_deletes_is_what_the_function_says_may_go() {
+    let mut rng = StdRng::seed_from_u64(5);
+    for _round in 0..12 {
+        let store = Store::new().await;
+        let blob = |n: u64| StoredBlob { blob: bytes_of("any", n), generation: 1 };
+        let mut leases = BTreeSet::new();
+        for step in 0..40 {
+            let (n, lease) = (rng.random_range(0..6_u64), [rng.random_range(0..2_u8); 32]);
+            let write = if rng.random_bool(0.5) {
+                leases.insert((n, lease));
+                MetaWrite::Cache { blob: blob(n), lease }
+            } else {
+                leases.remove(&(n, lease));
+                MetaWrite::Uncache { sha256: blob(n).blob.sha256, lease }
+            };
+            store.meta.batch(vec![write], later(step)).await.unwrap();
+        }
+        let before = later(rng.random_range(0..45));
+        let judged = store.meta.keepers_after(None, 99, before).await.unwrap();
+        let free: Vec<StoredBlob> =
+            judged.iter().filter(|(_, keeper)| keeper.is_none()).map(|(stored, _)| *stored).collect();
+        for (stored, keeper) in &judged {
+            let pinned = leases.iter().any(|(n, _)| blob(*n) == *stored);
+            assert_eq!(*keeper == Some(Keeper::Cache), pinned);
+        }
+        let all: Vec<StoredBlob> = judged.into_iter().map(|(stored, _)| stored).collect();
+        assert_eq!(store.meta.collect(&all, before).await.unwrap(), free);
+    }
 }

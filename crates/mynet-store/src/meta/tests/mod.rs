@@ -3,6 +3,7 @@
 
 mod access;
 mod blobs;
+mod deleting;
 mod full;
 mod groups;
 mod log;

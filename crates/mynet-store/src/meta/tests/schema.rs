@@ -25,8 +25,8 @@ async fn every_table_and_index_of_the_design_exists() {
     for name in ["stored_content", "content_relationships", "encryption_keys", "user_content"] {
         assert!(tables.contains(name), "{name}");
     }
-    let ours = "groups certificates states blobs pins receipts wraps transactions claims coordinations admissions \
-                node_records invites trust tokens settings migrations group_log";
+    let ours = "groups certificates states blobs pins receipts wraps transactions claims coordinations tombstones \
+                confirmations admissions node_records invites trust tokens settings migrations group_log";
     for name in ours.split_whitespace() {
         assert!(tables.contains(&format!("mynet_{name}")), "{name}");
     }

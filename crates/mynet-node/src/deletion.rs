@@ -1,0 +1,251 @@
+//! Deleting groups for good: the owner's word, who has confirmed it, and learning what others deleted meanwhile.
+//!
+//! The core tells every holder and target until it confirms (`mynet_proto::replication`). That leaves who was never known to hold
+//! anything, and whoever was away while the owner's node is gone: so every node asks each peer that comes up, and all of them
+//! once an hour, for the tombstones that came to it since it was asked last. What a peer deleted is never taken from another one
+//! again, and a peer that still tells of such a group is told of its tombstone.
+//!
+//! **Invariant:** whatever comes from a peer goes through the core, which checks the owner's signature.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use mynet_proto::node::io::Input;
+use mynet_store::meta::{Deletion, MetaError};
+use mynet_types::{
+    BoundedVec, GroupId, Manifest, Message, NodeId, OwnerKey, ReplicationMessage, SignedTombstone, Tombstone,
+    rpc::{GroupInfo, GroupKey, Request, Response},
+};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, MissedTickBehavior},
+};
+
+use crate::{
+    driver::wall_clock,
+    find::Answers,
+    handle::{NodeError, NodeHandle},
+    shell::{Chain, Shell},
+    view::DeletionView,
+};
+
+/// How often all peers are asked again: a message may be lost while everybody is up.
+const INTERVAL: Duration = Duration::from_secs(3600);
+/// Least time between two pages: less than half of what a newcomer may ask of one peer.
+const PAGE_INTERVAL: Duration = Duration::from_millis(50);
+/// Pages asked of one peer in a row, some 130,000 tombstones; the rest comes the next time. Bounds what a peer that makes
+/// them up can keep this worker busy with.
+const PAGES_MAX: usize = 2048;
+/// How long a deletion may take to reach this node's own disk, whatever the caller's patience: until then nothing is deleted.
+const WRITTEN_MAX: Duration = Duration::from_secs(10);
+
+/// What the tasks about deletions share.
+#[derive(Debug)]
+pub(crate) struct Deletions {
+    /// Rings when a tombstone is written here or confirmed elsewhere.
+    news: watch::Sender<u64>,
+    /// Peers that the worker has yet to ask.
+    unasked: Mutex<BTreeSet<NodeId>>,
+    bell: Notify,
+}
+
+impl Default for Deletions {
+    fn default() -> Self {
+        Self { news: watch::Sender::new(0), unasked: Mutex::default(), bell: Notify::new() }
+    }
+}
+
+impl Deletions {
+    /// Something about a deletion is on disk.
+    pub(crate) fn changed(&self) {
+        self.news.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Peers may know of deletions that this node does not.
+    pub(crate) fn ask(&self, peers: impl IntoIterator<Item = NodeId>) {
+        self.unasked.lock().unwrap_or_else(PoisonError::into_inner).extend(peers);
+        self.bell.notify_one();
+    }
+
+    fn take(&self) -> BTreeSet<NodeId> {
+        std::mem::take(&mut *self.unasked.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl NodeHandle {
+    /// Deletes a group of this node's owner everywhere, and waits up to `timeout` until every holder has confirmed. The work
+    /// goes on after the wait. Deleting again what was deleted, by its group id, tells how far that came.
+    ///
+    /// # Errors
+    /// [`NodeError::NotFound`], [`NodeError::Unknown`], [`NodeError::Forbidden`] if the group is of another owner,
+    /// [`NodeError::Stopping`], [`NodeError::Storage`].
+    pub async fn delete(&self, key: GroupKey, timeout: Duration) -> Result<DeletionView, NodeError> {
+        self.shell.delete(key, timeout).await
+    }
+}
+
+impl Shell {
+    fn owner(&self) -> OwnerKey {
+        OwnerKey(self.keys.owner().verifying_key().to_bytes())
+    }
+
+    async fn delete(&self, key: GroupKey, timeout: Duration) -> Result<DeletionView, NodeError> {
+        let mut news = self.deletions.news.subscribe();
+        let deadline = Instant::now() + timeout;
+        if let GroupKey::Group(group_id) = key
+            && self.deletion_of(group_id).await?.is_some()
+        {
+            return self.wait_confirmed(group_id, &mut news, deadline).await;
+        }
+        let (manifest, holders) = self.to_delete(key).await?;
+        let body = Tombstone { group_id: manifest.group_id, owner: manifest.owner, deleted_at: wall_clock() };
+        let tombstone = Box::new(SignedTombstone::new(&self.network, body, self.keys.owner()));
+        if !self.inbox.put(Input::Delete { tombstone, holders }).await {
+            return Err(NodeError::Stopping);
+        }
+        self.wait_confirmed(manifest.group_id, &mut news, deadline).await
+    }
+
+    /// The group to be deleted, and who may hold it.
+    async fn to_delete(&self, key: GroupKey) -> Result<(Manifest, Vec<NodeId>), NodeError> {
+        let found = self.find_group(key).await?;
+        if found.manifest.owner != self.owner() {
+            let why = "the group is of another owner; it is deleted on the node where it was uploaded".to_owned();
+            return Err(NodeError::Forbidden(why));
+        }
+        // Also those whose receipts have ended: that says nothing about whether the bytes are gone.
+        let receipts = self.meta.receipts_of_group(found.manifest.group_id).await.map_err(NodeError::storage)?;
+        let mut holders: BTreeSet<NodeId> = receipts.into_iter().map(|receipt| receipt.body.holder).collect();
+        holders.extend(found.backing.holders());
+        holders.extend(found.holders);
+        Ok((found.manifest, holders.into_iter().collect()))
+    }
+
+    async fn deletion_of(&self, group_id: GroupId) -> Result<Option<Deletion>, NodeError> {
+        self.meta.deletion(group_id, &self.owner().0).await.map_err(NodeError::storage)
+    }
+
+    /// Waits until the tombstone is on disk, and then until everybody confirmed or the deadline passed.
+    async fn wait_confirmed(
+        &self,
+        group_id: GroupId,
+        news: &mut watch::Receiver<u64>,
+        deadline: Instant,
+    ) -> Result<DeletionView, NodeError> {
+        let written_by = deadline.max(Instant::now() + WRITTEN_MAX);
+        loop {
+            news.mark_unchanged();
+            let deletion = self.deletion_of(group_id).await?;
+            let until = if deletion.is_some() { deadline } else { written_by };
+            let settled = deletion.as_ref().is_some_and(|deletion| deletion.silent.is_empty());
+            if !settled && Instant::now() < until {
+                tokio::select! {
+                    () = self.cancel.cancelled() => return Err(NodeError::Stopping),
+                    _ = tokio::time::timeout_at(until, news.changed()) => continue,
+                }
+            }
+            let Some(Deletion { tombstone, confirmed, silent }) = deletion else {
+                return Err(NodeError::storage(std::io::Error::from(std::io::ErrorKind::TimedOut)));
+            };
+            return Ok(DeletionView { group_id, deleted_at: tombstone.deleted_at, confirmed, silent });
+        }
+    }
+
+    /// Takes note that a group was deleted.
+    pub(crate) fn group_deleted(self: &Arc<Self>, group_id: GroupId) {
+        tracing::info!(group = %group_id.short(), "group was deleted by its owner");
+        self.deletions.changed();
+        let shell = Arc::clone(self);
+        self.tasks.spawn(async move { shell.forget_grant(group_id).await });
+    }
+
+    /// Drops what peers told of groups that their owners deleted, and tells them.
+    pub(crate) async fn drop_deleted(&self, answers: &mut Answers) {
+        let mut kept = Vec::new();
+        for (node, info) in std::mem::take(&mut answers.found) {
+            match self.tombstone_of(&info).await {
+                None => kept.push((node, info)),
+                Some(tombstone) => {
+                    tracing::info!(peer = %node.short(), "a peer told of a group that its owner deleted");
+                    let told = ReplicationMessage::Tombstones(BoundedVec::truncated([tombstone]));
+                    self.send(node, Message::Replication(told));
+                }
+            }
+        }
+        answers.found = kept;
+    }
+
+    async fn tombstone_of(&self, info: &GroupInfo) -> Option<SignedTombstone> {
+        self.meta.tombstone(&info.manifest.body).await.unwrap_or_else(|error| {
+            tracing::error!(error = %Chain(&error), "cannot look whether a group was deleted");
+            None
+        })
+    }
+
+    /// Tombstones after a place, for a peer.
+    pub(crate) async fn tombstones_for_peer(&self, seq: u64) -> Result<Response, MetaError> {
+        let page = self.meta.tombstones_after(seq).await?;
+        Ok(Response::Tombstones { boot: self.meta.boot(), seq: page.seq, tombstones: page.tombstones })
+    }
+
+    /// Asks `peer` for what came to it since `place`, page by page, and hands it to the core. Returns the place reached.
+    async fn learn_deletions(&self, peer: NodeId, mut place: Place) -> Place {
+        let Some(net) = self.net.get() else { return place };
+        let mut pages = tokio::time::interval(PAGE_INTERVAL);
+        pages.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for _page in 0..PAGES_MAX {
+            pages.tick().await;
+            let answer = net.request(peer, Request::TombstonesAfter { seq: place.seq }).await;
+            let Ok(Response::Tombstones { boot, seq, tombstones }) = answer else {
+                tracing::debug!(peer = %peer.short(), ?answer, "a peer did not tell its tombstones");
+                return place;
+            };
+            if boot != place.boot && place.seq > 0 {
+                // It started anew, maybe from a backup: places of before mean nothing.
+                place = Place { boot, seq: 0 };
+                continue;
+            }
+            if tombstones.is_empty() || seq <= place.seq {
+                return Place { boot, ..place };
+            }
+            let message = Message::Replication(ReplicationMessage::Tombstones(tombstones));
+            if !self.inbox.put(Input::Message { from: peer, message }).await {
+                return place;
+            }
+            place = Place { boot, seq };
+        }
+        place
+    }
+}
+
+/// How far this node has asked a peer.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    boot: u64,
+    seq: u64,
+}
+
+/// Learns what others deleted, until the node stops.
+pub(crate) async fn run(shell: Arc<Shell>) {
+    let mut places: BTreeMap<NodeId, Place> = BTreeMap::new();
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shell.cancel.cancelled() => return,
+            () = shell.deletions.bell.notified() => {}
+            _ = ticks.tick() => shell.deletions.ask(shell.members.up()),
+        }
+        for peer in shell.deletions.take() {
+            let place = places.get(&peer).copied().unwrap_or_default();
+            let place = tokio::select! {
+                () = shell.cancel.cancelled() => return,
+                place = shell.learn_deletions(peer, place) => place,
+            };
+            places.insert(peer, place);
+        }
+    }
+}
