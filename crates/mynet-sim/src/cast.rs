@@ -5,8 +5,8 @@ use mynet_proto::replication::io::{Mode, Publication};
 use mynet_types::{
     AdmissionRecord, Blake3Root, BlobRef, BoundedVec, ContentHash, ContentId, ContentState, ContentType,
     DecryptedClass, Details, Genesis, Link, Manifest, Member, NetworkId, NodeId, OwnerKey, Protection,
-    RelationshipKind, Roles, SignedAdmission, SignedManifest, SignedReceipt, SignedWrap, StorageReceipt, Timestamp,
-    Validator, VoteKey, WrapKey, WrapRecord,
+    RelationshipKind, Roles, SignedAdmission, SignedManifest, SignedReceipt, SignedTombstone, SignedWrap,
+    StorageReceipt, Timestamp, Tombstone, Validator, VoteKey, WrapKey, WrapRecord,
     manifest::{Aead, MANIFEST_FORMAT},
     roster::GENESIS_FORMAT,
     wire::{Receipts, SealedBytes, Wraps},
@@ -117,6 +117,12 @@ impl Cast {
             DecryptedClass::None | DecryptedClass::Public => Wraps::default(),
         };
         Publication { manifest: signed, sealed, wraps, mode: plan.mode, replicas: plan.replicas }
+    }
+
+    /// The owner deletes a group.
+    pub(crate) fn tombstone(&self, manifest: &Manifest, deleted_at: Timestamp) -> SignedTombstone {
+        let body = Tombstone { group_id: manifest.group_id, owner: manifest.owner, deleted_at };
+        SignedTombstone::new(&self.network, body, &self.owner)
     }
 
     /// The unsigned manifest of a first version, still without its group id.

@@ -111,6 +111,11 @@ impl GroupStore {
         self.tombstones.contains_key(&(*group, *owner))
     }
 
+    /// Confirmations that are still waited for.
+    pub(crate) fn silent(&self) -> usize {
+        self.silent.values().map(BTreeSet::len).sum()
+    }
+
     /// Every tombstone here.
     pub(crate) fn tombstones(&self) -> impl Iterator<Item = &SignedTombstone> {
         self.tombstones.values()

@@ -196,6 +196,7 @@ impl World {
         }
         self.reachability_changed();
         self.see(&Seen::Healed);
+        self.delete_again();
         self.certify_again();
     }
 
@@ -223,6 +224,9 @@ impl World {
     pub(crate) fn grant(&mut self, index: usize) {
         let work = &self.works[index];
         let Some((_, wraps)) = &work.granted_later else { return };
+        if work.deleted {
+            return;
+        }
         if !work.taken || !self.hosts[work.node].is_up() {
             return self.queue.push(self.now + WORK_RETRY_MS, Happening::Grant { index });
         }
@@ -233,6 +237,29 @@ impl World {
             self.step(node, Input::Publish(Box::new(publication)));
         } else {
             self.step(node, Input::Wraps { group_id, wraps });
+        }
+    }
+
+    /// A group is deleted where it was uploaded, as soon as that node is up and has it.
+    pub(crate) fn delete(&mut self, index: usize) {
+        let work = &mut self.works[index];
+        if !(work.taken || work.deleted) || !self.hosts[work.node].is_up() {
+            return self.queue.push(self.now + WORK_RETRY_MS, Happening::Delete { index });
+        }
+        (work.taken, work.deleted) = (false, true);
+        let (node, value) = (work.node, work.value);
+        let wall = self.hosts[node].clock.read(self.now).wall;
+        let tombstone = self.cast.tombstone(&self.works[index].publication.manifest.body, wall);
+        let holders = self.hosts[node].groups.store.receipts(&value).map(|receipt| receipt.body.holder).collect();
+        self.step(node, Input::Delete { tombstone: Box::new(tombstone), holders });
+    }
+
+    /// What died with its node before it was on disk is deleted again, as its owner would.
+    fn delete_again(&mut self) {
+        for index in 0..self.works.len() {
+            if self.works[index].deleted {
+                self.delete(index);
+            }
         }
     }
 

@@ -112,6 +112,7 @@ impl Machine for ReplicationAlone {
             Input::Admitted(record) => Own::Admitted(record),
             Input::PeerUp(peer) => Own::PeerUp(peer),
             Input::PeerDown(peer) => Own::PeerDown(peer),
+            Input::Delete { tombstone, holders } => Own::Delete { tombstone, holders },
             other => unreachable!("{other:?} is not asked of the replication core"),
         };
         let mut said = Vec::new();

@@ -32,8 +32,12 @@ pub(crate) struct Work {
     pub(crate) bad: bool,
     /// Every wrap of the group after more readers were granted, and when.
     pub(crate) granted_later: Option<(u64, Wraps)>,
-    /// Whether the node took it.
+    /// When its owner deletes the group.
+    pub(crate) deleted_at: Option<u64>,
+    /// Whether the node took it, and was not told since to delete it.
     pub(crate) taken: bool,
+    /// Whether the node was told to delete it.
+    pub(crate) deleted: bool,
 }
 
 impl Work {
@@ -49,11 +53,20 @@ impl Work {
 /// Draws the work of a run.
 pub(crate) fn draw(options: &Options, cast: &Cast) -> Vec<Work> {
     let mut rng = generator(options.suite, options.seed, "workload");
-    (0..options.works).map(|_| one(&mut rng, options, cast)).collect()
+    let mut works: Vec<Work> = (0..options.works).map(|_| one(&mut rng, options, cast)).collect();
+    let mut rng = generator(options.suite, options.seed, "deletions");
+    for work in works.iter_mut().filter(|_| options.suite.replicates() && rng.random_ratio(1, 4)) {
+        work.deleted_at = Some(work.at + rng.random_range(0..millis(options.safety)));
+    }
+    works
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn one(rng: &mut ChaCha8Rng, options: &Options, cast: &Cast) -> Work {
-    let safety = u64::try_from(options.safety.as_millis()).unwrap_or(u64::MAX);
+    let safety = millis(options.safety);
     let at = rng.random_range(0..safety);
     let plan = plan(rng, options);
     let mut publication = cast.publication(rng, &plan);
@@ -75,7 +88,9 @@ fn one(rng: &mut ChaCha8Rng, options: &Options, cast: &Cast) -> Work {
         publication,
         bad,
         granted_later,
+        deleted_at: None,
         taken: false,
+        deleted: false,
     }
 }
 

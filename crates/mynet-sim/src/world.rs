@@ -70,6 +70,8 @@ pub(crate) enum Happening {
     Work { index: usize, node: usize },
     /// The owner grants more readers.
     Grant { index: usize },
+    /// The owner deletes a group.
+    Delete { index: usize },
     /// Faults end.
     Heal,
     /// A bound of the healed phase.
@@ -173,6 +175,9 @@ impl World {
             if let Some((at, _)) = work.granted_later.as_ref().filter(|_| self.options.suite.replicates()) {
                 self.queue.push(*at, Happening::Grant { index });
             }
+            if let Some(at) = work.deleted_at {
+                self.queue.push(at, Happening::Delete { index });
+            }
         }
         let heal = ms(self.options.safety);
         self.queue.push(heal, Happening::Heal);
@@ -243,6 +248,7 @@ impl World {
             Happening::Restart { .. } => {}
             Happening::Work { index, node } => self.work(index, node),
             Happening::Grant { index } => self.grant(index),
+            Happening::Delete { index } => self.delete(index),
             Happening::Heal => self.heal(),
             Happening::Deadline(deadline) => {
                 self.trace.note(self.now, format_args!("deadline {deadline:?}"));

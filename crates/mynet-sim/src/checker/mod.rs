@@ -10,6 +10,7 @@ mod c4_rejection;
 mod c5_decided;
 mod c7_evidence;
 mod g10_ends;
+mod g12_deleted;
 mod g1_partial;
 mod g2_decision;
 mod g4_durable;
@@ -61,6 +62,7 @@ pub(crate) fn of(suite: Suite) -> Vec<Box<dyn Checker>> {
         checkers.push(Box::new(g7_commit::Commits::default()));
         checkers.push(Box::new(g9_custody::Custody));
         checkers.push(Box::new(g10_ends::Ends));
+        checkers.push(Box::new(g12_deleted::Deleted));
         checkers.push(Box::new(w2_commit_first::CommitFirst::default()));
     }
     checkers

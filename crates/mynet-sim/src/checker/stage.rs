@@ -72,7 +72,9 @@ impl Stage {
             publication,
             bad: false,
             granted_later: None,
+            deleted_at: None,
             taken: true,
+            deleted: false,
         };
         Self { cast, hosts, works: vec![work] }
     }
@@ -214,6 +216,16 @@ impl Stage {
     }
 
     /// Node 0's decision.
+    /// The group is deleted as far as `node` knows; the nodes named are to confirm.
+    pub(super) fn bury_on(&mut self, node: usize, silent: &[usize]) -> Vec<Record> {
+        let manifest = &self.works[0].publication.manifest.body;
+        let tombstone = self.cast.tombstone(manifest, mynet_types::Timestamp(0));
+        let holders = silent.iter().map(|silent| self.cast.players[*silent].id).collect();
+        let records = vec![Record::Tombstone { tombstone, from: None, holders }];
+        self.apply(node, &records);
+        records
+    }
+
     pub(super) fn decision(&self, attempt: u32, commit: bool) -> SignedDecision {
         let body = Decision {
             tx: TxId([1; 32]),
