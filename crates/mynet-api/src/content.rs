@@ -8,7 +8,10 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use mynet_node::handle::PublishOptions;
+use mynet_node::{
+    handle::PublishOptions,
+    view::{DeletionView, FindView, GroupView, Page, Wait, WhyView},
+};
 use mynet_types::{ContentHash, wire::TARGETS_MAX};
 
 use crate::{
