@@ -55,8 +55,10 @@ pub(crate) fn draw(options: &Options, cast: &Cast) -> Vec<Work> {
     let mut rng = generator(options.suite, options.seed, "workload");
     let mut works: Vec<Work> = (0..options.works).map(|_| one(&mut rng, options, cast)).collect();
     let mut rng = generator(options.suite, options.seed, "deletions");
-    for work in works.iter_mut().filter(|_| options.suite.replicates() && rng.random_ratio(1, 4)) {
-        work.deleted_at = Some(work.at + rng.random_range(0..millis(options.safety)));
+    for work in works.iter_mut().filter(|_| options.suite.replicates()) {
+        if rng.random_ratio(1, 4) {
+            work.deleted_at = Some(work.at + rng.random_range(0..millis(options.safety)));
+        }
     }
     works
 }

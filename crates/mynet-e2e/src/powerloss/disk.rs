@@ -327,7 +327,7 @@ impl Object {
             let end = size.min(start + PAGE);
             let changes: Vec<&Change> = self.pending.iter().filter(|change| change.touches(start, end)).collect();
             let whole = below(changes.len() + 1, rng);
-            let torn = rng.next_u32() % 8 == 0;
+            let torn = rng.next_u32().is_multiple_of(8);
             for sector in (start..end).step_by(usize::try_from(SECTOR).expect("a sector is small")) {
                 let moment = if torn { below(changes.len() + 1, rng) } else { whole };
                 let part = sector..end.min(sector + SECTOR);

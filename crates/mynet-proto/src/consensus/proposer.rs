@@ -467,7 +467,7 @@ impl Proposer {
         let cases = [Claim::Seen, Claim::Durable, Claim::Verified].map(|claim| self.cases.get(&(*value, claim)));
         let rounds: Vec<&Round> = cases.into_iter().flatten().filter_map(|case| case.round.as_ref()).collect();
         let said = |seat, node: &NodeId| {
-            let vote = book.and_then(|book| book.of_seat(seat)).map(Reason::vote);
+            let vote = book.and_then(|book| book.of_seat(seat).next_back()).map(Reason::vote);
             let abstained =
                 || rounds.iter().find_map(|round| round.abstained.get(node)).map(|why| Reason::abstained(*why));
             vote.or_else(abstained)

@@ -39,8 +39,8 @@ impl Book {
             || self.votes.get(&(vote.seat, vote.statement.claim)).is_some_and(|known| known.statement == vote.statement)
     }
 
-    /// The votes of one seat.
-    pub(super) fn of_seat(&self, seat: u16) -> impl Iterator<Item = &Vote> {
+    /// The votes of one seat, the strongest claim last.
+    pub(super) fn of_seat(&self, seat: u16) -> impl DoubleEndedIterator<Item = &Vote> {
         self.votes.range((seat, Claim::Seen)..=(seat, Claim::Verified)).map(|(_, vote)| vote)
     }
 
@@ -66,11 +66,6 @@ impl Book {
     /// Whether `seat` said yes or no to what `statement` says.
     pub(super) fn has_voted(&self, seat: u16, statement: &VoteStatement) -> bool {
         self.votes.get(&(seat, statement.claim)).is_some_and(|vote| same_question(&vote.statement, statement))
-    }
-
-    /// What `seat` said, whatever it claims.
-    pub(super) fn of_seat(&self, seat: u16) -> Option<&Vote> {
-        self.votes.range((seat, Claim::Seen)..=(seat, Claim::Verified)).map(|(_, vote)| vote).next_back()
     }
 
     /// The signatures over exactly `statement`.

@@ -180,9 +180,17 @@ impl Run {
         stream.write_all(&bytes(99, 2_000_000)).unwrap();
         let staging = node.dir.join("staging");
         let staged = || anyhow::Ok(fs::read_dir(&staging)?.count());
-        until("the upload to begin", WAIT_MAX, || Ok(ensure!(staged()? > 0, "nothing is staged"))).unwrap();
+        until("the upload to begin", WAIT_MAX, || {
+            ensure!(staged()? > 0, "nothing is staged");
+            Ok(())
+        })
+        .unwrap();
         drop(stream);
-        until("the upload to be gone", WAIT_MAX, || Ok(ensure!(staged()? == 0, "it is still staged"))).unwrap();
+        until("the upload to be gone", WAIT_MAX, || {
+            ensure!(staged()? == 0, "it is still staged");
+            Ok(())
+        })
+        .unwrap();
     }
 }
 
