@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use mynet_proto::{
+    group,
     node::io::Input,
     replication::{
         io::{Mode, Publication},
@@ -90,6 +91,10 @@ impl Shell {
         options: &PublishOptions,
     ) -> Result<(Publication, Reached), NodeError> {
         let group = self.own_group(group_id).await?;
+        // No node would take it, and whoever asked would wait for ever without a word why.
+        if let Err(defect) = group::verify_manifest(&group.manifest.body) {
+            return Err(NodeError::Invalid { field: "group", why: defect.to_string() });
+        }
         if let Some(lost) = self.lost_blob(&group.manifest.body).await.map_err(NodeError::storage)? {
             return Err(NodeError::Corrupt(lost));
         }

@@ -7,7 +7,7 @@ use mynet_store::{
     blobs::Blobs,
     meta::{GroupRows, Meta, MetaWrite, Mode, NewGroup, RestoredTransactions},
 };
-use mynet_types::{BoundedVec, ContentState, NodeId, StatesMask, codec, wire::Prepare};
+use mynet_types::{BoundedVec, ContentState, Link, NodeId, StatesMask, codec, wire::Prepare};
 
 use super::{open, restore, start, take_up};
 use crate::{
@@ -123,4 +123,37 @@ async fn a_coordinator_that_lost_its_bytes_says_nothing_of_them_until_they_are_b
     assert!(!goes_on().await);
     shell.meta.found_again(&blobs[0]).await.unwrap();
     assert!(goes_on().await);
+}
+
+#[tokio::test]
+async fn a_group_whose_links_break_a_rule_is_not_published_and_the_rule_is_named() {
+    let home = Home::new(config()).await;
+    let shell = &home.shell;
+    let broken = [
+        (1, "without a parent", (|links| links.clear()) as fn(&mut Vec<Link>)),
+        (2, "of another kind", |links| links[0].kind = links[1].kind),
+        (3, "given twice", |links| links.push(links[0])),
+        (4, "descends from itself", |links| {
+            let (one, other) = (links[0].child, links[1].child);
+            let kinds = (links[0].kind, links[1].kind);
+            links.push(Link { parent: one, child: other, kind: kinds.1 });
+            links.push(Link { parent: other, child: one, kind: kinds.0 });
+        }),
+    ];
+    for (tx, rule, change) in broken {
+        let sample = home.sample(tx).await;
+        let Prepare { mut manifest, sealed, .. } = sample.prepare;
+        let mut links = manifest.body.links.clone().into_vec();
+        change(&mut links);
+        manifest.body.links = BoundedVec::truncated(links);
+        manifest.body.group_id = manifest.body.derive_group_id();
+        let group_id = manifest.body.group_id;
+        let blobs = vec![home.place(&sample.encrypted).await, home.place(&sample.preview).await];
+        let held = manifest.body.states().without(ContentState::Decrypted);
+        let rows = GroupRows { manifest, sealed, wraps: Vec::new(), held, placement_slot: 0, granted: None };
+        let group = NewGroup { rows, blobs, user: None, publish: None };
+        shell.meta.batch(vec![MetaWrite::Upload(Box::new(group))], wall_clock()).await.unwrap();
+        let refused = shell.publish(group_id, &PublishOptions::default()).await.unwrap_err();
+        assert!(matches!(&refused, NodeError::Invalid { field: "group", why } if why.contains(rule)), "{refused}");
+    }
 }

@@ -14,7 +14,7 @@ use mynet_store::{
     cipher::CipherError,
     meta::StoredBlob,
 };
-use mynet_types::{ContentHash, TxId, wire::RefuseReason};
+use mynet_types::{BlobRef, ContentHash, ContentState, TxId, wire::RefuseReason};
 
 use super::{StageError, Stager, decrypt_error};
 use crate::{
@@ -172,4 +172,24 @@ async fn only_what_is_wrong_with_the_content_is_said_to_be_so() {
     check(decrypt_error(CipherError::Inauthentic { index: 1 }.into(), held), RefuseReason::WrapInvalid);
     check(StageError::Plaintext, RefuseReason::WrapInvalid);
     assert_eq!(home.shell.staged.placed(&TxId([9; 32])), []);
+}
+
+#[tokio::test]
+async fn a_batch_that_is_not_what_the_manifest_says_is_named_and_nothing_after_it_is_pulled() {
+    let mut home = Home::new(Config::default()).await;
+    let mut sample = home.sample(1).await;
+    let lie = ContentHash([7; 32]);
+    let mut members = sample.prepare.manifest.body.members.clone().into_vec();
+    for member in members.iter_mut().filter(|member| member.state == ContentState::Encrypted) {
+        member.blob = member.blob.map(|blob| BlobRef { sha256: lie, ..blob });
+    }
+    sample.prepare.manifest.body.members = members.try_into().unwrap();
+    sample.encrypted.blob.sha256 = lie;
+    home.intend(&sample.prepare).await;
+    home.arrive(&sample.prepare, &sample.encrypted).await;
+    home.arrive(&sample.prepare, &sample.preview).await;
+    assert_eq!(attempt(&mut home, &sample, 1).await, Err(RefuseReason::HashMismatch));
+    let lines = home.shell.log_of(&sample.prepare.manifest.body.group_id).await.unwrap();
+    let told: Vec<(&str, Option<u64>)> = lines.iter().map(|line| (line.code.as_str(), line.value)).collect();
+    assert_eq!(told.last(), Some(&("batch_corrupt", Some(sample.encrypted.blob.size))), "{told:?}");
 }
