@@ -14,9 +14,9 @@ use mynet_node::{
         Source, TokenOptions,
     },
     view::{
-        ConsensusView, DecryptedView, DeletionView, FindOutcome, FindView, GarbageView, GroupView, InviteView,
-        OutcomeView, Page, PeerState, PeerView, PlacementView, PlanView, ReplicationStatusView, RoleView, Scope,
-        StatusView, TokenView, Wait, WaitResult, WhyView,
+        ConsensusView, DecryptedView, DeletionView, DoctorView, FindOutcome, FindView, GarbageView, GroupView,
+        InviteView, OutcomeView, Page, PeerState, PeerView, PlacementView, PlanView, ReplicationStatusView, RoleView,
+        Scope, StatusView, TokenView, Wait, WaitResult, WhyView,
     },
 };
 use mynet_types::{
@@ -161,6 +161,10 @@ impl NodeHandle {
 
     pub(crate) async fn collect_garbage(&self, dry_run: bool) -> Result<GarbageView, NodeError> {
         Ok(GarbageView { dry_run, blobs: 1, bytes: 2, kept: BTreeMap::new() })
+    }
+
+    pub(crate) async fn examine(&self, dry_run: bool) -> Result<DoctorView, NodeError> {
+        Ok(DoctorView { dry_run, groups: 0, blobs: 0, files: 0, found: 0, repaired: 0, findings: vec![] })
     }
 
     pub(crate) async fn plan(&self, key: GroupKey, options: PublishOptions) -> Result<PlanView, NodeError> {

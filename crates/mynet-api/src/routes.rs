@@ -94,6 +94,7 @@ fn table() -> Vec<Route> {
         Route::new(POST, "/api/v1/content/{id}/publish", WRITE, content::PUBLISH_PARAMS, content::publish),
         Route::new(GET, "/api/v1/storage/{hash}", Access::Anybody, &[], storage::by_hash),
         Route::new(POST, "/api/v1/storage/gc", ADMIN, care::PARAMS, care::gc),
+        Route::new(POST, "/api/v1/doctor", ADMIN, care::PARAMS, care::doctor),
         Route::new(GET, "/api/v1/find/{hash}", READ, &[], content::find),
         Route::new(GET, "/api/v1/status", READ, &[], peers::status),
         Route::new(GET, "/api/v1/roster", READ, &[], peers::roster),

@@ -16,6 +16,7 @@ mod compose;
 pub mod config;
 mod crash;
 mod deletion;
+mod doctor;
 mod driver;
 mod dry_run;
 mod find;

@@ -382,6 +382,44 @@ pub struct GarbageView {
     pub kept: BTreeMap<String, u64>,
 }
 
+/// What the doctor found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoctorView {
+    /// Whether nothing was put right.
+    pub dry_run: bool,
+    /// Groups looked at.
+    pub groups: u64,
+    /// Blobs looked at.
+    pub blobs: u64,
+    /// Files looked at.
+    pub files: u64,
+    /// Things that did not fit.
+    pub found: u64,
+    /// Those of them that were put right.
+    pub repaired: u64,
+    /// The first thousand of them.
+    pub findings: Vec<FindingView>,
+}
+
+impl DoctorView {
+    pub(crate) fn new(dry_run: bool) -> Self {
+        Self { dry_run, groups: 0, blobs: 0, files: 0, found: 0, repaired: 0, findings: Vec::new() }
+    }
+}
+
+/// Something that did not fit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FindingView {
+    /// Which kind; `docs/operations.md` lists them.
+    pub code: String,
+    /// What it is about.
+    pub id: String,
+    /// What is wrong.
+    pub message: String,
+    /// Whether it was put right.
+    pub repaired: bool,
+}
+
 /// An invitation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InviteView {

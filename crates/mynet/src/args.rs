@@ -108,6 +108,9 @@ pub(crate) enum Command {
     /// Free bytes that nothing keeps any more, as the node does by itself every minute
     #[command(after_help = "Example: mynet gc --dry-run")]
     Gc(Care),
+    /// Look whether all that this node keeps fits together, and put right what can be
+    #[command(after_help = "Example: mynet doctor --dry-run")]
+    Doctor(Care),
     /// Show the node and its network
     #[command(after_help = "Example: mynet status --json")]
     Status,

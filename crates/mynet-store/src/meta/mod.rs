@@ -14,7 +14,7 @@
 //! 4. Extension columns follow from receipts, certificate and manifest in the same transaction.
 //!
 //! Reading order: [`model`], [`mod@write`], `groups`, `versions`, `transactions`, `projection`, `blobs`, [`garbage`],
-//! `tombstones`, [`views`], [`members`], [`tokens`], [`mod@log`].
+//! `tombstones`, [`doctor`], [`views`], [`members`], [`tokens`], [`mod@log`].
 //! Deliberately absent: votes (see [`crate::votes`]), blob bytes, keys in the clear, clocks (every `now` is an argument).
 //! Source: the specification, "Integration with the StoredContent model"; section 2 of the protocol for what is durable when.
 
@@ -23,6 +23,7 @@ pub mod model;
 pub(crate) mod sqlite;
 
 mod blobs;
+pub mod doctor;
 pub mod garbage;
 mod groups;
 pub mod log;
@@ -51,6 +52,7 @@ use sea_orm::{
 pub use self::{
     blobs::{BlobRow, LostBlob},
     column::Damage,
+    doctor::Finding,
     garbage::Keeper,
     log::LogLine,
     members::RedeemError,

@@ -14,7 +14,7 @@ use sea_orm::{
 
 use super::{
     Meta, MetaError,
-    column::{calendar, fixed, millis, pack_record, time},
+    column::{calendar, fixed, from_calendar, millis, pack_record, time},
     groups::signed_manifest_of,
     model::{ReplicationStatus, WriteError},
     schema::{
@@ -28,27 +28,99 @@ use super::{
 /// Groups whose receipts are expired in one transaction: keeps the writer free for others.
 const SWEEP_MAX: u64 = 256;
 
-/// What a status follows from.
-#[derive(Debug, Clone, Copy)]
-struct Standing {
-    published: bool,
-    started: bool,
-    failed: bool,
-    count: i32,
-    quorum: i32,
-    replicas: i32,
+/// What the status of a group, and with it every extension column, follows from.
+#[derive(Debug, Clone)]
+pub(super) struct Standing {
+    pub(super) published: bool,
+    pub(super) started: bool,
+    pub(super) failed: bool,
+    pub(super) count: i32,
+    pub(super) quorum: i32,
+    pub(super) replicas: i32,
+    /// Everybody with an unexpired receipt but this node.
+    pub(super) peers: Vec<NodeId>,
+    pub(super) synced_at: Option<Timestamp>,
 }
 
-/// `replication_status` by rule 3 of the design's section 16.
-fn status(standing: Standing) -> ReplicationStatus {
-    let Standing { published, started, failed, count, quorum, replicas } = standing;
-    match () {
-        () if failed => ReplicationStatus::Failed,
-        () if !published => ReplicationStatus::None,
-        () if count >= replicas => ReplicationStatus::Replicated,
-        () if count >= quorum => ReplicationStatus::Degraded,
-        () if count > 0 || started => ReplicationStatus::Replicating,
-        () => ReplicationStatus::Pending,
+impl Standing {
+    /// `replication_status` by rule 3 of the design's section 16.
+    pub(super) fn status(&self) -> ReplicationStatus {
+        match () {
+            () if self.failed => ReplicationStatus::Failed,
+            () if !self.published => ReplicationStatus::None,
+            () if self.count >= self.replicas => ReplicationStatus::Replicated,
+            () if self.count >= self.quorum => ReplicationStatus::Degraded,
+            () if self.count > 0 || self.started => ReplicationStatus::Replicating,
+            () => ReplicationStatus::Pending,
+        }
+    }
+
+    /// The extension columns of one row of the group.
+    pub(super) fn extension(&self, model: &groups::Model, member: &states::Model) -> Extension {
+        Extension {
+            my_network_enabled: self.published,
+            replica_count: self.count,
+            replication_status: self.status().as_str().to_owned(),
+            consensus_achieved: model.certified,
+            replicated_on_peers: self.peers.iter().map(|peer| Json::from(peer.to_string())).collect(),
+            last_sync_timestamp: self.synced_at,
+            network_metadata: network_metadata(model, member),
+        }
+    }
+}
+
+/// The extension columns of one row of `stored_content`.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Extension {
+    my_network_enabled: bool,
+    replica_count: i32,
+    replication_status: String,
+    consensus_achieved: bool,
+    replicated_on_peers: Json,
+    last_sync_timestamp: Option<Timestamp>,
+    network_metadata: Json,
+}
+
+impl Extension {
+    /// Those of a row as it is.
+    pub(super) fn of(row: &stored_content::Model) -> Self {
+        Self {
+            my_network_enabled: row.my_network_enabled,
+            replica_count: row.replica_count,
+            replication_status: row.replication_status.clone(),
+            consensus_achieved: row.consensus_achieved,
+            replicated_on_peers: row.replicated_on_peers.clone(),
+            last_sync_timestamp: row.last_sync_timestamp.map(from_calendar),
+            network_metadata: row.network_metadata.clone(),
+        }
+    }
+
+    /// The columns in which `other` differs.
+    pub(super) fn differing(&self, other: &Self) -> Vec<&'static str> {
+        let columns = [
+            ("my_network_enabled", self.my_network_enabled == other.my_network_enabled),
+            ("replica_count", self.replica_count == other.replica_count),
+            ("replication_status", self.replication_status == other.replication_status),
+            ("consensus_achieved", self.consensus_achieved == other.consensus_achieved),
+            ("replicated_on_peers", self.replicated_on_peers == other.replicated_on_peers),
+            ("last_sync_timestamp", self.last_sync_timestamp == other.last_sync_timestamp),
+            ("network_metadata", self.network_metadata == other.network_metadata),
+        ];
+        columns.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+    }
+
+    /// What writes them.
+    fn write(self) -> stored_content::ActiveModel {
+        stored_content::ActiveModel {
+            my_network_enabled: Set(self.my_network_enabled),
+            replica_count: Set(self.replica_count),
+            replication_status: Set(self.replication_status),
+            consensus_achieved: Set(self.consensus_achieved),
+            replicated_on_peers: Set(self.replicated_on_peers),
+            last_sync_timestamp: Set(self.last_sync_timestamp.map(calendar)),
+            network_metadata: Set(self.network_metadata),
+            ..Default::default()
+        }
     }
 }
 
@@ -81,42 +153,21 @@ impl WriteScope<'_> {
 
     /// Writes the extension columns of every row of the group, and its status.
     pub(super) async fn project(&self, model: &groups::Model) -> Result<(), MetaError> {
-        let holders = self.holders(&model.manifest_hash).await?;
-        let count = i32::try_from(holders.len()).unwrap_or(i32::MAX);
-        let status = status(Standing {
-            published: model.published,
-            started: model.started,
-            failed: model.failure.is_some(),
-            count,
-            quorum: model.quorum,
-            replicas: model.replicas,
-        });
+        let standing = self.standing(model).await?;
         let projected = groups::ActiveModel {
-            status: Set(status.as_str().to_owned()),
-            replica_count: Set(count),
+            status: Set(standing.status().as_str().to_owned()),
+            replica_count: Set(standing.count),
             ..model.clone().into_active_model()
         };
         groups::Entity::update(projected).exec_without_returning(self.db).await?;
-        let peers = holders.iter().filter(|holder| **holder != self.me).map(|holder| Json::from(holder.to_string()));
-        let peers: Json = peers.collect();
-        let last_sync = model.synced_at.map(time).transpose().map_err(|damage| damage.within("mynet_groups"))?;
         let members = states::Entity::find()
             .filter(states::Column::GroupId.eq(model.group_id.clone()))
             .filter(states::Column::Version.eq(model.version))
             .all(self.db)
             .await?;
         for member in members {
-            let row = stored_content::ActiveModel {
-                my_network_enabled: Set(model.published),
-                replica_count: Set(count),
-                replication_status: Set(status.as_str().to_owned()),
-                consensus_achieved: Set(model.certified),
-                replicated_on_peers: Set(peers.clone()),
-                last_sync_timestamp: Set(last_sync.map(calendar)),
-                network_metadata: Set(network_metadata(model, &member)),
-                updated_at: Set(calendar(self.now)),
-                ..Default::default()
-            };
+            let row = standing.extension(model, &member).write();
+            let row = stored_content::ActiveModel { updated_at: Set(calendar(self.now)), ..row };
             // States that are not held have no row, so none may match.
             stored_content::Entity::update_many()
                 .set(row)
@@ -125,6 +176,22 @@ impl WriteScope<'_> {
                 .await?;
         }
         Ok(())
+    }
+
+    /// What the columns of a group follow from, as it is now.
+    pub(super) async fn standing(&self, model: &groups::Model) -> Result<Standing, MetaError> {
+        let holders = self.holders(&model.manifest_hash).await?;
+        let synced_at = model.synced_at.map(time).transpose().map_err(|damage| damage.within("mynet_groups"))?;
+        Ok(Standing {
+            published: model.published,
+            started: model.started,
+            failed: model.failure.is_some(),
+            count: i32::try_from(holders.len()).unwrap_or(i32::MAX),
+            quorum: model.quorum,
+            replicas: model.replicas,
+            peers: holders.into_iter().filter(|holder| *holder != self.me).collect(),
+            synced_at,
+        })
     }
 
     /// Who holds a manifest now.
@@ -195,14 +262,23 @@ impl Meta {
 
 #[cfg(test)]
 mod tests {
-    use super::{ReplicationStatus, Standing, status};
+    use super::{ReplicationStatus, Standing};
 
     #[test]
     fn status_follows_from_count_quorum_and_replicas() {
         let check = |published, started, count, expected| {
-            let standing = Standing { published, started, failed: false, count, quorum: 2, replicas: 3 };
-            assert_eq!(status(standing), expected, "{standing:?}");
-            assert_eq!(status(Standing { failed: true, ..standing }), ReplicationStatus::Failed);
+            let standing = Standing {
+                published,
+                started,
+                failed: false,
+                count,
+                quorum: 2,
+                replicas: 3,
+                peers: Vec::new(),
+                synced_at: None,
+            };
+            assert_eq!(standing.status(), expected, "{standing:?}");
+            assert_eq!(Standing { failed: true, ..standing }.status(), ReplicationStatus::Failed);
         };
         check(false, false, 0, ReplicationStatus::None);
         check(true, false, 0, ReplicationStatus::Pending);

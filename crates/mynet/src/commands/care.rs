@@ -1,12 +1,14 @@
-//! Commands that take things away and put things right: rm, gc.
+//! Commands that take things away and put things right: rm, gc, doctor.
 
-use mynet_node::view::{DeletionView, GarbageView};
+use std::process::ExitCode;
+
+use mynet_node::view::{DeletionView, DoctorView, GarbageView};
 use reqwest::Method;
 
 use crate::{
     args::{Care, Global, Rm},
     client::Client,
-    output,
+    output::{self, Status},
 };
 
 /// Deletes a group. Holders that are silent are listed and no failure: they are told until they confirm.
@@ -40,4 +42,23 @@ pub(crate) async fn gc(global: &Global, args: Care) -> anyhow::Result<()> {
         output::line(&format!("kept    {count} by {keeper}"))?;
     }
     Ok(())
+}
+
+/// Looks at everything; what stays wrong is an integrity failure.
+pub(crate) async fn doctor(global: &Global, args: Care) -> anyhow::Result<ExitCode> {
+    let client = Client::new(global)?;
+    let request = client.request(Method::POST, "doctor").query(&[("dry_run", args.dry_run)]);
+    let view: DoctorView = client.json(request).await?;
+    let status = if view.found > view.repaired { Status::Integrity.into() } else { ExitCode::SUCCESS };
+    if global.json {
+        output::object(&view)?;
+        return Ok(status);
+    }
+    let DoctorView { groups, blobs, files, found, repaired, findings, .. } = view;
+    output::line(&format!("{groups} groups, {blobs} blobs, {files} files: {found} findings, {repaired} put right"))?;
+    for finding in findings {
+        let state = if finding.repaired { "repaired" } else { "open" };
+        output::line(&format!("{state:8}  {}  {}  {}", finding.code, finding.id, finding.message))?;
+    }
+    Ok(status)
 }

@@ -26,6 +26,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Find(args) => return network::find(global, args).await,
         Command::Publish(args) => return content::publish(global, args).await,
         Command::Verify(args) => return verify::verify(global, &args),
+        Command::Doctor(args) => return care::doctor(global, args).await,
         Command::Demo(args) => return demo::run(args).await,
         Command::Init(args) => setup::init(global, args).await?,
         Command::Join(args) => setup::join(global, args).await?,

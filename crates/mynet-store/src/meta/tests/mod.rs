@@ -4,6 +4,7 @@
 mod access;
 mod blobs;
 mod deleting;
+mod doctor;
 mod full;
 mod groups;
 mod log;
