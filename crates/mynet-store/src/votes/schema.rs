@@ -5,7 +5,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Statement};
 use super::VotesError;
 
 /// `user_version` of the file. A change raises it and adds the statements that lead to it.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// Everything of version 1. `verdict` is 0 for accept and 1 for reject; `suspect` marks keys that may have signed what this
 /// store does not know.
@@ -43,6 +43,11 @@ CREATE TABLE proposals (
     id BLOB PRIMARY KEY CHECK (length(id) = 32),
     proposal BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
+PRAGMA user_version = 1;
+";
+
+/// What version 2 adds: evidence against seats, and the nodes that the operator approved.
+const VERSION_2: &str = "
 CREATE TABLE evidence (
     epoch INTEGER NOT NULL,
     seat INTEGER NOT NULL,
@@ -52,7 +57,7 @@ CREATE TABLE evidence (
 CREATE TABLE approvals (
     node BLOB PRIMARY KEY CHECK (length(node) = 32)
 ) STRICT, WITHOUT ROWID;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 ";
 
 /// Makes the tables of an empty file; refuses a file of a newer program.
@@ -60,6 +65,11 @@ pub(super) async fn prepare(transaction: &DatabaseTransaction) -> Result<(), Vot
     match user_version(transaction).await? {
         0 => {
             transaction.execute_unprepared(VERSION_1).await?;
+            transaction.execute_unprepared(VERSION_2).await?;
+            Ok(())
+        }
+        1 => {
+            transaction.execute_unprepared(VERSION_2).await?;
             Ok(())
         }
         VERSION => Ok(()),

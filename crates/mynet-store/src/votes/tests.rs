@@ -303,3 +303,16 @@ fn secrets_are_not_printed() {
     let text = format!("{:?}", key(0));
     assert!(text.contains("VoteSecret(..)") && !text.contains("[0, 0"), "{text}");
 }
+
+#[tokio::test]
+async fn a_store_of_the_first_version_gets_the_new_tables_and_keeps_its_votes() {
+    let dir = tempfile::tempdir().unwrap();
+    let votes = open(dir.path(), DataDir::New).await;
+    votes.batch(vec![key(0), VoteWrite::Vote(accept(0, 1))]).await.unwrap();
+    votes.db.execute_unprepared("DROP TABLE evidence; DROP TABLE approvals; PRAGMA user_version = 1").await.unwrap();
+    let votes = restart(votes, dir.path()).await;
+    votes.batch(vec![VoteWrite::Evidence(evidence(0, 2)), approval(4, true)]).await.unwrap();
+    let restored = votes.restore().await.unwrap();
+    assert_eq!((restored.votes, restored.may_vote), (vec![accept(0, 1)], true));
+    assert_eq!((restored.evidence, restored.approved), (vec![evidence(0, 2)], vec![NodeId([4; 32])]));
+}
