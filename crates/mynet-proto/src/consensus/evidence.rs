@@ -15,10 +15,13 @@
 //!
 //! Source: Demers et al., "Epidemic Algorithms for Replicated Database Maintenance" (1987), rumours with anti-entropy.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use mynet_types::{
-    BoundedVec, ConsensusMessage, Evidence, NodeId, VerifiedChain, codec, wire::EVIDENCE_PER_MESSAGE_MAX,
+    BoundedVec, ConsensusMessage, Evidence, Mono, NodeId, VerifiedChain, codec, wire::EVIDENCE_PER_MESSAGE_MAX,
 };
 
 use super::{
@@ -32,10 +35,16 @@ use super::{
 /// would cost a node that comes back twice the bytes, half as many might leave out seats of one large roster.
 const GIVEN_MAX: usize = 64;
 
+/// A peer is not given evidence more often than this, so that small heads cannot draw large answers without end. As long as the
+/// pause between two heads of one node, so that nobody waits for it.
+const GIVE_PAUSE: Duration = Duration::from_secs(1);
+
 /// All evidence known here.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     by_seat: BTreeMap<(u64, u16), (Evidence, NodeId)>,
+    /// When a peer was last given what it lacks.
+    given_at: BTreeMap<NodeId, Mono>,
 }
 
 impl Known {
@@ -102,8 +111,14 @@ pub(super) fn head(shared: &Shared) -> ConsensusMessage {
     }
 }
 
-/// Gives the newest evidence to a peer that lacks some of it.
-pub(super) fn give(shared: &Shared, step: &mut Step<'_>, to: NodeId) {
+/// Gives the newest evidence to a member whose digest differs.
+pub(super) fn give(shared: &mut Shared, step: &mut Step<'_>, to: NodeId) {
+    let now = step.now.mono;
+    let recent = shared.evidence.given_at.get(&to).is_some_and(|at| now.since(*at) < GIVE_PAUSE);
+    if recent || shared.evidence.by_seat.is_empty() || !shared.is_member(&to, step.now.wall) {
+        return;
+    }
+    shared.evidence.given_at.insert(to, now);
     let given: Vec<Evidence> = shared.evidence.given().copied().collect();
     for part in given.chunks(EVIDENCE_PER_MESSAGE_MAX) {
         step.tell(to, ConsensusMessage::Evidence(BoundedVec::truncated(part.iter().copied())));

@@ -182,15 +182,21 @@ impl Validator {
 
     /// Whether an earlier vote forbids this one.
     fn is_locked(&self, statement: &VoteStatement) -> bool {
-        let in_slot = self.ballots.range((statement.slot, Claim::Seen, StatesMask::EMPTY)..);
-        in_slot
-            .take_while(|((slot, ..), _)| *slot == statement.slot)
-            .any(|(_, ballot)| contradict(&ballot.vote.statement, statement))
+        self.in_slot(statement).any(|ballot| contradict(&ballot.vote.statement, statement))
     }
 
-    /// Whether this node remembers to have signed `statement`.
+    /// Whether this node remembers to have given this verdict on this value, under whatever claim: the store keeps the
+    /// newest claim only.
     pub(super) fn has_cast(&self, statement: &VoteStatement) -> bool {
-        self.ballots.get(&ballot_key(statement)).is_some_and(|ballot| ballot.vote.statement == *statement)
+        let said = |of: &VoteStatement| (of.epoch, of.roster, of.phase, of.slot, of.value, of.verdict);
+        self.in_slot(statement).any(|ballot| said(&ballot.vote.statement) == said(statement))
+    }
+
+    /// The votes in the slot of `statement`.
+    fn in_slot(&self, statement: &VoteStatement) -> impl Iterator<Item = &Ballot> {
+        let from = self.ballots.range((statement.slot, Claim::Seen, StatesMask::EMPTY)..);
+        let slot = statement.slot;
+        from.take_while(move |((of, ..), _)| *of == slot).map(|(_, ballot)| ballot)
     }
 
     /// Signs and writes a vote; it leaves when it is durable.

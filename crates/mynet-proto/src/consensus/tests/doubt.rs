@@ -129,3 +129,24 @@ fn a_key_made_since_the_start_is_in_no_doubt() {
     assert!(is_vote_of(&net, 1));
     assert!(!net.sent.iter().any(|(_, _, message)| matches!(message, ConsensusMessage::MyVotes { .. })));
 }
+
+#[test]
+fn a_store_that_kept_the_newest_claim_only_is_whole() {
+    let mut net = Net::grown(4, 4);
+    let manifest = net.manifest(|_| ());
+    net.propose(0, &manifest, Claim::Seen, net.receipts(&[], &manifest));
+    net.settle();
+    let receipts = net.receipts(&[1, 2], &manifest);
+    net.propose(0, &manifest, Claim::Durable, receipts);
+    net.settle();
+    let votes = &mut net.nodes[1].disk.restored.votes;
+    assert_eq!(votes.len(), 2);
+    votes.retain(|vote| vote.statement.claim == Claim::Durable);
+    net.crash(1);
+    net.restart(1);
+    net.run(5);
+    assert!(net.nodes[1].core.may_vote());
+    let told =
+        |message: &ConsensusMessage| matches!(message, ConsensusMessage::YourVotes { votes, .. } if votes.len() == 2);
+    assert!(net.sent.iter().any(|(_, to, message)| *to == id(1) && told(message)), "it was shown both");
+}

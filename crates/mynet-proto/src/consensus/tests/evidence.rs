@@ -356,3 +356,18 @@ fn a_certificate_with_the_other_verdict_completes_the_evidence() {
     net.inject(0, 3, ConsensusMessage::Certified(Box::new(file)));
     assert_eq!(accused(&net, 3), [id(1)]);
 }
+
+#[test]
+fn a_peer_cannot_draw_evidence_without_end_and_a_stranger_none() {
+    let mut net = Net::grown(5, 4);
+    lie(&mut net, 1);
+    net.run(5);
+    net.clear();
+    let head = ConsensusMessage::RosterHead { epoch: net.nodes[0].core.roster().epoch, evidence: 0, wants_key: false };
+    for _ in 0..20 {
+        net.inject(4, 0, head.clone());
+        net.inject(9, 0, head.clone());
+    }
+    let given = |to: usize| net.sent.iter().filter(|(_, who, message)| *who == id(to) && is_evidence(message)).count();
+    assert_eq!((given(4), given(9)), (1, 0));
+}
