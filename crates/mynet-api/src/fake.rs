@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
 use mynet_node::{
+    govern::{EvidenceView, ProposalView, RosterDetailView, SeatView, WaitingView},
     handle::{
         AddOptions, Asker, ByteStream, ContentInfo, InviteOptions, NodeError, Opened, Principal, PublishOptions,
         Source, TokenOptions,
@@ -16,11 +17,12 @@ use mynet_node::{
     view::{
         ConsensusView, DecryptedView, DeletionView, DoctorView, FindOutcome, FindView, GarbageView, GroupView,
         InviteView, OutcomeView, Page, PeerState, PeerView, PlacementView, PlanView, ReplicationStatusView, RoleView,
-        Scope, StatusView, TokenView, Wait, WaitResult, WhyView,
+        RosterView, Scope, StatusView, TokenView, Wait, WaitResult, WhyView,
     },
 };
 use mynet_types::{
-    ContentHash, ContentId, ContentState, GroupId, ManifestHash, NodeId, OwnerKey, Timestamp, rpc::GroupKey,
+    ContentHash, ContentId, ContentState, GroupId, ManifestHash, NodeId, OwnerKey, RosterHash, Timestamp, VoteKey,
+    rpc::GroupKey,
 };
 
 /// What the node holds under one hash.
@@ -49,6 +51,8 @@ pub(crate) struct Script {
     pub(crate) deleted: Vec<(GroupKey, Duration)>,
     /// Panics when asked for its status.
     pub(crate) buggy: bool,
+    /// Nodes approved.
+    pub(crate) approved: Vec<NodeId>,
     /// Whether it serves.
     pub(crate) ready: bool,
     /// Requests for the status wait for a permit of these.
@@ -228,6 +232,49 @@ impl NodeHandle {
         }
         assert!(!buggy, "a planted bug");
         Err(NodeError::Stopping)
+    }
+
+    pub(crate) async fn roster(&self) -> Result<RosterDetailView, NodeError> {
+        let seat = |n| SeatView { node_id: NodeId([n; 32]), vote_key: VoteKey([n; 32]), alive: true, accused: false };
+        let approved = self.script().approved.clone();
+        let waiting = |node_id| WaitingView {
+            node_id,
+            admitted_at: Timestamp(0),
+            alive: true,
+            approved: approved.contains(&node_id),
+            accused: false,
+        };
+        Ok(RosterDetailView {
+            roster: RosterView { epoch: 1, validators: vec![NodeId([1; 32])], quorum: 1 },
+            hash: RosterHash([9; 32]),
+            tolerates: 0,
+            seats: vec![seat(1)],
+            waiting: vec![waiting(NodeId([7; 32]))],
+            votes: true,
+        })
+    }
+
+    pub(crate) async fn approve(&self, node: NodeId) -> Result<RosterDetailView, NodeError> {
+        if node == NodeId([1; 32]) {
+            return Err(NodeError::Invalid { field: "node", why: "it has a seat already".to_owned() });
+        }
+        self.script().approved.push(node);
+        self.roster().await
+    }
+
+    pub(crate) async fn evidence(&self) -> Result<Vec<EvidenceView>, NodeError> {
+        let evidence = |seat| EvidenceView {
+            id: format!("3-{seat}"),
+            node_id: NodeId([1; 32]),
+            epoch: 3,
+            seat,
+            statements: vec![],
+        };
+        Ok([2, 1, 0].map(evidence).to_vec())
+    }
+
+    pub(crate) async fn proposals(&self) -> Result<Vec<ProposalView>, NodeError> {
+        Ok(vec![])
     }
 
     pub(crate) async fn peers(&self) -> Result<Vec<PeerView>, NodeError> {

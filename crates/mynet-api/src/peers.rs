@@ -1,4 +1,4 @@
-//! The node and its network: probes, status, peers, trust, invites, roster, genesis.
+//! The node and its network: probes, status, peers, trust, invites, roster, evidence, proposals, genesis.
 
 use std::time::Duration;
 
@@ -9,8 +9,9 @@ use axum::{
     response::Response,
 };
 use mynet_node::{
+    govern::{EvidenceView, ProposalView, RosterDetailView},
     handle::InviteOptions,
-    view::{InviteView, Page, PeerView, RosterView, StatusView},
+    view::{InviteView, Page, PeerView, StatusView},
 };
 use mynet_types::{NodeId, Roles};
 use serde::Serialize;
@@ -54,8 +55,26 @@ pub(crate) async fn status(State(app): State<App>) -> Result<Json<StatusView>, P
 }
 
 /// `GET /api/v1/roster`
-pub(crate) async fn roster(State(app): State<App>) -> Result<Json<RosterView>, Problem> {
-    Ok(Json(app.node.status().await?.roster))
+pub(crate) async fn roster(State(app): State<App>) -> Result<Json<RosterDetailView>, Problem> {
+    Ok(Json(app.node.roster().await?))
+}
+
+/// `POST /api/v1/roster/{node}/approve`
+pub(crate) async fn approve(
+    State(app): State<App>,
+    InPath(node): InPath<NodeId>,
+) -> Result<Json<RosterDetailView>, Problem> {
+    Ok(Json(app.node.approve(node).await?))
+}
+
+/// `GET /api/v1/evidence`, newest first
+pub(crate) async fn evidence(State(app): State<App>, params: Params) -> Result<Json<Page<EvidenceView>>, Problem> {
+    Ok(Json(cut(app.node.evidence().await?, |evidence| evidence.id.clone(), &params)?))
+}
+
+/// `GET /api/v1/proposals`, in the order of manifest hashes
+pub(crate) async fn proposals(State(app): State<App>, params: Params) -> Result<Json<Page<ProposalView>>, Problem> {
+    Ok(Json(cut(app.node.proposals().await?, |proposal| proposal.id.clone(), &params)?))
 }
 
 /// `GET /api/v1/genesis`

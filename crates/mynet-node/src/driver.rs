@@ -19,13 +19,12 @@ use mynet_proto::{
         io::{Event, Input, Output, Timer},
     },
     persist::PersistId,
-    replication::{io::Publication, plan::Plan},
 };
-use mynet_types::{Manifest, Mono, Now, Timestamp};
+use mynet_types::{Mono, Now, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::{crash, persist::Batch, shell::Shell, stage::StageJob, why::Explained};
+use crate::{crash, persist::Batch, shell::Shell, stage::StageJob};
 
 /// Inputs that wait for the core at most. Peers wait beyond this: each request holds its stream until it is taken.
 const INPUTS_MAX: usize = 1024;
@@ -59,28 +58,17 @@ pub(crate) fn wall_clock() -> Timestamp {
 pub(crate) enum Mail {
     /// An occurrence.
     Input(Box<Input>),
-    /// A question, answered without changing anything.
-    Plan {
-        /// What would be published.
-        publication: Box<Publication>,
-        /// Where the answer goes.
-        reply: oneshot::Sender<Plan>,
-    },
-    /// A question about one group, answered without changing anything.
-    Explain {
-        /// Which.
-        question: Box<Question>,
-        /// Where the answer goes.
-        reply: oneshot::Sender<Explained>,
-    },
+    /// Somebody looks at the core; it carries its answer away itself.
+    Look(Look),
 }
 
-/// What is asked about a group.
-#[derive(Debug)]
-pub(crate) struct Question {
-    pub(crate) manifest: Manifest,
-    /// Copies wanted of it.
-    pub(crate) copies: usize,
+/// Looks at the core without changing anything.
+pub(crate) struct Look(Box<dyn FnOnce(&NodeCore, Now) + Send>);
+
+impl std::fmt::Debug for Look {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Look(..)")
+    }
 }
 
 /// Hands inputs to the core. Cheap to clone.
@@ -92,20 +80,18 @@ impl Inbox {
     pub(crate) async fn put(&self, input: Input) -> bool {
         self.0.send(Mail::Input(Box::new(input))).await.is_ok()
     }
-}
 
-impl Inbox {
-    /// What publishing would do; `None` if the node is stopping.
-    pub(crate) async fn plan(&self, publication: Publication) -> Option<Plan> {
+    /// What `look` sees in the core, after all inputs that were put before; `None` if the node is stopping.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&NodeCore, Now) -> T + Send + 'static,
+    ) -> Option<T> {
         let (reply, answer) = oneshot::channel();
-        self.0.send(Mail::Plan { publication: Box::new(publication), reply }).await.ok()?;
-        answer.await.ok()
-    }
-
-    /// What the cores know of a group; `None` if the node is stopping.
-    pub(crate) async fn explain(&self, question: Question) -> Option<Explained> {
-        let (reply, answer) = oneshot::channel();
-        self.0.send(Mail::Explain { question: Box::new(question), reply }).await.ok()?;
+        let look = move |core: &NodeCore, now: Now| {
+            // Whoever asked may have gone.
+            drop(reply.send(look(core, now)));
+        };
+        self.0.send(Mail::Look(Look(Box::new(look)))).await.ok()?;
         answer.await.ok()
     }
 }
@@ -159,12 +145,7 @@ impl Driver {
                 input = inputs.recv(), if !backlog.is_long() => match input {
                     Some(Mail::Input(input)) if crash::hears(&input) => self.feed(*input),
                     Some(Mail::Input(_lost_by_a_failpoint)) => {}
-                    Some(Mail::Plan { publication, reply }) => {
-                        let plan = self.core.replication_core().plan(&publication, wall_clock());
-                        // Whoever asked may have gone.
-                        drop(reply.send(plan));
-                    }
-                    Some(Mail::Explain { question, reply }) => drop(reply.send(self.explain(&question))),
+                    Some(Mail::Look(look)) => (look.0)(&self.core, self.clock.now()),
                     None => return,
                 },
                 () = sleep_until(self.clock, next.map(|(at, _)| at)) => {
@@ -174,18 +155,6 @@ impl Driver {
                     }
                 }
             }
-        }
-    }
-
-    /// What the cores know of a group.
-    fn explain(&self, question: &Question) -> Explained {
-        let Question { manifest, copies } = question;
-        let (replication, now) = (self.core.replication_core(), self.clock.now());
-        Explained {
-            now: now.mono,
-            coordination: replication.coordination(&manifest.group_id),
-            placement: replication.placement(manifest, *copies, now.wall),
-            seats: self.core.consensus_core().seats(&manifest.hash()),
         }
     }
 

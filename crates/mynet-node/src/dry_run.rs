@@ -31,7 +31,8 @@ impl Shell {
         let (publication, _) = self.publication(group_id, options).await?;
         let (manifest, mode) = (publication.manifest.body.clone(), publication.mode);
         let granted = !publication.wraps.is_empty();
-        let plan = self.inbox.plan(publication).await.ok_or(NodeError::Stopping)?;
+        let plan = self.inbox.ask(move |core, now| core.replication_core().plan(&publication, now.wall));
+        let plan = plan.await.ok_or(NodeError::Stopping)?;
         let known = self.known(&plan).await?;
         let targets: Vec<PlanTargetView> =
             plan.targets.iter().map(|target| target_view(target, &manifest, known.get(&target.node))).collect();

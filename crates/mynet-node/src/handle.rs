@@ -8,6 +8,7 @@ use mynet_store::is_disk_full;
 use mynet_types::{ContentHash, ContentState, ContentType, GenesisFile, NodeId, Roles, Timestamp, rpc::GroupKey};
 
 use crate::{
+    govern::{EvidenceView, ProposalView, RosterDetailView},
     read::Location,
     shell::Shell,
     view::{FindView, GroupView, InviteView, Page, PeerView, PlanView, Scope, StatusView, TokenView, Wait, WhyView},
@@ -354,6 +355,39 @@ impl NodeHandle {
     /// [`NodeError::Storage`].
     pub async fn status(&self) -> Result<StatusView, NodeError> {
         self.shell.status().await
+    }
+
+    /// The newest roster, and who waits for a seat in it.
+    ///
+    /// # Errors
+    /// [`NodeError::Stopping`].
+    pub async fn roster(&self) -> Result<RosterDetailView, NodeError> {
+        self.shell.roster().await
+    }
+
+    /// Notes that this node's operator wants `node` to have a seat. It has one once a quorum of operators wants it.
+    ///
+    /// # Errors
+    /// [`NodeError::Invalid`] if it has a seat, [`NodeError::NotFound`] if it is no admitted validator,
+    /// [`NodeError::Stopping`].
+    pub async fn approve(&self, node: NodeId) -> Result<RosterDetailView, NodeError> {
+        self.shell.approve(node).await
+    }
+
+    /// Evidence that seats contradicted themselves, newest first.
+    ///
+    /// # Errors
+    /// [`NodeError::Stopping`].
+    pub async fn evidence(&self) -> Result<Vec<EvidenceView>, NodeError> {
+        self.shell.evidence().await
+    }
+
+    /// What this node wants certified and is not decided yet.
+    ///
+    /// # Errors
+    /// [`NodeError::Stopping`].
+    pub async fn proposals(&self) -> Result<Vec<ProposalView>, NodeError> {
+        self.shell.proposals().await
     }
 
     /// Every other admitted node.

@@ -20,6 +20,7 @@ mod doctor;
 mod driver;
 mod dry_run;
 mod find;
+pub mod govern;
 mod grant;
 mod group_log;
 pub mod handle;

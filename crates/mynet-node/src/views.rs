@@ -1,6 +1,6 @@
 //! Makes the objects of [`crate::view`] from stores, members and the board.
 
-use mynet_proto::consensus::io::{Outcome, Tally};
+use mynet_proto::consensus::io::Tally;
 use mynet_store::meta::{Group, ListQuery, ReplicationStatus};
 use mynet_types::{
     CertificateFile, ContentState, QuorumCertificate, Roles, SignedAdmission, StatesMask, Verdict, rpc::GroupKey,
@@ -9,6 +9,7 @@ use mynet_types::{
 use crate::{
     driver::wall_clock,
     find::Found,
+    govern::outcome_view,
     handle::NodeError,
     shell::Shell,
     view::{
@@ -94,13 +95,7 @@ impl Shell {
             };
         };
         ConsensusView {
-            outcome: match tally.outcome {
-                Outcome::Pending => OutcomeView::Pending,
-                Outcome::Approved => OutcomeView::Approved,
-                Outcome::Rejected => OutcomeView::Rejected,
-                Outcome::Undecided => OutcomeView::Undecided,
-                Outcome::NotEnoughValidators => OutcomeView::NotEnoughValidators,
-            },
+            outcome: outcome_view(tally.outcome),
             accepts: tally.accepts,
             rejects: tally.rejects,
             quorum: tally.quorum,

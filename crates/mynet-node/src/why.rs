@@ -2,15 +2,15 @@
 
 use mynet_proto::{
     consensus::Seat,
+    node::NodeCore,
     placement::{Considered, PlacementSlot},
     reason::Reason,
     replication::explain::{Coordination, CopyStage},
 };
 use mynet_store::meta::{Group, LogLine};
-use mynet_types::{ContentState, DecryptedClass, Mono, NodeId, Verdict, VerifiedChain, rpc::GroupKey};
+use mynet_types::{ContentState, DecryptedClass, Manifest, Mono, NodeId, Now, Verdict, VerifiedChain, rpc::GroupKey};
 
 use crate::{
-    driver::Question,
     find::Found,
     handle::NodeError,
     publish::mode_word,
@@ -34,14 +34,27 @@ pub(crate) struct Explained {
     pub(crate) seats: Vec<Seat>,
 }
 
+impl Explained {
+    fn of(core: &NodeCore, manifest: &Manifest, copies: usize, now: Now) -> Self {
+        let replication = core.replication_core();
+        Self {
+            now: now.mono,
+            coordination: replication.coordination(&manifest.group_id),
+            placement: replication.placement(manifest, copies, now.wall),
+            seats: core.consensus_core().seats(&manifest.hash()),
+        }
+    }
+}
+
 impl Shell {
     /// Why a group is where it is, as far as this node knows.
     pub(crate) async fn why(&self, key: GroupKey) -> Result<WhyView, NodeError> {
         let found = self.find_complete(key).await?;
         let view = self.group_view(&found).await?;
         let manifest = &found.manifest;
-        let question = Question { manifest: manifest.clone(), copies: view.replicas_wanted };
-        let explained = self.inbox.explain(question).await.ok_or(NodeError::Stopping)?;
+        let (asked, copies_wanted) = (manifest.clone(), view.replicas_wanted);
+        let explained = self.inbox.ask(move |core, now| Explained::of(core, &asked, copies_wanted, now));
+        let explained = explained.await.ok_or(NodeError::Stopping)?;
         let copies = copies(&found, &explained);
         let seats = seats(&found, &explained, &self.members.chain());
         let log = self.log_of(&manifest.group_id).await?;

@@ -123,6 +123,15 @@ pub(crate) enum Command {
     /// Trust a node no longer; what it could read already it can still read
     #[command(after_help = "Example: mynet untrust NODE")]
     Untrust(Node),
+    /// Validators: who sits, who waits, and whom this node's operator wants to sit
+    #[command(subcommand, after_help = "Example: mynet roster show")]
+    Roster(Roster),
+    /// Show validators that signed what contradicts itself
+    #[command(after_help = "Example: mynet evidence --json")]
+    Evidence,
+    /// Show what this node wants certified and is not decided yet
+    #[command(after_help = "Example: mynet proposals")]
+    Proposals,
     /// API keys
     #[command(subcommand, after_help = "Example: mynet token create --name bot --scope write")]
     Token(Token),
@@ -254,6 +263,17 @@ pub(crate) struct Add {
     /// How long to wait; never bounds the work
     #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
     pub(crate) timeout: Duration,
+}
+
+/// Commands about validators.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Roster {
+    /// Show the newest roster and who waits for a seat
+    #[command(after_help = "Example: mynet roster show")]
+    Show,
+    /// Want a node to have a seat; it has one once a quorum of the validators' operators wants it
+    #[command(after_help = "Example: mynet roster approve NODE")]
+    Approve(Node),
 }
 
 /// How far to wait.

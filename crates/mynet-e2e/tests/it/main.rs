@@ -17,6 +17,7 @@ mod origin;
 mod powerloss;
 mod reading;
 mod reload;
+mod roster;
 mod spine;
 mod strangers;
 mod surface;

@@ -2,6 +2,7 @@
 
 mod care;
 mod content;
+mod govern;
 mod network;
 mod node;
 mod setup;
@@ -45,6 +46,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Peers(args) => network::peers(global, args).await?,
         Command::Trust(args) => network::trust(global, args, "trust").await?,
         Command::Untrust(args) => network::trust(global, args, "untrust").await?,
+        Command::Roster(args) => govern::roster(global, args).await?,
+        Command::Evidence => govern::evidence(global).await?,
+        Command::Proposals => govern::proposals(global).await?,
         Command::Token(token) => run_token(global, token).await?,
         Command::PreviewWorker(_) => unreachable!("main runs the worker before anything else"),
     }

@@ -59,7 +59,7 @@ pub(crate) async fn status(global: &Global) -> anyhow::Result<()> {
 }
 
 /// Every item of a list, page by page.
-async fn all<T: DeserializeOwned>(client: &Client, path: &str) -> anyhow::Result<Vec<T>> {
+pub(super) async fn all<T: DeserializeOwned>(client: &Client, path: &str) -> anyhow::Result<Vec<T>> {
     let (mut items, mut cursor) = (Vec::new(), None::<String>);
     loop {
         let query: Vec<_> = cursor.take().into_iter().map(|cursor| ("cursor", cursor)).collect();

@@ -1,0 +1,90 @@
+//! Commands about validators: the roster, approvals, evidence, open proposals.
+
+use mynet_node::govern::{EvidenceView, ProposalView, RosterDetailView};
+use reqwest::Method;
+
+use super::network::all;
+use crate::{
+    args::{Global, Roster},
+    client::Client,
+    output::{self, short},
+};
+
+/// Shows the roster, or approves a node for it.
+pub(crate) async fn roster(global: &Global, args: Roster) -> anyhow::Result<()> {
+    let client = Client::new(global)?;
+    let roster: RosterDetailView = match &args {
+        Roster::Show => client.get("roster").await?,
+        Roster::Approve(args) => {
+            client.json(client.request(Method::POST, &format!("roster/{}/approve", args.node))).await?
+        }
+    };
+    if global.json {
+        return output::object(&roster);
+    }
+    match args {
+        Roster::Show => show(&roster),
+        Roster::Approve(args) => output::line(&format!(
+            "{} is approved here; it gets a seat once a quorum of operators approved it",
+            args.node
+        )),
+    }
+}
+
+fn show(roster: &RosterDetailView) -> anyhow::Result<()> {
+    let counts = &roster.roster;
+    output::line(&format!(
+        "epoch {}, {} votes of {} certify, {} bad validators are tolerated",
+        counts.epoch,
+        counts.quorum,
+        roster.seats.len(),
+        roster.tolerates
+    ))?;
+    let word = |holds: bool, word: &str| if holds { word.to_owned() } else { String::new() };
+    let seats = roster.seats.iter().map(|seat| {
+        let reach = if seat.alive { "alive" } else { "down" };
+        vec![short(&seat.node_id), "seat".to_owned(), reach.to_owned(), word(seat.accused, "contradicted itself")]
+    });
+    let waiting = roster.waiting.iter().map(|node| {
+        let reach = if node.alive { "alive" } else { "down" };
+        let words = [word(node.approved, "approved here"), word(node.accused, "contradicted itself once")];
+        let words: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();
+        vec![short(&node.node_id), "waits".to_owned(), reach.to_owned(), words.join(", ")]
+    });
+    output::table(&["NODE", "ROSTER", "STATE", "NOTE"], &seats.chain(waiting).collect::<Vec<_>>())
+}
+
+/// Shows who contradicted itself.
+pub(crate) async fn evidence(global: &Global) -> anyhow::Result<()> {
+    let evidence: Vec<EvidenceView> = all(&Client::new(global)?, "evidence").await?;
+    if global.json {
+        return output::object(&evidence);
+    }
+    let row = |evidence: &EvidenceView| {
+        let said: Vec<String> = evidence
+            .statements
+            .iter()
+            .map(|statement| format!("{} {}", statement.verdict, short(&statement.manifest_hash)))
+            .collect();
+        vec![short(&evidence.node_id), evidence.epoch.to_string(), evidence.seat.to_string(), said.join(", ")]
+    };
+    output::table(&["NODE", "EPOCH", "SEAT", "SIGNED"], &evidence.iter().map(row).collect::<Vec<_>>())
+}
+
+/// Shows what is being voted on.
+pub(crate) async fn proposals(global: &Global) -> anyhow::Result<()> {
+    let proposals: Vec<ProposalView> = all(&Client::new(global)?, "proposals").await?;
+    if global.json {
+        return output::object(&proposals);
+    }
+    let row = |proposal: &ProposalView| {
+        let votes = format!("{} yes, {} no, {} needed", proposal.accepts, proposal.rejects, proposal.quorum);
+        let silent: Vec<String> = proposal
+            .abstained
+            .iter()
+            .map(|abstained| format!("{} {}", short(&abstained.node_id), abstained.reason))
+            .collect();
+        vec![short(&proposal.group_id), proposal.claim.clone(), votes, silent.join(", ")]
+    };
+    output::table(&["GROUP", "CLAIM", "VOTES", "ABSTAINED"], &proposals.iter().map(row).collect::<Vec<_>>())
+}
