@@ -149,6 +149,10 @@ impl Consensus {
         if self.shared.evidence.knows(&evidence) {
             return true;
         }
+        let roster = self.shared.roster();
+        if evidence.epoch() == roster.epoch && roster.validators.len() <= 3 {
+            tracing::warn!(%node, "it keeps its seat, because fewer than three would remain");
+        }
         self.shared.evidence.note(evidence, node);
         step.persist(Record::Evidence(evidence));
         step.then(Then::Expose(evidence));
