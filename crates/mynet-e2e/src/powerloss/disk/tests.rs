@@ -1,3 +1,5 @@
+//! Small disks of which every outcome is known.
+
 use std::collections::BTreeSet;
 
 use rand::SeedableRng;

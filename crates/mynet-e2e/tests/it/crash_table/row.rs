@@ -134,6 +134,15 @@ impl Row {
         fs::read_to_string(self.network.nodes[node].log_path()).unwrap()
     }
 
+    /// Waits until one of `nodes` has given the transaction up.
+    pub(super) fn until_given_up(&self, nodes: &[usize]) {
+        until("the transaction to be given up", WAIT_MAX, || {
+            ensure!(nodes.iter().any(|node| gave_up(&self.log(*node))), "nobody did");
+            Ok(())
+        })
+        .unwrap();
+    }
+
     /// Names in the staging directory of a node.
     pub(super) fn staged(&self, node: usize) -> Vec<String> {
         let entries = fs::read_dir(self.network.nodes[node].dir.join("staging")).unwrap();

@@ -179,18 +179,17 @@ impl Run {
         .unwrap();
         stream.write_all(&bytes(99, 2_000_000)).unwrap();
         let staging = node.dir.join("staging");
-        let staged = || anyhow::Ok(fs::read_dir(&staging)?.count());
-        until("the upload to begin", WAIT_MAX, || {
-            ensure!(staged()? > 0, "nothing is staged");
-            Ok(())
-        })
-        .unwrap();
+        let until_staged = |what: &str, wanted: bool| {
+            until(what, WAIT_MAX, || {
+                let count = fs::read_dir(&staging)?.count();
+                ensure!((count > 0) == wanted, "{count} are staged");
+                Ok(())
+            })
+            .unwrap();
+        };
+        until_staged("the upload to begin", true);
         drop(stream);
-        until("the upload to be gone", WAIT_MAX, || {
-            ensure!(staged()? == 0, "it is still staged");
-            Ok(())
-        })
-        .unwrap();
+        until_staged("the upload to be gone", false);
     }
 }
 
