@@ -62,8 +62,11 @@ pub(crate) enum Mail {
     Look(Look),
 }
 
+/// What is done with the core, and when.
+type Eye = dyn FnOnce(&NodeCore, Now) + Send;
+
 /// Looks at the core without changing anything.
-pub(crate) struct Look(Box<dyn FnOnce(&NodeCore, Now) + Send>);
+pub(crate) struct Look(Box<Eye>);
 
 impl std::fmt::Debug for Look {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
