@@ -448,8 +448,8 @@ async fn uploads_beyond_the_bound_are_told_to_come_back() {
 async fn an_approval_is_for_admins_and_shows_in_the_roster() {
     let node = NodeHandle::default();
     let line = format!("POST /api/v1/roster/{GROUP}/approve");
-    assert_eq!(ask(&node, &line, "write", &[], "").await.status, StatusCode::FORBIDDEN);
-    let waiting = async || ask(&node, "GET /api/v1/roster", "read", &[], "").await.json()["waiting"][0].clone();
+    assert_eq!(ask(&node, &line, "writer", &[], "").await.status, StatusCode::FORBIDDEN);
+    let waiting = async || ask(&node, "GET /api/v1/roster", "reader", &[], "").await.json()["waiting"][0].clone();
     assert_eq!(waiting().await["approved"], false);
     let answer = ask(&node, &line, "admin", &[], "").await;
     assert_eq!((answer.status, &answer.json()["waiting"][0]["approved"]), (StatusCode::OK, &json!(true)));
@@ -461,8 +461,8 @@ async fn an_approval_is_for_admins_and_shows_in_the_roster() {
 #[tokio::test]
 async fn evidence_comes_in_pages() {
     let node = NodeHandle::default();
-    let first = ask(&node, "GET /api/v1/evidence?limit=2", "read", &[], "").await.json();
+    let first = ask(&node, "GET /api/v1/evidence?limit=2", "reader", &[], "").await.json();
     assert_eq!((&first["items"][0]["id"], &first["next_cursor"]), (&json!("3-2"), &json!("3-1")));
-    let rest = ask(&node, "GET /api/v1/evidence?limit=2&cursor=3-1", "read", &[], "").await.json();
+    let rest = ask(&node, "GET /api/v1/evidence?limit=2&cursor=3-1", "reader", &[], "").await.json();
     assert_eq!((rest["items"].as_array().unwrap().len(), rest.get("next_cursor")), (1, None));
 }
