@@ -28,7 +28,8 @@ const MIB: u32 = 1024 * KIB;
 const SMALL: u32 = 4 * KIB;
 /// A manifest (64 KiB at most) or a hundred signed records.
 const MEDIUM: u32 = 128 * KIB;
-/// A manifest, its sealed part and 256 wraps; or 256 members with their addresses; or 16 roster links.
+/// A manifest, its sealed part and 256 wraps; or 256 members with their addresses; or 16 roster links; or a manifest beside
+/// the one before it; or a page of acked heads.
 const LARGE: u32 = 512 * KIB;
 /// A certificate file (4 MiB at most) with what stands around it.
 const HUGE: u32 = 4 * MIB + 64 * KIB;
@@ -169,7 +170,7 @@ kinds! {
     WRAPS = 0x020b "wraps" Admitted Control MEDIUM => SMALL, request;
     TOMBSTONES = 0x020c "tombstones" Admitted Control MEDIUM => SMALL, request;
     TOMBSTONES_KEPT = 0x020d "tombstones_kept" Admitted Control SMALL => SMALL, request;
-    PROPOSE = 0x0300 "propose" Admitted Propose MEDIUM => SMALL, request;
+    PROPOSE = 0x0300 "propose" Admitted Propose LARGE => SMALL, request;
     VOTE = 0x0301 "vote" Admitted Control SMALL => SMALL, request;
     ABSTAIN = 0x0302 "abstain" Admitted Control SMALL => SMALL, request;
     CERTIFIED = 0x0303 "certified" Admitted Control HUGE => SMALL, request;
@@ -184,6 +185,13 @@ kinds! {
     EVIDENCE = 0x030c "evidence" Admitted Control MEDIUM => SMALL, request;
     MY_VOTES = 0x030d "my_votes" Admitted Control SMALL => SMALL, request;
     YOUR_VOTES = 0x030e "your_votes" Admitted Control MEDIUM => SMALL, request;
+    ACK_REQUEST = 0x030f "ack_request" Admitted Propose MEDIUM => SMALL, request;
+    CLOSE_REQUEST = 0x0310 "close_request" Admitted Control MEDIUM => SMALL, request;
+    CLOSE_REPORT = 0x0311 "close_report" Admitted Control SMALL => SMALL, request;
+    ACKED_AFTER = 0x0312 "acked_after" Admitted Control SMALL => SMALL, request;
+    ACKED = 0x0313 "acked" Admitted Control LARGE => SMALL, request;
+    CARRIED_AFTER = 0x0314 "carried_after" Admitted Control SMALL => SMALL, request;
+    CARRIED = 0x0315 "carried" Admitted Control MEDIUM => SMALL, request;
     MEMBERS = 0x0400 "members" Admitted Control LARGE => SMALL, request;
 }
 
@@ -298,6 +306,13 @@ fn of_consensus(message: &ConsensusMessage) -> &'static Kind {
         ConsensusMessage::Evidence(_) => &EVIDENCE,
         ConsensusMessage::MyVotes { .. } => &MY_VOTES,
         ConsensusMessage::YourVotes { .. } => &YOUR_VOTES,
+        ConsensusMessage::AckRequest { .. } => &ACK_REQUEST,
+        ConsensusMessage::CloseRequest { .. } => &CLOSE_REQUEST,
+        ConsensusMessage::CloseReport(_) => &CLOSE_REPORT,
+        ConsensusMessage::AckedAfter { .. } => &ACKED_AFTER,
+        ConsensusMessage::Acked { .. } => &ACKED,
+        ConsensusMessage::CarriedAfter { .. } => &CARRIED_AFTER,
+        ConsensusMessage::Carried { .. } => &CARRIED,
     }
 }
 

@@ -315,6 +315,12 @@ fn vote_write(record: consensus::Record) -> VoteWrite {
         consensus::Record::Closed(id) => VoteWrite::Closed(id),
         consensus::Record::Evidence(evidence) => VoteWrite::Evidence(evidence),
         consensus::Record::Approval { node, given } => VoteWrite::Approval { node, given },
+        consensus::Record::Acked(head) => VoteWrite::Acked(head),
+        consensus::Record::EpochClosed(next) => {
+            VoteWrite::EpochClosed { epoch: next.roster.epoch.saturating_sub(1), next: codec::encode(&next) }
+        }
+        consensus::Record::Carried(heads) => VoteWrite::Carried(heads.into_vec()),
+        consensus::Record::CarriedNext(heads) => VoteWrite::CarriedNext(heads.into_vec()),
     }
 }
 
@@ -355,6 +361,7 @@ pub(crate) mod restore {
     pub(crate) fn consensus(restored: RestoredVotes) -> Result<consensus::Restored, DecodeError> {
         let read = |bytes: &Vec<u8>| codec::decode(bytes, STATE_BYTES_MAX);
         let lock = restored.lock.as_ref().map(|bytes| codec::decode(bytes, STATE_BYTES_MAX)).transpose()?;
+        let closed = restored.closed.as_ref().map(|bytes| codec::decode(bytes, STATE_BYTES_MAX)).transpose()?;
         let proposals = restored.proposals.iter().map(read).collect::<Result<_, _>>()?;
         Ok(consensus::Restored {
             links: restored.links,
@@ -364,6 +371,10 @@ pub(crate) mod restore {
             votes: restored.votes,
             lock,
             proposals,
+            acked: restored.acked,
+            closed,
+            carried: restored.carried,
+            carried_next: restored.carried_next,
             may_vote: restored.may_vote,
         })
     }

@@ -278,6 +278,10 @@ impl Shell {
                 tracing::error!(%node, epoch = evidence.epoch(), seat = evidence.seat, "a validator contradicts itself");
             }
             Event::Noted(note) => self.note(note),
+            Event::HeadBlocked { group_id, version, manifest_hash, other, certified } => {
+                let group = group_id.short();
+                tracing::warn!(%group, version, value = %manifest_hash, %other, certified, "another value of this version");
+            }
         }
     }
 }

@@ -168,6 +168,7 @@ reasons! {
     AbstainedNotVoting "abstained_not_voting" Telling "it does not vote in this epoch: its vote store was lost or restored",
     AbstainedExpired "abstained_expired" Telling "it does not vote: the proposal has expired by its clock",
     AbstainedLocked "abstained_locked" Telling "it does not vote: it voted for another value in this slot",
+    AbstainedClosed "abstained_closed" Telling "it does not vote: it signs no heads of this epoch any more, the next one is being made",
     VoteContradicts "vote_contradicts" Telling "it signed two things that exclude each other, which is evidence against it",
     Undecided "undecided" Telling ("votes") "too few votes came in the caller's time; they are still collected",
     NotEnoughValidators "not_enough_validators" Telling ("validators") "the roster is too small to certify; tried again when it grows",
@@ -187,6 +188,7 @@ reasons! {
     WithheldNotVoting "withheld_not_voting" Telling "this node did not vote: its vote store was lost or restored in this epoch",
     WithheldExpired "withheld_expired" Telling "this node did not vote: the proposal has expired",
     WithheldLocked "withheld_locked" Telling "this node did not vote: it voted for another value in this slot",
+    WithheldClosed "withheld_closed" Telling "this node did not vote: it signs no heads of this epoch any more",
 }
 
 impl std::fmt::Display for Reason {
@@ -280,6 +282,7 @@ impl Reason {
             AbstainReason::NotVoting => Self::AbstainedNotVoting,
             AbstainReason::Expired => Self::AbstainedExpired,
             AbstainReason::Locked => Self::AbstainedLocked,
+            AbstainReason::Closed => Self::AbstainedClosed,
         }
     }
 
@@ -293,6 +296,7 @@ impl Reason {
             AbstainReason::NotVoting => Self::WithheldNotVoting,
             AbstainReason::Expired => Self::WithheldExpired,
             AbstainReason::Locked => Self::WithheldLocked,
+            AbstainReason::Closed => Self::WithheldClosed,
         }
     }
 }

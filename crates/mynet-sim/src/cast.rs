@@ -197,6 +197,15 @@ impl Cast {
         }))
     }
 
+    /// The owner's next version of a group: other bytes at another time.
+    pub(crate) fn next_version(&self, rng: &mut ChaCha8Rng, before: &SignedManifest) -> SignedManifest {
+        let mut body = before.body.clone();
+        body.prev = Some(before.body.hash());
+        body.version += 1;
+        body.created_at = Timestamp(body.created_at.0 + rng.random_range(1..=1_000_000));
+        SignedManifest::new(&self.network, body, &self.owner)
+    }
+
     /// Makes a signed manifest that every honest validator must reject: numbers that do not fit, or links that make no
     /// group.
     pub(crate) fn spoil(&self, rng: &mut ChaCha8Rng, manifest: &SignedManifest) -> SignedManifest {

@@ -14,6 +14,11 @@ fn short(id: impl std::fmt::Display) -> String {
     id.to_string().chars().take(6).collect()
 }
 
+/// First digits of a root.
+fn hex(root: &[u8; 32]) -> String {
+    root.iter().take(3).map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// One input.
 pub(crate) fn input(input: &Input, cast: &Cast) -> String {
     match input {
@@ -34,6 +39,9 @@ pub(crate) fn input(input: &Input, cast: &Cast) -> String {
             format!("delete {} at {} holders", short(tombstone.body.group_id), holders.len())
         }
         Input::Certify { manifest, .. } => format!("certify {}", short(manifest.body.hash())),
+        Input::CertifyHead { manifest, .. } => {
+            format!("certify {} version {}", short(manifest.body.hash()), manifest.body.version)
+        }
         Input::Start => "start".to_owned(),
         Input::Timer(timer) => format!("{timer:?}"),
         Input::Persisted(id) => format!("{id:?}"),
@@ -78,6 +86,9 @@ fn event(event: &Event, cast: &Cast) -> String {
             let peer = note.peer.as_ref().map(|peer| format!(" {}", cast.name(peer))).unwrap_or_default();
             format!("{} {}{peer}", short(note.group_id), note.reason)
         }
+        Event::Consensus(ConsensusEvent::HeadBlocked { manifest_hash, other, certified, .. }) => {
+            format!("{} blocked by {}, certified {certified}", short(manifest_hash), short(other))
+        }
         Event::Replication(ReplicationEvent::Progress { group_id, status, receipts, .. }) => {
             format!("{} {status:?} with {} receipts", short(group_id), receipts.len())
         }
@@ -93,7 +104,10 @@ fn event(event: &Event, cast: &Cast) -> String {
 
 fn vote_record(record: &VoteRecord) -> String {
     match record {
-        VoteRecord::Vote(vote) => format!("vote {:?} {}", vote.statement.verdict, short(vote.statement.value)),
+        VoteRecord::Vote(vote) => {
+            let statement = &vote.statement;
+            format!("{:?} {:?} {}", statement.phase, statement.verdict, short(statement.value))
+        }
         VoteRecord::Key { epoch, .. } => format!("key of epoch {epoch}"),
         VoteRecord::EraseKeys { through } => format!("erase keys through {through}"),
         VoteRecord::RosterLock(lock) => format!("lock {} epoch {}", short(lock.roster.hash()), lock.roster.epoch),
@@ -102,6 +116,10 @@ fn vote_record(record: &VoteRecord) -> String {
         VoteRecord::Closed(id) => format!("closed {}", short(id)),
         VoteRecord::Evidence(evidence) => format!("evidence against seat {} of {}", evidence.seat, evidence.epoch()),
         VoteRecord::Approval { node, given } => format!("approval of {} {given}", node.short()),
+        VoteRecord::Acked(head) => format!("acked {} version {}", short(head.group_id), head.version),
+        VoteRecord::EpochClosed(next) => format!("epoch before {} closed", next.roster.epoch),
+        VoteRecord::Carried(heads) => format!("{} carried", heads.len()),
+        VoteRecord::CarriedNext(heads) => format!("{} to be carried", heads.len()),
     }
 }
 
@@ -184,7 +202,8 @@ fn consensus(message: &ConsensusMessage) -> String {
         }
         ConsensusMessage::Vote(vote) => {
             let statement = &vote.statement;
-            format!("vote {:?} {} epoch {}", statement.verdict, short(statement.value), statement.epoch)
+            let phase = statement.phase;
+            format!("{phase:?} {:?} {} epoch {}", statement.verdict, short(statement.value), statement.epoch)
         }
         ConsensusMessage::Abstain(abstention) => format!("abstain {:?}", abstention.reason),
         ConsensusMessage::Certified(file) => format!("certificate of {}", short(file.certificate.statement.value)),
@@ -207,5 +226,16 @@ fn consensus(message: &ConsensusMessage) -> String {
         ConsensusMessage::Evidence(records) => format!("{} records of evidence", records.len()),
         ConsensusMessage::MyVotes { epoch } => format!("my votes of {epoch}?"),
         ConsensusMessage::YourVotes { epoch, votes } => format!("{} votes of {epoch}", votes.len()),
+        ConsensusMessage::AckRequest { version, certificate, .. } => {
+            format!("ack {} version {version}?", short(certificate.statement.value))
+        }
+        ConsensusMessage::CloseRequest { roster, .. } => format!("close for epoch {}", roster.epoch),
+        ConsensusMessage::CloseReport(report) => {
+            format!("closed {} with {} acked", report.statement.epoch, report.statement.count)
+        }
+        ConsensusMessage::AckedAfter { root, .. } => format!("acked behind {}?", hex(root)),
+        ConsensusMessage::Acked { root, heads, .. } => format!("{} acked behind {}", heads.len(), hex(root)),
+        ConsensusMessage::CarriedAfter { epoch, .. } => format!("carried into {epoch}?"),
+        ConsensusMessage::Carried { epoch, heads, .. } => format!("{} carried into {epoch}", heads.len()),
     }
 }

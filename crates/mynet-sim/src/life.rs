@@ -4,7 +4,7 @@ use mynet_proto::{
     node::{Identity, Restored, io::Input},
     replication::io::Publication,
 };
-use mynet_types::{Claim, SignedManifest, wire::Receipts};
+use mynet_types::{Claim, HeadProof, SignedManifest, wire::Receipts};
 use rand::RngExt;
 
 use crate::{
@@ -221,6 +221,39 @@ impl World {
         self.step(node, Input::Certify { manifest: Box::new(manifest), receipts, claim: Claim::Durable });
     }
 
+    /// A later version is asked of a node, once the version below it is certified somewhere and the node is up.
+    pub(crate) fn head(&mut self, (index, version): (usize, usize), node: usize) {
+        let Some(head) = self.works[index].heads.get_mut(version) else { return };
+        let certified = head.manifest.body.prev.is_some_and(|below| self.files.contains_key(&below));
+        if !certified || !self.hosts[node].is_up() {
+            return self.queue.push(self.now + WORK_RETRY_MS, Happening::Head { index, version, node });
+        }
+        head.taken.push(node);
+        self.certify_head((index, version), node);
+    }
+
+    fn certify_head(&mut self, (index, version): (usize, usize), node: usize) {
+        let Some(head) = self.works[index].heads.get(version) else { return };
+        let below = head.manifest.body.prev.and_then(|below| self.files.get(&below));
+        let Some(previous) = below.map(|file| Box::new(HeadProof::of(file))) else { return };
+        let (manifest, claim) = (Box::new(head.manifest_for(node).clone()), head.claim);
+        let receipts = head.receipts.clone();
+        self.step(node, Input::CertifyHead { manifest, previous, receipts, claim });
+    }
+
+    /// Later versions that a node took and that are not certified there are proposed again, like everything else.
+    fn certify_uncertified_heads(&mut self, node: usize) {
+        for index in 0..self.works.len() {
+            for version in 0..self.works[index].heads.len() {
+                let head = &self.works[index].heads[version];
+                let value = head.manifest_for(node).body.hash();
+                if head.taken.contains(&node) && !self.watch.is_certified(node, &value) {
+                    self.certify_head((index, version), node);
+                }
+            }
+        }
+    }
+
     pub(crate) fn grant(&mut self, index: usize) {
         let work = &self.works[index];
         let Some((_, wraps)) = &work.granted_later else { return };
@@ -293,5 +326,6 @@ impl World {
                 self.certify(node, manifest, receipts);
             }
         }
+        self.certify_uncertified_heads(node);
     }
 }

@@ -78,6 +78,9 @@ impl Machine for ConsensusAlone {
             Input::Timer(Timer::Consensus(timer)) => Own::Timer(timer),
             Input::Persisted(id) => Own::Persisted(id),
             Input::Certify { manifest, receipts, claim } => Own::Propose { manifest, receipts, claim },
+            Input::CertifyHead { manifest, previous, receipts, claim } => {
+                Own::ProposeHead { manifest, previous, receipts, claim }
+            }
             Input::Admitted(record) => Own::Admitted(record),
             Input::PeerUp(peer) => Own::PeerUp(peer),
             Input::PeerDown(peer) => Own::PeerDown(peer),

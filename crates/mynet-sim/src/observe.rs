@@ -1,8 +1,11 @@
 //! What checkers see: everything that a node is told, tells, sends and has on disk, in one order.
 
+use std::collections::BTreeMap;
+
 use mynet_proto::{consensus, node, replication};
 use mynet_types::{
-    ConsensusMessage, Message, ReplicationMessage, SignedDecision, SignedReceipt, wire::DecisionOutcome,
+    CertificateFile, ConsensusMessage, ManifestHash, Message, ReplicationMessage, SignedDecision, SignedReceipt,
+    wire::DecisionOutcome,
 };
 
 use crate::{cast::Cast, host::Host};
@@ -47,6 +50,7 @@ pub(crate) struct View<'a> {
     pub(crate) cast: &'a Cast,
     pub(crate) hosts: &'a [Host],
     pub(crate) works: &'a [crate::workload::Work],
+    pub(crate) files: &'a BTreeMap<ManifestHash, CertificateFile>,
 }
 
 /// The receipts that a message carries.

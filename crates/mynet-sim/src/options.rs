@@ -143,6 +143,11 @@ fn draw_liar(suite: Suite, seed: u64, validators: usize) -> Option<usize> {
     lies.then(|| rng.random_range(0..validators))
 }
 
+/// Whether three certify for a while before the roster grows once more, so that much is carried over an epoch.
+fn has_last_epoch_late(suite: Suite, seed: u64) -> bool {
+    suite == Suite::Consensus && generator(suite, seed, "last epoch").random_ratio(1, 3)
+}
+
 impl Options {
     /// Expands `seed`.
     pub(crate) fn from_seed(suite: Suite, seed: u64) -> Self {
@@ -153,6 +158,7 @@ impl Options {
         // Two validators at most certify nothing, or in class small only: worth a look now and then.
         let validators = if rng.random_ratio(1, 12) { rng.random_range(1..=2) } else { rng.random_range(3..=nodes) };
         let liar = draw_liar(suite, seed, validators);
+        let (late, validators) = if has_last_epoch_late(suite, seed) { (nodes - 3, nodes) } else { (late, validators) };
         Self {
             suite,
             seed,

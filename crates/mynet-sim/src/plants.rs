@@ -6,7 +6,7 @@ use mynet_proto::{
     node::io::{Event, Output},
     replication::io::{Event as ReplicationEvent, Record as GroupRecord},
 };
-use mynet_types::{ConsensusMessage, Message, ReplicationMessage};
+use mynet_types::{ConsensusMessage, Message, Phase, ReplicationMessage};
 
 use crate::{
     options::{Options, Suite},
@@ -99,6 +99,23 @@ fn an_approval_reported_one_vote_early_is_found() {
 fn votes_that_are_never_sent_are_found() {
     check(Suite::Consensus, "C5", |outputs| {
         swallow(outputs, |message| matches!(message, Message::Consensus(ConsensusMessage::Vote(_))));
+    });
+}
+
+#[test]
+fn acks_that_are_never_sent_are_found() {
+    check(Suite::Consensus, "C5", |outputs| {
+        swallow(
+            outputs,
+            |message| matches!(message, Message::Consensus(ConsensusMessage::Vote(vote)) if vote.statement.phase == Phase::Ack),
+        );
+    });
+}
+
+#[test]
+fn a_close_that_is_reported_and_not_fsynced_is_found() {
+    check(Suite::Consensus, "W1", |outputs| {
+        forget_votes(outputs, |record| matches!(record, VoteRecord::EpochClosed(_)));
     });
 }
 

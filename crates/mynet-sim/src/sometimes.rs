@@ -99,6 +99,22 @@ counters!(
         KeysRenewed,
         /// A node asked others for its own votes after a start.
         InDoubtOfItsStore,
+        /// A head was undecided when its caller's time was over, and approved later.
+        LateVoteCompletesHead,
+        /// Another value of the same version stood against a head.
+        HeadLocked,
+        /// A head was carried into the next epoch before anybody had its certificate.
+        QcWithoutFinalAtClose,
+        /// A carried head was voted on again in a later epoch.
+        CarriedValue,
+        /// A node died after an ack was on its disk, and acked again.
+        AckAfterRestart,
+        /// A validator signed no head because it had closed the epoch.
+        HeadAfterClose,
+        /// A seat got the close set of its epoch from another one.
+        CloseSetFetched,
+        /// What was behind a report had to be fetched.
+        AckedListFetched,
     }
 );
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mynet_proto::consensus::io::{OpenProposal, Record, Restored, RosterLock};
-use mynet_types::{Evidence, NodeId, ProposalId, RosterLink, Vote, VoteSecret};
+use mynet_types::{AckedHead, CarriedHead, Evidence, GroupId, NodeId, ProposalId, RosterLink, Vote, VoteSecret};
 
 use crate::disk::Store;
 
@@ -15,6 +15,10 @@ pub(crate) struct VoteStore {
     votes: Vec<Vote>,
     lock: Option<RosterLock>,
     proposals: BTreeMap<ProposalId, OpenProposal>,
+    acked: BTreeMap<GroupId, AckedHead>,
+    closed: Option<RosterLock>,
+    carried: BTreeMap<GroupId, CarriedHead>,
+    carried_next: BTreeMap<GroupId, CarriedHead>,
     evidence: BTreeMap<(u64, u16), Evidence>,
     approved: BTreeSet<NodeId>,
     /// Epochs whose keys may have signed what this store does not know; the keys themselves are given to nobody.
@@ -70,6 +74,11 @@ impl VoteStore {
         self.proposals.len()
     }
 
+    /// Whether a head was acked in the newest epoch.
+    pub(crate) fn has_acked(&self) -> bool {
+        !self.acked.is_empty()
+    }
+
     /// What a restarted core begins from.
     pub(crate) fn restored(&self) -> Restored {
         let newest = self.epoch();
@@ -79,6 +88,10 @@ impl VoteStore {
             votes: self.votes.iter().filter(|vote| vote.statement.epoch == newest).cloned().collect(),
             lock: self.lock.clone(),
             proposals: self.proposals.values().cloned().collect(),
+            acked: self.acked.values().cloned().collect(),
+            closed: self.closed.clone(),
+            carried: self.carried.values().copied().collect(),
+            carried_next: self.carried_next.values().copied().collect(),
             evidence: self.evidence.values().copied().collect(),
             approved: self.approved.iter().copied().collect(),
             may_vote: self.complete && !self.suspect.contains(&newest),
@@ -99,6 +112,8 @@ impl Store for VoteStore {
             Record::EraseKeys { through } => {
                 self.keys.retain(|epoch, _| epoch > through);
                 self.suspect.retain(|epoch| epoch > through);
+                self.acked.retain(|_, head| head.certificate.statement.epoch > *through);
+                self.closed = self.closed.take().filter(|next| next.roster.epoch > through + 1);
             }
             Record::RosterLock(lock) => self.lock = Some(lock.clone()),
             Record::Link(link) => {
@@ -107,6 +122,7 @@ impl Store for VoteStore {
                     return Err(format!("a link to epoch {next} was written after epoch {have}"));
                 }
                 self.lock = self.lock.take().filter(|lock| lock.roster.epoch > next);
+                self.carried_next.clear();
                 self.links.push(link.clone());
             }
             Record::Proposal(open) => {
@@ -124,6 +140,12 @@ impl Store for VoteStore {
             Record::Approval { node, given: false } => {
                 self.approved.remove(node);
             }
+            Record::Acked(head) => {
+                self.acked.insert(head.group_id, head.clone());
+            }
+            Record::EpochClosed(next) => self.closed = Some(next.clone()),
+            Record::Carried(heads) => self.carried.extend(heads.iter().map(|head| (head.group_id, *head))),
+            Record::CarriedNext(heads) => self.carried_next.extend(heads.iter().map(|head| (head.group_id, *head))),
         }
         Ok(())
     }

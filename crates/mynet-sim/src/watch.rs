@@ -8,7 +8,8 @@ use mynet_proto::{
     replication::io::{Event as ReplicationEvent, Record},
 };
 use mynet_types::{
-    ConsensusMessage, ContentState, ManifestHash, Message, NodeId, ReplicationMessage, TxId, Verdict,
+    AbstainReason, ConsensusMessage, ContentState, ManifestHash, Message, NodeId, Phase, ReplicationMessage,
+    RosterLink, TxId, Verdict,
     wire::{DecisionOutcome, TxStatus},
 };
 
@@ -28,6 +29,12 @@ pub(crate) struct Watch {
     untold: BTreeMap<TxId, usize>,
     rosters: BTreeSet<u64>,
     seated: BTreeMap<u64, BTreeSet<NodeId>>,
+    /// Values that are later versions.
+    heads: BTreeSet<ManifestHash>,
+    /// Heads that were carried, and since which epoch.
+    carried: BTreeMap<ManifestHash, u64>,
+    /// Nodes that died with acks of the epoch on disk.
+    acked_at_death: BTreeSet<usize>,
 }
 
 impl Watch {
@@ -44,16 +51,38 @@ impl Watch {
             Seen::Told { node, event: Event::Consensus(event) } => self.consensus(*node, event, counts),
             Seen::Told { event: Event::Replication(event), .. } => replication(event, view, counts),
             Seen::GroupsOnDisk { node, records } => self.on_disk(*node, records, counts),
-            Seen::VotesOnDisk { records, .. } => self.votes_on_disk(records, counts),
+            Seen::VotesOnDisk { node, records } => self.votes_on_disk(*node, records, view, counts),
             Seen::Delivered { .. } | Seen::Handled(_) | Seen::Healed | Seen::Deadline(_) => {}
         }
     }
 
-    fn votes_on_disk(&mut self, records: &[VoteRecord], counts: &mut Counts) {
+    fn votes_on_disk(&mut self, node: usize, records: &[VoteRecord], view: &View<'_>, counts: &mut Counts) {
         for record in records {
-            let VoteRecord::Link(link) = record else { continue };
-            let (epoch, now) = (link.roster.epoch, link.roster.nodes().collect::<BTreeSet<_>>());
-            if let Some(before) = self.seated.get(&(epoch - 1)).filter(|_| !self.seated.contains_key(&epoch)) {
+            match record {
+                VoteRecord::CarriedNext(heads) => {
+                    for head in heads {
+                        let epoch = view.hosts[node].votes.store.epoch();
+                        if self.carried.insert(head.value, epoch).is_none() && !view.files.contains_key(&head.value) {
+                            counts.met(Rare::QcWithoutFinalAtClose);
+                        }
+                    }
+                }
+                VoteRecord::Vote(vote) => {
+                    let since = self.carried.get(&vote.statement.value);
+                    if since.is_some_and(|epoch| *epoch < vote.statement.epoch) {
+                        counts.met(Rare::CarriedValue);
+                    }
+                }
+                VoteRecord::Link(link) => self.link(link, counts),
+                _ => {}
+            }
+        }
+    }
+
+    fn link(&mut self, link: &RosterLink, counts: &mut Counts) {
+        let (epoch, now) = (link.roster.epoch, link.roster.nodes().collect::<BTreeSet<_>>());
+        if !self.seated.contains_key(&epoch) {
+            if let Some(before) = self.seated.get(&(epoch - 1)) {
                 if !before.is_subset(&now) {
                     counts.met(Rare::SeatLeftOut);
                 } else if *before == now {
@@ -66,6 +95,9 @@ impl Watch {
 
     fn crashed(&mut self, node: usize, view: &View<'_>, counts: &mut Counts) {
         let votes = &view.hosts[node].votes.store;
+        if votes.has_acked() {
+            self.acked_at_death.insert(node);
+        }
         if votes.open_proposals() > 0 {
             self.open_at_death.insert(node);
         }
@@ -84,6 +116,9 @@ impl Watch {
             if view.cast.index_of(&decision.body.coordinator) != Some(from) {
                 counts.met(Rare::DecisionRelayed);
             }
+        }
+        if let Message::Consensus(message) = message {
+            self.said(from, message, counts);
         }
         match message {
             Message::Consensus(ConsensusMessage::Propose { .. }) if self.open_at_death.remove(&from) => {
@@ -105,6 +140,23 @@ impl Watch {
         }
     }
 
+    fn said(&mut self, from: usize, message: &ConsensusMessage, counts: &mut Counts) {
+        match message {
+            ConsensusMessage::Propose { proposal, .. } if proposal.body.version > 1 => {
+                self.heads.insert(proposal.body.manifest_hash);
+            }
+            ConsensusMessage::Vote(vote) if vote.statement.phase == Phase::Ack && self.acked_at_death.remove(&from) => {
+                counts.met(Rare::AckAfterRestart);
+            }
+            ConsensusMessage::Abstain(abstention) if abstention.reason == AbstainReason::Closed => {
+                counts.met(Rare::HeadAfterClose);
+            }
+            ConsensusMessage::Carried { .. } => counts.met(Rare::CloseSetFetched),
+            ConsensusMessage::Acked { .. } => counts.met(Rare::AckedListFetched),
+            _ => {}
+        }
+    }
+
     fn consensus(&mut self, node: usize, event: &ConsensusEvent, counts: &mut Counts) {
         match event {
             ConsensusEvent::Progress { manifest_hash, tally, .. } => match tally.outcome {
@@ -112,7 +164,8 @@ impl Watch {
                     self.undecided.insert((node, *manifest_hash));
                 }
                 Outcome::Approved if self.undecided.remove(&(node, *manifest_hash)) => {
-                    counts.met(Rare::LateVoteCompletesCertificate);
+                    let head = self.heads.contains(manifest_hash);
+                    counts.met(if head { Rare::LateVoteCompletesHead } else { Rare::LateVoteCompletesCertificate });
                 }
                 _ => {}
             },
@@ -124,6 +177,7 @@ impl Watch {
                 }
             }
             ConsensusEvent::Evidence { .. } => counts.met(Rare::Accused),
+            ConsensusEvent::HeadBlocked { .. } => counts.met(Rare::HeadLocked),
             ConsensusEvent::RosterChanged { epoch } if *epoch >= 3 && self.rosters.insert(*epoch) => {
                 counts.met(Rare::RosterOfFour);
             }

@@ -2,7 +2,7 @@
 
 use mynet_proto::replication::io::{Mode, Publication};
 use mynet_types::{
-    DecryptedClass, ManifestHash,
+    Claim, DecryptedClass, ManifestHash, SignedManifest,
     wire::{Receipts, Wraps},
 };
 use rand::RngExt;
@@ -12,6 +12,13 @@ use crate::{
     cast::{Cast, GroupPlan},
     options::{Options, Suite, generator},
 };
+
+/// Groups with later versions in one run at most.
+const GROUPS_WITH_HEADS_MAX: usize = 4;
+/// Versions after the first at most.
+pub(crate) const VERSIONS_MAX: u64 = 3;
+/// The roster grows within this time unless something breaks.
+const EARLY_MS: u64 = 15_000;
 
 /// One thing asked of one node, or of two.
 #[derive(Debug)]
@@ -38,6 +45,38 @@ pub(crate) struct Work {
     pub(crate) taken: bool,
     /// Whether the node was told to delete it.
     pub(crate) deleted: bool,
+    /// Versions after it, each on top of the one before.
+    pub(crate) heads: Vec<Head>,
+}
+
+/// A later version that is to be certified.
+#[derive(Debug)]
+pub(crate) struct Head {
+    /// When; not before the version below it is certified somewhere.
+    pub(crate) at: u64,
+    /// The node that is asked first.
+    pub(crate) node: usize,
+    /// Another node that is asked, and when; perhaps in a later epoch.
+    pub(crate) rival: Option<(u64, usize)>,
+    /// The version.
+    pub(crate) manifest: SignedManifest,
+    /// Its hash.
+    pub(crate) value: ManifestHash,
+    /// What a dishonest owner signed as the same version, for the rival.
+    pub(crate) other: Option<SignedManifest>,
+    /// What makes it durable.
+    pub(crate) receipts: Receipts,
+    /// What is to be certified.
+    pub(crate) claim: Claim,
+    /// Nodes that took it.
+    pub(crate) taken: Vec<usize>,
+}
+
+impl Head {
+    /// What `node` is asked to have certified.
+    pub(crate) fn manifest_for(&self, node: usize) -> &SignedManifest {
+        self.other.as_ref().filter(|_| node != self.node).unwrap_or(&self.manifest)
+    }
 }
 
 impl Work {
@@ -54,6 +93,12 @@ impl Work {
 pub(crate) fn draw(options: &Options, cast: &Cast) -> Vec<Work> {
     let mut rng = generator(options.suite, options.seed, "workload");
     let mut works: Vec<Work> = (0..options.works).map(|_| one(&mut rng, options, cast)).collect();
+    if options.suite == Suite::Consensus {
+        let mut rng = generator(options.suite, options.seed, "heads");
+        for _ in 0..rng.random_range(0..=GROUPS_WITH_HEADS_MAX) {
+            works.push(with_heads(&mut rng, options, cast));
+        }
+    }
     let mut rng = generator(options.suite, options.seed, "deletions");
     for work in works.iter_mut().filter(|_| options.suite.replicates()) {
         if rng.random_ratio(1, 4) {
@@ -65,6 +110,40 @@ pub(crate) fn draw(options: &Options, cast: &Cast) -> Vec<Work> {
 
 fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A group with later versions. Half of them begin early, so that epochs change in the middle of their votes.
+fn with_heads(rng: &mut ChaCha8Rng, options: &Options, cast: &Cast) -> Work {
+    let sound = Options { bad_percent: 0, ..options.clone() };
+    let mut work = one(rng, &sound, cast);
+    if rng.random() {
+        work.at = rng.random_range(0..EARLY_MS);
+    }
+    let mut at = work.at;
+    let mut before = work.publication.manifest.clone();
+    for _ in 0..rng.random_range(1..=VERSIONS_MAX) {
+        at += rng.random_range(0..EARLY_MS);
+        let manifest = cast.next_version(rng, &before);
+        let dishonest = rng.random_ratio(1, 4);
+        let nodes = [rng.random_range(0..options.nodes), rng.random_range(0..options.nodes)];
+        let rival = dishonest || rng.random_ratio(1, 3);
+        let late = if rng.random() { 0 } else { 2 * EARLY_MS };
+        let claim = if rng.random() { Claim::Seen } else { Claim::Durable };
+        // Either way the receipts are of the version that is asked for first; the other one is only ever seen.
+        work.heads.push(Head {
+            at,
+            node: nodes[0],
+            rival: rival.then_some((at + rng.random_range(0..=late), nodes[1])).filter(|_| nodes[0] != nodes[1]),
+            value: manifest.body.hash(),
+            other: dishonest.then(|| cast.next_version(rng, &before)),
+            receipts: cast.receipts(&manifest, usize::from(manifest.body.replicas)),
+            claim: if dishonest { Claim::Seen } else { claim },
+            manifest: manifest.clone(),
+            taken: Vec::new(),
+        });
+        before = manifest;
+    }
+    work
 }
 
 fn one(rng: &mut ChaCha8Rng, options: &Options, cast: &Cast) -> Work {
@@ -93,6 +172,7 @@ fn one(rng: &mut ChaCha8Rng, options: &Options, cast: &Cast) -> Work {
         deleted_at: None,
         taken: false,
         deleted: false,
+        heads: Vec::new(),
     }
 }
 

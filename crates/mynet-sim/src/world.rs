@@ -14,10 +14,13 @@
 //! Absent on purpose: bandwidth shared between messages, byte-wise file systems, and nodes that are bad in other ways than
 //! [`crate::liar`].
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use mynet_proto::node::io::{Input, Output, Timer};
-use mynet_types::{Message, TxId, codec};
+use mynet_proto::{
+    consensus::io::Event as ConsensusEvent,
+    node::io::{Event, Input, Output, Timer},
+};
+use mynet_types::{CertificateFile, ManifestHash, Message, TxId, Verdict, codec};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -44,6 +47,8 @@ const MESSAGE_BYTES_MAX: usize = 8 << 20;
 /// Time that validators and roster need at most once the network is healed: four roster links of at most two attempts,
 /// then the longest resend pause, and as much again.
 const DECIDE_MS: u64 = 120_000;
+/// Time that one version more needs after the one before it: two rounds with a resend pause each, and as much again.
+const HEAD_MS: u64 = 80_000;
 
 /// Something that will happen.
 #[derive(Debug)]
@@ -72,6 +77,8 @@ pub(crate) enum Happening {
     Grant { index: usize },
     /// The owner deletes a group.
     Delete { index: usize },
+    /// A later version is asked for.
+    Head { index: usize, version: usize, node: usize },
     /// Faults end.
     Heal,
     /// A bound of the healed phase.
@@ -107,6 +114,8 @@ pub(crate) struct World {
     pub(crate) trace: Trace,
     pub(crate) votes_lost: bool,
     pub(crate) watch: Watch,
+    /// Certificates by what they accept: public, so whoever needs one gets it.
+    pub(crate) files: BTreeMap<ManifestHash, CertificateFile>,
     checkers: Vec<Box<dyn Checker>>,
     plant: Option<Plant>,
     liar: Option<Liar>,
@@ -141,6 +150,7 @@ impl World {
             trace: Trace::new(audience),
             votes_lost: false,
             watch: Watch::default(),
+            files: BTreeMap::new(),
             checkers: checker::of(options.suite),
             plant: None,
             liar,
@@ -172,6 +182,11 @@ impl World {
             for node in std::iter::once(work.node).chain(work.rival.filter(|_| !self.options.suite.replicates())) {
                 self.queue.push(work.at, Happening::Work { index, node });
             }
+            for (version, head) in work.heads.iter().enumerate() {
+                for (at, node) in std::iter::once((head.at, head.node)).chain(head.rival) {
+                    self.queue.push(at, Happening::Head { index, version, node });
+                }
+            }
             if let Some((at, _)) = work.granted_later.as_ref().filter(|_| self.options.suite.replicates()) {
                 self.queue.push(*at, Happening::Grant { index });
             }
@@ -191,7 +206,8 @@ impl World {
             self.queue.push(quiet, Happening::Deadline(Deadline::Quiet));
             (durable + DECIDE_MS, quiet.max(durable + DECIDE_MS))
         } else {
-            (heal + DECIDE_MS, heal + DECIDE_MS)
+            let decided = heal + DECIDE_MS + workload::VERSIONS_MAX * HEAD_MS;
+            (decided, decided)
         };
         if self.options.suite.certifies() {
             self.queue.push(decided, Happening::Deadline(Deadline::Decided));
@@ -249,6 +265,7 @@ impl World {
             Happening::Work { index, node } => self.work(index, node),
             Happening::Grant { index } => self.grant(index),
             Happening::Delete { index } => self.delete(index),
+            Happening::Head { index, version, node } => self.head((index, version), node),
             Happening::Heal => self.heal(),
             Happening::Deadline(deadline) => {
                 self.trace.note(self.now, format_args!("deadline {deadline:?}"));
@@ -263,7 +280,7 @@ impl World {
 
     /// Shows something to the checkers.
     pub(crate) fn see(&mut self, seen: &Seen<'_>) {
-        let view = View { cast: &self.cast, hosts: &self.hosts, works: &self.works };
+        let view = View { cast: &self.cast, hosts: &self.hosts, works: &self.works, files: &self.files };
         self.watch.see(seen, &view, &mut self.counts);
         for checker in &mut self.checkers {
             if let Err(message) = checker.see(seen, &view) {
@@ -320,7 +337,14 @@ impl World {
             Output::CancelStage { tx } => {
                 self.hosts[node].jobs.remove(&tx);
             }
-            Output::Event(event) => self.see(&Seen::Told { node, event: &event }),
+            Output::Event(event) => {
+                if let Event::Consensus(ConsensusEvent::Certified(file)) = &event
+                    && file.certificate.statement.verdict == Verdict::Accept
+                {
+                    self.files.entry(file.certificate.statement.value).or_insert_with(|| (**file).clone());
+                }
+                self.see(&Seen::Told { node, event: &event });
+            }
         }
     }
 

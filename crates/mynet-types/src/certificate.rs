@@ -11,18 +11,21 @@
 //!    claimed `durable`. The file names holders all the same, and each by its own receipt and by the admission that a
 //!    validator signed for it, so nobody can put keys of his own in their place. A validator who is bad could.
 //!
+//! 4. A first version is certified by an attestation, a later one by the acks of a head, and neither by the other. A quorum of
+//!    the first round of a head is no certificate: another epoch may certify another value.
+//!
 //! This module does no IO and needs no runtime: `verify` is a pure function that others may embed.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    BoundedVec, CertificateHash, Claim, Genesis, GroupId, LinkError, ManifestHash, NetworkId, NodeId, Phase,
+    BoundedVec, CertificateHash, Claim, Genesis, GroupId, LinkError, ManifestHash, NetworkId, NodeId,
     QuorumCertificate, Roster, RosterChain, RosterHash, SignedAdmission, SignedManifest, SignedReceipt, StatesMask,
     Verdict, VerifiedChain,
     codec::{self, DecodeError},
     records::check_admission,
-    vote::{CertificateError, attest_slot},
+    vote::{CertificateError, is_head},
 };
 
 /// Starts every certificate file.
@@ -252,6 +255,10 @@ pub enum VerifyError {
     /// Fewer than three validators, and that was not allowed.
     #[error("certified by a network of fewer than three validators; allow this class explicitly to accept it")]
     Small,
+    /// The manifest is a later version, and the votes are not the acks that certify one: they are of the first round, or an
+    /// attestation, or lock another slot.
+    #[error("the votes are not the second round that a later version needs")]
+    NotHead,
 }
 
 /// Checks a certificate against the genesis, with no network and no clock: neither receipts nor admissions are checked
@@ -293,8 +300,9 @@ impl CertificateFile {
         if statement.value != manifest_hash {
             return Err(VerifyError::OtherManifest);
         }
-        if statement.phase != Phase::Vote || statement.slot != attest_slot(&manifest_hash) {
-            return Err(VerifyError::NotAttestation);
+        if !statement.decides(manifest) {
+            let head = is_head(manifest.version);
+            return Err(if head { VerifyError::NotHead } else { VerifyError::NotAttestation });
         }
         let names_states = !statement.states.is_empty() && manifest.states().covers(statement.states);
         if statement.verdict == Verdict::Accept && !names_states {

@@ -4,13 +4,14 @@
 //! on the wire or on disk: a changed encoding is a new version.
 //!
 //! Reading order: [`ids`] and [`codec`], [`content`], [`manifest`], then [`signing`], [`quorum`], [`roster`], [`vote`],
-//! [`evidence`] and [`certificate`]; [`records`] and [`wire`] use all of them. Whoever only checks certificates needs
-//! [`verifier`] alone.
+//! [`evidence`], [`head`] and [`certificate`]; [`records`] and [`wire`] use all of them. Whoever only checks certificates
+//! needs [`verifier`] alone.
 
 pub mod certificate;
 pub mod codec;
 pub mod content;
 pub mod evidence;
+pub mod head;
 pub mod ids;
 pub mod manifest;
 pub mod quorum;
@@ -28,6 +29,7 @@ pub use certificate::{CertificateFile, Checkpoint, GenesisFile, Holding};
 pub use codec::{BoundedString, BoundedVec, DecodeError};
 pub use content::{BlobRef, ContentState, ContentType, RelationshipKind, StatesMask};
 pub use evidence::{Evidence, EvidenceError, SignedStatement};
+pub use head::{AckedHead, CarriedHead, CloseReport, CloseStatement, HeadProof};
 pub use ids::{
     Blake3Root, CertificateHash, ContentHash, ContentId, GroupId, ManifestHash, NetworkId, NodeId, OwnerKey,
     ParseIdError, ProposalId, RosterHash, SlotKey, TxId, VoteKey, WrapKey,

@@ -43,6 +43,8 @@ pub enum Domain {
     Admission,
     /// A node's announcement of itself, by its node key.
     NodeRecord,
+    /// What a seat acked in an epoch that it closed, by its vote key of that epoch.
+    Close,
 }
 
 impl Domain {
@@ -63,6 +65,7 @@ impl Domain {
             Self::Invite => "invite/1",
             Self::Admission => "admit/1",
             Self::NodeRecord => "node/1",
+            Self::Close => "close/1",
         }
     }
 }

@@ -148,6 +148,7 @@ fn verify_code(error: &VerifyError) -> &'static str {
         },
         VerifyError::OtherManifest => "other_manifest",
         VerifyError::NotAttestation => "not_attestation",
+        VerifyError::NotHead => "not_head",
         VerifyError::States => "states_wrong",
         VerifyError::Owner => "owner_signature_wrong",
         VerifyError::Receipt { .. } => "receipt_wrong",

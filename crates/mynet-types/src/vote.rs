@@ -3,6 +3,9 @@
 //! A validator signs one fixed [`VoteStatement`]; all signatures of a certificate cover identical bytes. Timeouts are
 //! not votes: what is not known is an unsigned [`Abstention`].
 //!
+//! A first version is attested in one round. Later versions are heads: a quorum of votes is shown to all validators, and a
+//! quorum of their acks is the certificate. Only that holds over epochs; see [`crate::head`].
+//!
 //! **Invariant:** a vote key accepts at most one value per (epoch, phase, slot), and never both accepts and rejects one
 //! value. Two signatures that break this are evidence in themselves.
 
@@ -10,9 +13,9 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Domain, Genesis, GroupId, ManifestHash, NetworkId, NodeId, ProposalId, Quorum, Roster, RosterHash, Signable,
-    Signature, SignatureError, Signed, SignedBy, SignerSet, SignerSetError, SlotKey, StatesMask, Timestamp, codec,
-    signing,
+    Domain, Genesis, GroupId, Manifest, ManifestHash, NetworkId, NodeId, ProposalId, Quorum, Roster, RosterHash,
+    Signable, Signature, SignatureError, Signed, SignedBy, SignerSet, SignerSetError, SlotKey, StatesMask, Timestamp,
+    codec, signing,
 };
 
 /// What a certificate says about the content.
@@ -85,6 +88,8 @@ pub enum AbstainReason {
     Expired,
     /// It voted for another value in this slot.
     Locked,
+    /// It signs no heads of this epoch any more; the next epoch is being made.
+    Closed,
 }
 
 /// Asks validators to certify one manifest.
@@ -139,7 +144,7 @@ impl Proposal {
             epoch: self.epoch,
             roster: self.roster,
             phase: Phase::Vote,
-            slot: attest_slot(&self.manifest_hash),
+            slot: slot_of(&self.group_id, self.version, &self.manifest_hash),
             value: self.manifest_hash,
             verdict,
             claim: self.claim,
@@ -155,6 +160,30 @@ pub fn attest_slot(value: &ManifestHash) -> SlotKey {
     hasher.update(b"attest");
     hasher.update(value.0);
     SlotKey(hasher.finalize().into())
+}
+
+/// The slot of a head: the group and the version, as 8 bytes with the lowest first like all numbers on the wire. So two
+/// values for one version conflict.
+#[must_use]
+pub fn head_slot(group_id: &GroupId, version: u64) -> SlotKey {
+    let mut hasher = Sha256::new();
+    hasher.update(b"head");
+    hasher.update(group_id.0);
+    hasher.update(version.to_le_bytes());
+    SlotKey(hasher.finalize().into())
+}
+
+/// Whether a version is certified as a head, in two rounds.
+#[must_use]
+pub fn is_head(version: u64) -> bool {
+    version > 1
+}
+
+/// The slot in which `value`, a version of `group_id`, is voted on. A first version is unique by its group id and needs
+/// only its own hash.
+#[must_use]
+pub fn slot_of(group_id: &GroupId, version: u64, value: &ManifestHash) -> SlotKey {
+    if is_head(version) { head_slot(group_id, version) } else { attest_slot(value) }
 }
 
 /// Exactly what a vote signs.
@@ -176,6 +205,19 @@ pub struct VoteStatement {
     pub claim: Claim,
     /// Of which states.
     pub states: StatesMask,
+}
+
+impl VoteStatement {
+    /// Whether a quorum for this decides `manifest`: it is about this manifest, in its slot, in the round that counts. A
+    /// head is accepted by acks only. It is rejected in the first round, because a rejection locks nothing.
+    #[must_use]
+    pub fn decides(&self, manifest: &Manifest) -> bool {
+        let value = manifest.hash();
+        let acked = is_head(manifest.version) && self.verdict == Verdict::Accept;
+        let phase = if acked { Phase::Ack } else { Phase::Vote };
+        let slot = slot_of(&manifest.group_id, manifest.version, &value);
+        (self.value, self.phase, self.slot) == (value, phase, slot)
+    }
 }
 
 /// One validator's vote.

@@ -7,9 +7,12 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::{
-    Abstention, BoundedVec, CertificateFile, Evidence, GroupId, ManifestHash, NodeId, Roster, RosterHash, RosterLink,
-    Signature, SignedAdmission, SignedDecision, SignedManifest, SignedNodeRecord, SignedProposal, SignedReceipt,
-    SignedRosterKey, SignedStatement, SignedTombstone, SignedWrap, StatesMask, TxId, Vote, certificate::RECEIPTS_MAX,
+    Abstention, AckedHead, BoundedVec, CarriedHead, CertificateFile, CloseReport, Evidence, GroupId, HeadProof,
+    ManifestHash, NodeId, QuorumCertificate, Roster, RosterHash, RosterLink, Signature, SignedAdmission,
+    SignedDecision, SignedManifest, SignedNodeRecord, SignedProposal, SignedReceipt, SignedRosterKey, SignedStatement,
+    SignedTombstone, SignedWrap, StatesMask, TxId, Vote,
+    certificate::RECEIPTS_MAX,
+    head::{ACKED_PER_PAGE_MAX, CARRIED_PER_PAGE_MAX},
     manifest::SEALED_BYTES_MAX,
 };
 
@@ -38,6 +41,8 @@ pub type Wraps = BoundedVec<SignedWrap, WRAPS_MAX>;
 pub type Tombstones = BoundedVec<SignedTombstone, TOMBSTONES_PER_MESSAGE_MAX>;
 /// Receipts of a manifest, one per holder.
 pub type Receipts = BoundedVec<SignedReceipt, RECEIPTS_MAX>;
+/// Reports of the seats that closed an epoch, one per seat, lowest first.
+pub type CloseReports = BoundedVec<CloseReport, { crate::VALIDATORS_MAX }>;
 
 /// Asks a target to reserve, pull and verify one group version. Coordinator to participant.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -225,6 +230,8 @@ pub enum ConsensusMessage {
         manifest: Box<SignedManifest>,
         /// Receipts that make it durable.
         receipts: Receipts,
+        /// For a head: that the version before it is certified.
+        previous: Option<Box<HeadProof>>,
     },
     /// Validator to proposer.
     Vote(Vote),
@@ -258,6 +265,8 @@ pub enum ConsensusMessage {
         keys: BoundedVec<SignedRosterKey, { crate::VALIDATORS_MAX }>,
         /// Admissions of seats that the receiver may not know yet.
         admissions: BoundedVec<SignedAdmission, { crate::VALIDATORS_MAX }>,
+        /// What its close set is made of.
+        reports: CloseReports,
     },
     /// A seat's signatures on a proposed roster.
     RosterVote {
@@ -276,6 +285,8 @@ pub enum ConsensusMessage {
         roster: Box<Roster>,
         /// The offers its keys came from.
         keys: BoundedVec<SignedRosterKey, { crate::VALIDATORS_MAX }>,
+        /// What its close set is made of.
+        reports: CloseReports,
     },
     /// What is known here, for comparing: whoever is behind asks for links, whoever has more evidence gives it.
     RosterHead {
@@ -306,6 +317,58 @@ pub enum ConsensusMessage {
         epoch: u64,
         /// What the asker's seat signed.
         votes: BoundedVec<SignedStatement, YOUR_VOTES_MAX>,
+    },
+    /// Proposer of a head to validators: a quorum voted for it, ack it.
+    AckRequest {
+        /// The group.
+        group_id: GroupId,
+        /// The version.
+        version: u64,
+        /// The quorum of the first round.
+        certificate: Box<QuorumCertificate>,
+    },
+    /// Proposer of the next roster to old seats: sign no more heads of this epoch, and say what you acked.
+    CloseRequest {
+        /// The next roster, still without its close set.
+        roster: Box<Roster>,
+        /// The offers its keys came from.
+        keys: BoundedVec<SignedRosterKey, { crate::VALIDATORS_MAX }>,
+        /// Admissions of seats that the receiver may not know yet.
+        admissions: BoundedVec<SignedAdmission, { crate::VALIDATORS_MAX }>,
+    },
+    /// The answer; what it counts is asked for with `AckedAfter`.
+    CloseReport(CloseReport),
+    /// Asks for a page of the heads behind a report.
+    AckedAfter {
+        /// The root of the report.
+        root: [u8; 32],
+        /// The last group that is here already.
+        after: Option<GroupId>,
+    },
+    /// The page, by group; it proves itself.
+    Acked {
+        /// The root of the report.
+        root: [u8; 32],
+        /// As asked.
+        after: Option<GroupId>,
+        /// What follows.
+        heads: BoundedVec<AckedHead, ACKED_PER_PAGE_MAX>,
+    },
+    /// Asks for a page of the close set of an epoch.
+    CarriedAfter {
+        /// The epoch that the set was carried into.
+        epoch: u64,
+        /// The last group that is here already.
+        after: Option<GroupId>,
+    },
+    /// The page, by group; the root in the roster proves the whole.
+    Carried {
+        /// The epoch.
+        epoch: u64,
+        /// As asked.
+        after: Option<GroupId>,
+        /// What follows.
+        heads: BoundedVec<CarriedHead, CARRIED_PER_PAGE_MAX>,
     },
 }
 

@@ -4,12 +4,17 @@
 //! 2. (C1) The first verdict on a value stays. A valid certificate against it needs more than f bad validators; it is
 //!    logged as an error and changes nothing.
 //!
+//! 3. (C1) So does the first value of a version, which is certified by a head.
+//!
 //! Memory is bounded: of the values decided longest ago nothing is known any more, and asking for them again gets the
 //! same votes again.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use mynet_types::{CertificateFile, Claim, ManifestHash, Verdict, VerifiedChain, certificate::VerifyError};
+use mynet_types::{
+    CertificateFile, Claim, GroupId, Manifest, ManifestHash, Verdict, VerifiedChain, certificate::VerifyError,
+    vote::is_head,
+};
 
 use super::io::{Outcome, Tally};
 
@@ -52,6 +57,9 @@ fn implies(certified: Claim, asked: Claim) -> bool {
 pub(super) struct Decided {
     known: BTreeMap<(ManifestHash, Claim), Tally>,
     order: VecDeque<(ManifestHash, Claim)>,
+    /// Approved heads.
+    heads: BTreeMap<(GroupId, u64), ManifestHash>,
+    order_of_heads: VecDeque<(GroupId, u64)>,
 }
 
 impl Decided {
@@ -69,8 +77,31 @@ impl Decided {
         self.known.range((*value, Claim::Seen)..=(*value, Claim::Verified)).map(|(_, tally)| *tally).next_back()
     }
 
-    /// Notes a verified certificate. `false`: it says nothing new, or the opposite of what is certified already.
-    pub(super) fn note(&mut self, value: ManifestHash, claim: Claim, tally: Tally) -> bool {
+    /// The certified value of the version that `manifest` is of, if that is another one.
+    pub(super) fn other_head(&self, manifest: &Manifest) -> Option<ManifestHash> {
+        let value = manifest.hash();
+        self.heads.get(&(manifest.group_id, manifest.version)).copied().filter(|head| *head != value)
+    }
+
+    /// Notes a verified certificate of `manifest`. `false`: it says nothing new, or the opposite of what is certified
+    /// already.
+    pub(super) fn note(&mut self, manifest: &Manifest, claim: Claim, tally: Tally) -> bool {
+        let value = manifest.hash();
+        if tally.outcome == Outcome::Approved && is_head(manifest.version) {
+            if let Some(other) = self.other_head(manifest) {
+                tracing::error!(manifest_hash = %value, %other, "two heads of one version: too many bad validators");
+                return false;
+            }
+            let slot = (manifest.group_id, manifest.version);
+            if self.heads.insert(slot, value).is_none() {
+                self.order_of_heads.push_back(slot);
+            }
+            if self.order_of_heads.len() > DECIDED_MAX
+                && let Some(oldest) = self.order_of_heads.pop_front()
+            {
+                self.heads.remove(&oldest);
+            }
+        }
         if let Some(known) = self.strongest(&value)
             && known.outcome != tally.outcome
         {

@@ -78,7 +78,7 @@ impl Consensus {
             step.persist(Record::Approval { node, given: false });
         }
         self.validator.roster_changed();
-        self.growth.roster_changed(step.now.mono);
+        self.growth.roster_changed(&mut self.shared, step);
         self.proposer.roster_changed(&mut self.shared, step);
     }
 }

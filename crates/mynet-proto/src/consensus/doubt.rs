@@ -18,7 +18,7 @@ use mynet_types::{
     wire::YOUR_VOTES_MAX,
 };
 
-use super::{Consensus, chain_sync::sync_rosters, io::Record, step::Step};
+use super::{Consensus, chain_sync::sync_rosters, closing::Closing, io::Record, step::Step};
 
 /// Signatures kept back while in doubt; more are asked for again by their proposers. A node is in doubt for a round trip.
 const WITHHELD_MAX: usize = 256;
@@ -122,7 +122,7 @@ impl Consensus {
         self.withheld.messages.clear();
         step.forget_withheld();
         self.validator.roster_changed();
-        self.growth.roster_changed(step.now.mono);
+        self.growth.start_over(Closing::default(), step.now.mono);
     }
 
     /// What was kept back in this call stays so while there is doubt, and leaves when it ends.

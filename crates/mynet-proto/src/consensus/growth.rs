@@ -4,6 +4,8 @@
 //!  proposer                         old seats                    newcomer
 //!     |-- KeyRequest ------------------->|--------------------------->|   (one proposer at a time: a promise)
 //!     |<------------- KeyOffer(agrees) --|<----- KeyOffer ------------|   (key durable before it is offered)
+//!     |-- CloseRequest ----------------->|                            |   (see `closing`)
+//!     |<---------------- CloseReport ----|                            |
 //!     |-- RosterPropose -------------------------------------------->|
 //!     |<------------------------------------------- RosterVote(new) --|   (consent first: nobody locks in vain)
 //!     |-- RosterPropose ---------------->|                            |
@@ -24,6 +26,9 @@
 //! Who proposes: seat `(epoch + attempt) mod n`, and attempts go on every [`Config::roster_timeout`] while something is due.
 //! Attempts are counted by every node for itself; rule 5, not the schedule, keeps rivals apart.
 //!
+//! Once the epoch is closed, heads wait for the next one. From three seats on that is a reason of its own for fresh keys, so a
+//! change that comes to nothing after the close gives way to one that needs nobody else.
+//!
 //! **Deliberately absent:** leaving out a seat that is up and offers no key: what only the proposer sees is no reason for the
 //! others. It stops changes, not votes, until it lies, goes away, or is removed by recovery.
 //!
@@ -33,14 +38,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ed25519_dalek::SigningKey;
 use mynet_types::{
-    BoundedVec, ConsensusMessage, Domain, Mono, NodeId, Roster, RosterHash, RosterKey, RosterLink, Signature, Signed,
-    SignedAdmission, SignedRosterKey, SignerSet, Timestamp, VALIDATORS_MAX, Validator, VoteKey, VoteSecret, roster,
-    signing,
+    AckedHead, BoundedVec, CloseReport, ConsensusMessage, Domain, GroupId, Mono, NodeId, Roster, RosterHash, RosterKey,
+    RosterLink, Signature, Signed, SignedAdmission, SignedRosterKey, SignerSet, Timestamp, VALIDATORS_MAX, Validator,
+    VoteKey, VoteSecret, head::set_root, roster, signing,
 };
 
 use self::plan::Change;
 use super::{
     chain_sync::sync_rosters,
+    closing::Closing,
     evidence::head,
     io::{Record, RosterLock, Timer},
     shared::{EpochKey, Shared},
@@ -74,7 +80,15 @@ struct Plan {
     offers: BTreeMap<NodeId, SignedRosterKey>,
     /// Old seats that would sign such a roster.
     agreed: BTreeSet<NodeId>,
+    /// Everybody has offered: the roster, still without its close set.
+    draft: Option<RosterLock>,
     ballot: Option<RosterBallot>,
+}
+
+impl Plan {
+    fn new(change: Change) -> Self {
+        Self { change, offers: BTreeMap::new(), agreed: BTreeSet::new(), draft: None, ballot: None }
+    }
 }
 
 /// A roster that is being voted on.
@@ -95,18 +109,27 @@ pub(super) struct Growth {
     /// Who waits for a key of this node, and for which change.
     offer_to: BTreeMap<NodeId, Change>,
     plan: Option<Plan>,
+    /// How the epoch ends.
+    pub(super) closing: Closing,
 }
 
 impl Growth {
     /// Goes on with the lock that was restored.
-    pub(super) fn new(lock: Option<RosterLock>) -> Self {
+    pub(super) fn new(lock: Option<RosterLock>, closing: Closing) -> Self {
         let lock = lock.map(|body| Lock { body, durable: true, waiting: BTreeSet::new() });
-        Self { attempt: 0, since: Mono(0), promise: None, lock, offer_to: BTreeMap::new(), plan: None }
+        Self { attempt: 0, since: Mono(0), promise: None, lock, offer_to: BTreeMap::new(), plan: None, closing }
     }
 
     /// Another epoch began: everything here was about the one before.
-    pub(super) fn roster_changed(&mut self, now: Mono) {
-        *self = Self::new(None);
+    pub(super) fn roster_changed(&mut self, shared: &mut Shared, step: &mut Step<'_>) {
+        let mut closing = std::mem::take(&mut self.closing);
+        closing.enter(shared, step);
+        self.start_over(closing, step.now.mono);
+    }
+
+    /// Forgets what was under way.
+    pub(super) fn start_over(&mut self, closing: Closing, now: Mono) {
+        *self = Self::new(None, closing);
         self.since = now;
     }
 
@@ -114,6 +137,7 @@ impl Growth {
     pub(super) fn on_tick(&mut self, shared: &mut Shared, step: &mut Step<'_>) {
         step.timer(Timer::Roster, shared.config.roster_interval);
         tell_heads(shared, step);
+        self.closing.fetch(shared, step);
         let roster = shared.roster();
         let seats = roster.validators.len();
         let Some(seat) = roster.seat_of(&shared.me) else { return };
@@ -135,23 +159,99 @@ impl Growth {
         if self.plan.is_none() {
             self.plan = self.begin(shared.roster(), wanted);
         }
-        self.pursue(shared, step);
+        // Whoever has not reported since the last tick is done without.
+        if !self.fix(shared, step, false) {
+            self.pursue(shared, step);
+        }
     }
 
     /// A plan for the roster this node is locked on, else for the change that is wanted.
     fn begin(&self, newest: &Roster, wanted: Option<Change>) -> Option<Plan> {
-        let (offers, agreed) = (BTreeMap::new(), BTreeSet::new());
         if let Some(lock) = self.lock.as_ref().filter(|lock| lock.durable) {
             let change = Change::between(newest, &lock.body.roster).ok()?;
-            return Some(Plan { change, offers, agreed, ballot: Some(adopt(lock.body.clone())) });
+            return Some(Plan { ballot: Some(adopt(lock.body.clone())), ..Plan::new(change) });
         }
-        Some(Plan { change: wanted?, offers, agreed, ballot: None })
+        wanted.map(Plan::new)
+    }
+
+    /// Makes the roster that is voted on, once enough seats have closed the epoch: `all` of them, or a quorum if those that
+    /// are missing had their time. `false`: not yet, or done before.
+    fn fix(&mut self, shared: &Shared, step: &mut Step<'_>, all: bool) -> bool {
+        let Some(plan) = self.plan.as_mut().filter(|plan| plan.ballot.is_none()) else { return false };
+        let Some(mut body) = plan.draft.clone() else { return false };
+        let Some((reports, set)) = self.closing.ready(shared, &body.roster, all) else { return false };
+        body.roster.close_set_root = set_root(set.values());
+        body.roster.close_count = u32::try_from(set.len()).unwrap_or(u32::MAX);
+        body.reports = reports;
+        plan.ballot = Some(RosterBallot { adopted: false, ..adopt(body) });
+        self.pursue(shared, step);
+        true
+    }
+
+    /// A seat has closed the epoch.
+    pub(super) fn on_close_report(
+        &mut self,
+        shared: &Shared,
+        step: &mut Step<'_>,
+        (from, report): (NodeId, CloseReport),
+    ) {
+        if self.plan.as_ref().is_some_and(|plan| plan.draft.is_some())
+            && self.closing.take_report(shared, step, from, report)
+        {
+            self.fix(shared, step, true);
+        }
+    }
+
+    /// A page of what is behind a report came.
+    pub(super) fn on_acked(
+        &mut self,
+        shared: &Shared,
+        step: &mut Step<'_>,
+        page: (NodeId, [u8; 32], Option<GroupId>),
+        heads: &[AckedHead],
+    ) {
+        if self.closing.on_acked(shared, step, page, heads) {
+            self.fix(shared, step, true);
+        }
+    }
+
+    /// The epoch is to end: no head of it is signed any more.
+    pub(super) fn on_close_request(
+        &mut self,
+        shared: &mut Shared,
+        step: &mut Step<'_>,
+        (from, draft): (NodeId, RosterLock),
+        admissions: &[SignedAdmission],
+    ) {
+        let newest = shared.roster();
+        if newest.epoch.checked_add(1) != Some(draft.roster.epoch) {
+            return sync_rosters(shared, step, from, draft.roster.epoch.saturating_sub(1));
+        }
+        let Some(asker) = newest.seat_of(&from).filter(|_| newest.seat_of(&shared.me).is_some()) else { return };
+        if self.lock.is_some() {
+            return self.tell_lock(step, from);
+        }
+        let until = step.now.mono.after(shared.config.roster_timeout);
+        if !self.promise_to(asker, step.now.mono, until) {
+            return;
+        }
+        match check::next_roster(shared, &draft, admissions, step.now) {
+            Ok(()) => self.closing.close(shared, step, (from, draft)),
+            Err(defect) => tracing::debug!(%from, %defect, "epoch not closed"),
+        }
     }
 
     /// Asks whoever has not answered yet; repeated with every tick, because messages get lost.
-    fn pursue(&self, shared: &Shared, step: &mut Step<'_>) {
+    fn pursue(&mut self, shared: &Shared, step: &mut Step<'_>) {
         let Some(plan) = &self.plan else { return };
         let newest = shared.roster();
+        let newcomer = plan.change.newcomer;
+        let admissions = BoundedVec::truncated(newcomer.and_then(|node| shared.admitted.get(&node)).cloned());
+        if let Some(draft) = plan.draft.clone().filter(|_| plan.ballot.is_none()) {
+            let request =
+                ConsensusMessage::CloseRequest { roster: Box::new(draft.roster), keys: draft.keys, admissions };
+            return self.closing.collect(shared, step, &request);
+        }
         let Some(ballot) = &plan.ballot else {
             let message = ConsensusMessage::KeyRequest {
                 epoch: newest.epoch + 1,
@@ -170,12 +270,12 @@ impl Growth {
         let next = &ballot.body.roster;
         let consented = |node: &NodeId| next.seat_of(node).is_some_and(|seat| ballot.new.contains_key(&seat));
         let agreed = |node: &NodeId| newest.seat_of(node).is_none_or(|seat| ballot.old.contains_key(&seat));
-        let newcomer = plan.change.newcomer;
         let newcomer_first = !ballot.adopted && newcomer.is_some_and(|node| !consented(&node));
         let message = ConsensusMessage::RosterPropose {
             roster: Box::new(next.clone()),
             keys: ballot.body.keys.clone(),
-            admissions: BoundedVec::truncated(newcomer.and_then(|node| shared.admitted.get(&node)).cloned()),
+            admissions,
+            reports: ballot.body.reports.clone(),
         };
         for node in next.nodes() {
             if (Some(node) == newcomer || !newcomer_first) && !(consented(&node) && agreed(&node)) {
@@ -263,7 +363,8 @@ impl Growth {
         step: &mut Step<'_>,
         (from, offer, agrees): (NodeId, SignedRosterKey, bool),
     ) {
-        let Some(plan) = self.plan.as_mut().filter(|plan| plan.ballot.is_none()) else { return };
+        let unmade = |plan: &&mut Plan| plan.draft.is_none() && plan.ballot.is_none();
+        let Some(plan) = self.plan.as_mut().filter(unmade) else { return };
         let newest = shared.roster();
         let seats = plan.change.seats(newest);
         if !seats.contains(&from) || offer.body.seat.node != from || !check::is_offer_for(shared, &offer, newest) {
@@ -288,7 +389,7 @@ impl Growth {
         }
         let (need_old, _) = roster::link_quorums(shared.chain.genesis(), newest, &body.roster);
         if plan.agreed.len() >= need_old {
-            plan.ballot = Some(RosterBallot { adopted: false, ..adopt(body) });
+            plan.draft = Some(body);
             self.pursue(shared, step);
         }
     }
@@ -326,8 +427,14 @@ impl Growth {
             return vote(shared, step, from, &body.roster);
         }
         let rival = self.promise.as_ref().is_some_and(|held| held.until > step.now.mono && held.seat != asker);
-        if !rival {
+        if rival {
+            return;
+        }
+        if let Err(defect) = self.closing.check(shared, step, (from, &body)) {
+            tracing::debug!(%from, %defect, "next roster not signed");
+        } else {
             step.persist(Record::RosterLock(body.clone()));
+            self.closing.write_next(shared, step);
             step.then(Then::Locked);
             self.lock = Some(Lock { body, durable: false, waiting: BTreeSet::from([from]) });
         }
@@ -352,8 +459,8 @@ impl Growth {
     /// Says what this node is locked on, once that is durable.
     fn tell_lock(&self, step: &mut Step<'_>, to: NodeId) {
         if let Some(lock) = self.lock.as_ref().filter(|lock| lock.durable) {
-            let RosterLock { roster, keys } = lock.body.clone();
-            step.tell(to, ConsensusMessage::RosterLocked { roster: Box::new(roster), keys });
+            let RosterLock { roster, keys, reports } = lock.body.clone();
+            step.tell(to, ConsensusMessage::RosterLocked { roster: Box::new(roster), keys, reports });
         }
     }
 
@@ -379,8 +486,12 @@ impl Growth {
             tracing::debug!(%from, %defect, "locked roster ignored");
             return;
         }
+        if let Err(defect) = self.closing.check(shared, step, (from, &body)) {
+            tracing::debug!(%from, %defect, "locked roster not adopted");
+            return;
+        }
         if let Ok(change) = Change::between(newest, &body.roster) {
-            *plan = Plan { change, offers: BTreeMap::new(), agreed: BTreeSet::new(), ballot: Some(adopt(body)) };
+            *plan = Plan { ballot: Some(adopt(body)), ..Plan::new(change) };
             self.pursue(shared, step);
         }
     }
@@ -450,7 +561,7 @@ fn next_roster(newest: &Roster, offers: &BTreeMap<NodeId, SignedRosterKey>, admi
         close_set_root: [0; 32],
         close_count: 0,
     };
-    RosterLock { roster, keys: Offers::truncated(offers) }
+    RosterLock { roster, keys: Offers::truncated(offers), reports: BoundedVec::new() }
 }
 
 /// Tells a peer what is known here, so that lost messages delay nobody for long. A seat without a key tells all other seats:

@@ -4,9 +4,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use mynet_types::{
-    BoundedVec, CertificateFile, Claim, ConsensusMessage, Evidence, GroupId, ManifestHash, Mono, NodeId, ProposalId,
-    Roster, RosterLink, SignedAdmission, SignedManifest, SignedProposal, SignedRosterKey, VALIDATORS_MAX, Vote,
-    VoteSecret, VoteStatement, wire::Receipts,
+    AckedHead, BoundedVec, CarriedHead, CertificateFile, Claim, ConsensusMessage, Evidence, GroupId, HeadProof,
+    ManifestHash, Mono, NodeId, ProposalId, Roster, RosterLink, SignedAdmission, SignedManifest, SignedProposal,
+    SignedRosterKey, VALIDATORS_MAX, Vote, VoteSecret, VoteStatement,
+    head::CARRIED_PER_PAGE_MAX,
+    wire::{CloseReports, Receipts},
 };
 
 use crate::{persist::PersistId, reason::Note};
@@ -94,6 +96,18 @@ pub enum Input {
     Approve(NodeId),
     /// Its owner deleted this group: what is proposed of it here is closed, undecided.
     Withdraw(GroupId),
+    /// Certify a version after the first: as [`Input::Propose`], with what shows that the version before is certified. While
+    /// another value of this version is on its way here, it is refused with [`Event::HeadBlocked`].
+    ProposeHead {
+        /// The value.
+        manifest: Box<SignedManifest>,
+        /// The version before, see [`HeadProof::of`].
+        previous: Box<HeadProof>,
+        /// What makes it durable.
+        receipts: Receipts,
+        /// What to certify.
+        claim: Claim,
+    },
 }
 
 /// What the core wants done, in this order.
@@ -173,6 +187,16 @@ pub enum Record {
         /// Whether it stands.
         given: bool,
     },
+    /// A head that this node acks, in the batch of its ack: of each group the highest version of the newest epoch. Gone with
+    /// the vote keys of its epoch.
+    Acked(AckedHead),
+    /// This node signs no more heads of the epoch before this roster, which is what it was asked for, still without its
+    /// close set. Gone with the vote keys of that epoch. Another one for the same epoch takes its place.
+    EpochClosed(RosterLock),
+    /// Heads carried into the newest epoch: of each group the highest version counts, and it is never forgotten.
+    Carried(BoundedVec<CarriedHead, CARRIED_PER_PAGE_MAX>),
+    /// What the roster locked carries besides: in the batch of the lock, gone when the chain grows.
+    CarriedNext(BoundedVec<CarriedHead, CARRIED_PER_PAGE_MAX>),
 }
 
 /// The one next roster that this node signed.
@@ -182,6 +206,8 @@ pub struct RosterLock {
     pub roster: Roster,
     /// The offers its keys came from.
     pub keys: BoundedVec<SignedRosterKey, VALIDATORS_MAX>,
+    /// What its close set is made of.
+    pub reports: CloseReports,
 }
 
 /// A proposal of this node that still collects votes.
@@ -193,6 +219,8 @@ pub struct OpenProposal {
     pub manifest: SignedManifest,
     /// What makes it durable.
     pub receipts: Receipts,
+    /// For a head: that the version before it is certified.
+    pub previous: Option<HeadProof>,
 }
 
 /// Something that others care about.
@@ -228,6 +256,20 @@ pub enum Event {
     },
     /// A line for the log of a group; nothing depends on it.
     Noted(Note),
+    /// The owner signed two values for one version: another one than that of this node holds a validator's vote. The outcome
+    /// is `Undecided` until the epoch ends, and for ever once the other one is certified.
+    HeadBlocked {
+        /// The group.
+        group_id: GroupId,
+        /// The version.
+        version: u64,
+        /// The value of this node.
+        manifest_hash: ManifestHash,
+        /// The other one.
+        other: ManifestHash,
+        /// Whether the other one is certified: then this node gives its own up.
+        certified: bool,
+    },
 }
 
 /// How far a proposal came.
@@ -235,7 +277,7 @@ pub enum Event {
 pub struct Tally {
     /// What can be said now.
     pub outcome: Outcome,
-    /// Accept votes.
+    /// Accept votes; of a head, those of the first round.
     pub accepts: usize,
     /// Reject votes.
     pub rejects: usize,
@@ -277,6 +319,14 @@ pub struct Restored {
     pub evidence: Vec<Evidence>,
     /// Nodes approved that have no seat yet.
     pub approved: Vec<NodeId>,
+    /// Heads that this node acked in the newest epoch.
+    pub acked: Vec<AckedHead>,
+    /// The roster for which this node closed the newest epoch.
+    pub closed: Option<RosterLock>,
+    /// Heads carried, of each group the highest version.
+    pub carried: Vec<CarriedHead>,
+    /// What the locked roster carries besides.
+    pub carried_next: Vec<CarriedHead>,
     /// Whether the vote store is known to be complete. If not, this node abstains until it has a fresh key.
     pub may_vote: bool,
 }

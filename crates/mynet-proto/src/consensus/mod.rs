@@ -13,25 +13,27 @@
 //! | `certified` | which values are decided |
 //! | `evidence` | which seats contradicted themselves, and that all know |
 //! | `doubt` | whether this node may trust its own store |
+//! | `heads` | which later versions this node is bound to |
 //! | `growth` | who gets a seat, who loses one, and when all get fresh keys |
+//! | `closing` | which heads go into the next epoch |
 //! | `chain_sync` | that all know the newest roster |
 //!
 //! Invariants, by the numbers of the protocol document:
-//! - **C1** No two certificates with opposite verdicts on one value, while at most f of n validators are bad; one link per
-//!   epoch.
+//! - **C1** No two certificates with opposite verdicts on one value, and no two values certified as one version of a group,
+//!   while at most f of n validators are bad; one link per epoch.
 //! - **C2** This node never signs two statements that contradict each other, over restarts.
 //! - **C3** `Approved` means that a certificate exists that verifies from the genesis.
 //! - **C4** A timeout never becomes `Rejected`.
 //! - **C5** With at most f validators bad or away, and messages arriving again, every value is decided.
-//! - **C6** A certificate stays valid in later epochs, because the chain that it carries reaches back to its own.
+//! - **C6** A certificate stays valid in later epochs, because the chain that it carries reaches back to its own; and what
+//!   a head certifies is carried, so that no later epoch certifies another value of its version.
 //! - **C7** Two contradicting votes that this node sees become evidence, once per seat and epoch, kept and passed on; an honest
 //!   seat is never accused.
 //!
 //! Durability: nothing that was signed, offered or proposed leaves before its record is durable. Batches must become
 //! durable in the order in which they are handed out.
 //!
-//! **Deliberately absent:** heads (one value per group and version, two rounds), close sets, which only heads need,
-//! recovery of a stuck roster by the offline keys.
+//! **Deliberately absent:** recovery of a stuck roster by the offline keys.
 //!
 //! Source: Cachin, Guerraoui and Rodrigues, "Introduction to Reliable and Secure Distributed Programming" (2011), Byzantine
 //! consistent broadcast; Baudet et al., "FastPay" (2020); Danezis et al., "Narwhal and Tusk" (2022) for certificates of
@@ -42,9 +44,11 @@ pub mod io;
 
 mod certified;
 mod chain_sync;
+mod closing;
 mod doubt;
 mod evidence;
 mod growth;
+mod heads;
 mod proposer;
 mod shared;
 mod step;
@@ -55,16 +59,19 @@ use std::collections::BTreeMap;
 
 use ed25519_dalek::SigningKey;
 use mynet_types::{
-    AbstainReason, CertificateFile, Claim, ConsensusMessage, Evidence, Genesis, GroupId, LinkError, Manifest,
-    ManifestHash, NodeId, Now, Roster, VerifiedChain,
+    AbstainReason, AckedHead, BoundedVec, CertificateFile, Claim, ConsensusMessage, Evidence, Genesis, GroupId,
+    HeadProof, LinkError, Manifest, ManifestHash, NodeId, Now, Roster, SignedManifest, Verdict, VerifiedChain,
+    wire::Receipts,
 };
 
 use self::{
     certified::Decided,
+    closing::Closing,
     doubt::Withheld,
     growth::Growth,
+    heads::Heads,
     io::{Config, Event, Input, Outcome, Output, Record, Restored, RosterLock, Tally, Timer},
-    proposer::Proposer,
+    proposer::{Proposer, Wish},
     shared::{EpochKey, Shared},
     step::{Step, Then},
     validator::{Ask, Validator},
@@ -157,20 +164,24 @@ impl Consensus {
         shared.approved = restored.approved.into_iter().collect();
         shared.evidence = evidence::Known::restored(restored.evidence, &shared.chain);
         let (mut votes, mut lock, mut distrusted) = (restored.votes, lock, None);
+        let (mut acked, mut closed) = (restored.acked, restored.closed);
         if restored.may_vote {
             let live = restored.keys.into_iter().filter(|(of, _)| *of >= epoch);
             let keys = live.map(|(of, secret)| (of, EpochKey::restored(&secret)));
             shared.keys.extend(keys);
         } else {
             (votes, lock, distrusted) = (Vec::new(), None, restored.keys.into_keys().next_back());
+            (acked, closed) = (Vec::new(), None);
         }
+        shared.heads = Heads::new(acked, closed, restored.carried, shared.chain.newest());
         let mut proposer = Proposer::default();
         proposer.restore(restored.proposals);
+        let closing = Closing::new(&shared, if lock.is_some() { restored.carried_next } else { Vec::new() });
         Ok(Self {
             shared,
             proposer,
             validator: Validator::new(votes, epoch),
-            growth: Growth::new(lock),
+            growth: Growth::new(lock, closing),
             decided: Decided::default(),
             unsynced: BTreeMap::new(),
             batches: 0,
@@ -270,19 +281,9 @@ impl Consensus {
                     self.on_durable(step, then);
                 }
             }
-            Input::Propose { manifest, receipts, claim } => {
-                let value = manifest.body.hash();
-                if let Some(tally) = self.decided.outcome(&value, claim) {
-                    let group_id = manifest.body.group_id;
-                    step.event(Event::Progress { group_id, manifest_hash: value, tally });
-                } else if manifest.verify(&self.shared.network).is_err() {
-                    tracing::warn!(manifest_hash = %value, "not proposed: its owner did not sign it");
-                } else {
-                    let asked = (*manifest, &receipts);
-                    if let Some(file) = self.proposer.propose(&mut self.shared, step, (value, claim), asked) {
-                        self.made_certificate(step, file);
-                    }
-                }
+            Input::Propose { manifest, receipts, claim } => self.propose(step, *manifest, (&receipts, claim), None),
+            Input::ProposeHead { manifest, previous, receipts, claim } => {
+                self.propose(step, *manifest, (&receipts, claim), Some(*previous));
             }
             Input::Admitted(admission) => self.shared.admit(*admission),
             Input::PeerUp(node) => {
@@ -303,6 +304,30 @@ impl Consensus {
     fn approve(&mut self, step: &mut Step<'_>, node: NodeId) {
         if self.shared.roster().seat_of(&node).is_none() && self.shared.approved.insert(node) {
             step.persist(Record::Approval { node, given: true });
+        }
+    }
+
+    fn propose(
+        &mut self,
+        step: &mut Step<'_>,
+        manifest: SignedManifest,
+        (receipts, claim): (&Receipts, Claim),
+        previous: Option<HeadProof>,
+    ) {
+        let body = &manifest.body;
+        let value = body.hash();
+        if let Some(tally) = self.decided.outcome(&value, claim) {
+            step.event(Event::Progress { group_id: body.group_id, manifest_hash: value, tally });
+        } else if let Some(other) = self.decided.other_head(body) {
+            let (group_id, version) = (body.group_id, body.version);
+            step.event(Event::HeadBlocked { group_id, version, manifest_hash: value, other, certified: true });
+        } else if manifest.verify(&self.shared.network).is_err() {
+            tracing::warn!(manifest_hash = %value, "not proposed: its owner did not sign it");
+        } else {
+            let wish = Wish { manifest, receipts, previous };
+            if let Some(file) = self.proposer.propose(&mut self.shared, step, (value, claim), wish) {
+                self.made_certificate(step, file);
+            }
         }
     }
 
@@ -334,6 +359,7 @@ impl Consensus {
             Then::Offer(epoch) => self.growth.on_key_durable(&mut self.shared, step, epoch),
             Then::Locked => self.growth.on_lock_durable(&self.shared, step),
             Then::Expose(evidence) => self.expose(step, evidence),
+            Then::Closed(epoch) => self.growth.closing.on_closed_durable(&self.shared, step, epoch),
             Then::Grown { past, made_here } => {
                 step.event(Event::RosterChanged { epoch: self.shared.roster().epoch });
                 if made_here {
@@ -348,8 +374,9 @@ impl Consensus {
     fn on_message(&mut self, step: &mut Step<'_>, from: NodeId, message: ConsensusMessage) {
         let shared = &mut self.shared;
         match message {
-            ConsensusMessage::Propose { proposal, manifest, receipts } => {
-                let ask = Ask { from, proposal: &proposal, manifest: &manifest, receipts: &receipts };
+            ConsensusMessage::Propose { proposal, manifest, receipts, previous } => {
+                let (proposal, manifest, receipts) = (&proposal, &*manifest, &receipts);
+                let ask = Ask { from, proposal, manifest, receipts, previous: previous.as_deref() };
                 self.validator.on_propose(shared, step, ask);
             }
             ConsensusMessage::Vote(vote) => {
@@ -365,8 +392,8 @@ impl Consensus {
             ConsensusMessage::KeyOffer { offer, agrees } => {
                 self.growth.on_key_offer(shared, step, (from, offer, agrees));
             }
-            ConsensusMessage::RosterPropose { roster, keys, admissions } => {
-                let body = RosterLock { roster: *roster, keys };
+            ConsensusMessage::RosterPropose { roster, keys, admissions, reports } => {
+                let body = RosterLock { roster: *roster, keys, reports };
                 self.growth.on_roster_propose(shared, step, (from, body), &admissions);
             }
             ConsensusMessage::RosterVote { roster, epoch: _, old, new } => {
@@ -374,8 +401,8 @@ impl Consensus {
                     self.take_links(step, [link], true);
                 }
             }
-            ConsensusMessage::RosterLocked { roster, keys } => {
-                self.growth.on_roster_locked(shared, step, (from, RosterLock { roster: *roster, keys }));
+            ConsensusMessage::RosterLocked { roster, keys, reports } => {
+                self.growth.on_roster_locked(shared, step, (from, RosterLock { roster: *roster, keys, reports }));
             }
             ConsensusMessage::RosterHead { epoch, evidence, wants_key } => {
                 shared.note_wish(from, epoch, wants_key);
@@ -389,6 +416,41 @@ impl Consensus {
             ConsensusMessage::Evidence(records) => self.on_evidence(step, from, &records),
             ConsensusMessage::MyVotes { epoch } => self.on_my_votes(step, from, epoch),
             ConsensusMessage::YourVotes { epoch, votes } => self.on_your_votes(step, (from, epoch), &votes),
+            ConsensusMessage::AckRequest { group_id, version, certificate } => {
+                let head = AckedHead { group_id, version, certificate: *certificate };
+                self.validator.on_ack_request(shared, step, (from, head));
+            }
+            closing @ (ConsensusMessage::CloseRequest { .. }
+            | ConsensusMessage::CloseReport(_)
+            | ConsensusMessage::AckedAfter { .. }
+            | ConsensusMessage::Acked { .. }
+            | ConsensusMessage::CarriedAfter { .. }
+            | ConsensusMessage::Carried { .. }) => self.on_closing(step, from, closing),
+        }
+    }
+
+    /// Messages about the end of an epoch and what is carried over it.
+    fn on_closing(&mut self, step: &mut Step<'_>, from: NodeId, message: ConsensusMessage) {
+        let (shared, growth) = (&mut self.shared, &mut self.growth);
+        match message {
+            ConsensusMessage::CloseRequest { roster, keys, admissions } => {
+                let draft = RosterLock { roster: *roster, keys, reports: BoundedVec::new() };
+                growth.on_close_request(shared, step, (from, draft), &admissions);
+            }
+            ConsensusMessage::CloseReport(report) => growth.on_close_report(shared, step, (from, report)),
+            ConsensusMessage::AckedAfter { root, after } => {
+                growth.closing.give_acked(shared, step, (from, root, after));
+            }
+            ConsensusMessage::Acked { root, after, heads } => {
+                growth.on_acked(shared, step, (from, root, after), &heads);
+            }
+            ConsensusMessage::CarriedAfter { epoch, after } => {
+                closing::give_carried(shared, step, (from, epoch, after));
+            }
+            ConsensusMessage::Carried { epoch, after, heads } => {
+                growth.closing.on_carried(shared, step, (from, epoch, after), &heads);
+            }
+            _ => {}
         }
     }
 
@@ -434,8 +496,11 @@ impl Consensus {
     fn decide(&mut self, step: &mut Step<'_>, file: CertificateFile, tally: Tally) {
         let statement = &file.certificate.statement;
         let (value, claim) = (statement.value, statement.claim);
-        if !self.decided.note(value, claim, tally) {
+        if !self.decided.note(&file.manifest.body, claim, tally) {
             return;
+        }
+        if statement.verdict == Verdict::Accept {
+            self.proposer.give_up_rivals(step, &file);
         }
         debug_assert!(matches!(tally.outcome, Outcome::Approved | Outcome::Rejected), "a certificate decides");
         let group_id = file.manifest.body.group_id;

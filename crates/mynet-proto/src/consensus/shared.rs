@@ -13,7 +13,7 @@ use mynet_types::{
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
-use super::{evidence::Known, io::Config};
+use super::{evidence::Known, heads::Heads, io::Config};
 
 /// A vote key of this node. Its secret is wiped from memory when it is dropped.
 pub(super) struct EpochKey {
@@ -61,6 +61,8 @@ pub(super) struct Shared {
     started: Mono,
     /// Seats that have said what they hold of this node's votes in the newest epoch.
     pub(super) confirmed: BTreeSet<NodeId>,
+    /// What binds this node's votes on heads.
+    pub(super) heads: Heads,
     rng: ChaCha20Rng,
 }
 
@@ -82,6 +84,7 @@ impl Shared {
             down_since: BTreeMap::new(),
             started: Mono(0),
             confirmed: BTreeSet::new(),
+            heads: Heads::default(),
             rng: ChaCha20Rng::from_seed(seed),
         }
     }
@@ -127,8 +130,12 @@ impl Shared {
         }
     }
 
-    /// Whether a seat lacks a key, and has not been given one for the same reason a short while ago.
+    /// Whether a seat lacks a key, and has not been given one for the same reason a short while ago; or this node closed the
+    /// epoch, so that heads wait for the next one whatever it is for.
     pub(super) fn renewal_due(&self, now: Mono) -> bool {
+        if self.heads.closed().is_some() {
+            return true;
+        }
         let own = Some(self.me).filter(|_| self.wants_key());
         let recent =
             |node: &NodeId| self.renewed.get(node).is_some_and(|at| now.since(*at) < self.config.renewal_interval);
@@ -238,8 +245,20 @@ impl Shared {
 
     /// One of the peers that are up, for gossip.
     pub(super) fn any_peer(&mut self) -> Option<NodeId> {
-        let count = u32::try_from(self.up.len()).ok().filter(|count| *count > 0)?;
-        let index = u32::from_be_bytes(self.random()) % count;
-        self.up.iter().nth(index as usize).copied()
+        let index = self.below(self.up.len())?;
+        self.up.iter().nth(index).copied()
+    }
+
+    /// One of the other seats that are up.
+    pub(super) fn any_seat(&mut self) -> Option<NodeId> {
+        let seats: Vec<NodeId> = self.roster().nodes().filter(|node| self.up.contains(node)).collect();
+        let index = self.below(seats.len())?;
+        seats.get(index).copied()
+    }
+
+    /// A random index into `len` things.
+    fn below(&mut self, len: usize) -> Option<usize> {
+        let count = u32::try_from(len).ok().filter(|count| *count > 0)?;
+        usize::try_from(u32::from_be_bytes(self.random()) % count).ok()
     }
 }

@@ -5,13 +5,15 @@
 
 use std::collections::VecDeque;
 
-use mynet_types::{Claim, ConsensusMessage, Evidence, NodeId, Now, ProposalId, SlotKey, StatesMask, Vote};
+use mynet_types::{
+    Claim, ConsensusMessage, Evidence, ManifestHash, NodeId, Now, Phase, ProposalId, SlotKey, StatesMask, Vote,
+};
 
 use super::io::{Event, Output, Record, Timer};
 use crate::reason::Note;
 
 /// Names one vote of this node.
-pub(super) type BallotKey = (SlotKey, Claim, StatesMask);
+pub(super) type BallotKey = (SlotKey, Phase, ManifestHash, Claim, StatesMask);
 
 /// What happens once a batch is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub(super) enum Then {
     Offer(u64),
     /// The lock on the next roster holds; its signatures may leave.
     Locked,
+    /// This epoch is closed here; the report may leave.
+    Closed(u64),
     /// The chain grew past this epoch.
     Grown {
         /// The newest epoch before.
@@ -68,7 +72,12 @@ impl<'a> Step<'a> {
 
     /// Tells `to`, which may be this node.
     pub(super) fn tell(&mut self, to: NodeId, message: ConsensusMessage) {
-        let signed = matches!(message, ConsensusMessage::Vote(_) | ConsensusMessage::RosterVote { old: Some(_), .. });
+        let signed = matches!(
+            message,
+            ConsensusMessage::Vote(_)
+                | ConsensusMessage::RosterVote { old: Some(_), .. }
+                | ConsensusMessage::CloseReport(_)
+        );
         if signed && self.withholds {
             self.withheld.push((to, message));
         } else if to == self.me {

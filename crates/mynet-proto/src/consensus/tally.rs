@@ -3,17 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) use mynet_types::evidence::contradict;
-use mynet_types::{Claim, Mono, Quorum, SignerSet, Verdict, Vote, VoteStatement};
+use mynet_types::{Claim, ManifestHash, Mono, Quorum, SignerSet, Verdict, Vote, VoteStatement};
 
 use super::io::{Outcome, Tally};
 
-/// Votes of one epoch for one slot, by seat and claim; at most three per seat, however many a bad one sends.
+/// Votes of one epoch for one round of one slot, by seat, value and claim; at most three per seat and value asked for, and
+/// three for one other value that it accepts, however many a bad one sends.
 pub(super) struct Book {
     /// Their epoch.
     pub(super) epoch: u64,
     /// Not needed after this.
     pub(super) until: Mono,
-    votes: BTreeMap<(u16, Claim), Vote>,
+    /// Values that were asked about.
+    asked: BTreeSet<ManifestHash>,
+    votes: BTreeMap<(u16, ManifestHash, Claim), Vote>,
     exposed: BTreeSet<u16>,
 }
 
@@ -30,18 +33,33 @@ pub(super) enum Added {
 
 impl Book {
     pub(super) fn new(epoch: u64, until: Mono) -> Self {
-        Self { epoch, until, votes: BTreeMap::new(), exposed: BTreeSet::new() }
+        Self { epoch, until, asked: BTreeSet::new(), votes: BTreeMap::new(), exposed: BTreeSet::new() }
+    }
+
+    /// Keeps what is said about `value` until then.
+    pub(super) fn ask(&mut self, value: ManifestHash, until: Mono) {
+        self.asked.insert(value);
+        self.until = self.until.max(until);
+    }
+
+    /// A value that was not asked about and that `seat` accepts.
+    pub(super) fn other_of(&self, seat: u16) -> Option<ManifestHash> {
+        self.of_seat(seat).map(|vote| vote.statement.value).find(|value| !self.asked.contains(value))
+    }
+
+    /// The votes of one seat, by value; of one value the strongest claim last.
+    pub(super) fn of_seat(&self, seat: u16) -> impl Iterator<Item = &Vote> {
+        let first = (seat, ManifestHash([0; 32]), Claim::Seen);
+        self.votes.range(first..).take_while(move |((of, ..), _)| *of == seat).map(|(_, vote)| vote)
     }
 
     /// Whether adding `vote` could change nothing, so that its signature need not be checked.
     pub(super) fn knows(&self, vote: &Vote) -> bool {
-        self.exposed.contains(&vote.seat)
-            || self.votes.get(&(vote.seat, vote.statement.claim)).is_some_and(|known| known.statement == vote.statement)
-    }
-
-    /// The votes of one seat, the strongest claim last.
-    pub(super) fn of_seat(&self, seat: u16) -> impl DoubleEndedIterator<Item = &Vote> {
-        self.votes.range((seat, Claim::Seen)..=(seat, Claim::Verified)).map(|(_, vote)| vote)
+        let key = (vote.seat, vote.statement.value, vote.statement.claim);
+        let unasked = vote.statement.verdict == Verdict::Reject && !self.asked.contains(&vote.statement.value);
+        unasked
+            || self.exposed.contains(&vote.seat)
+            || self.votes.get(&key).is_some_and(|known| known.statement == vote.statement)
     }
 
     /// The vote of the same seat that `vote` contradicts.
@@ -55,7 +73,7 @@ impl Book {
             let news = self.exposed.insert(vote.seat);
             return if news { Added::Contradicts(Box::new(first)) } else { Added::Ignored };
         }
-        let key = (vote.seat, vote.statement.claim);
+        let key = (vote.seat, vote.statement.value, vote.statement.claim);
         if self.votes.contains_key(&key) {
             return Added::Ignored;
         }
@@ -65,7 +83,8 @@ impl Book {
 
     /// Whether `seat` said yes or no to what `statement` says.
     pub(super) fn has_voted(&self, seat: u16, statement: &VoteStatement) -> bool {
-        self.votes.get(&(seat, statement.claim)).is_some_and(|vote| same_question(&vote.statement, statement))
+        let key = (seat, statement.value, statement.claim);
+        self.votes.get(&key).is_some_and(|vote| same_question(&vote.statement, statement))
     }
 
     /// The signatures over exactly `statement`.

@@ -16,8 +16,12 @@
 //! The owner's signature is not part of the value, so a proposal with a bad one gets no verdict: else any member could
 //! have a right manifest rejected for ever by proposing it with a broken signature.
 //!
-//! **Deliberately absent:** versions above 1, which only a head may certify: they may be right, so they get an abstention
-//! and never a rejection. `Verified` claims, because no input tells yet what this node hashed. Policy.
+//! A head must show that the version before it is certified, and [`super::heads`] must allow it. A head that is no next
+//! version of what it names as the one before is rejected; what is wrong with the proof beside it gets an abstention. The
+//! second round asks only whether a quorum stands in the first: a validator acks a value that it did not vote for, or that
+//! a rival of it holds its vote for.
+//!
+//! **Deliberately absent:** `Verified` claims, because no input tells yet what this node hashed. Policy.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,12 +29,14 @@ use std::{
 };
 
 use mynet_types::{
-    AbstainReason, Abstention, Claim, ConsensusMessage, Domain, NodeId, RejectReason, SignedManifest, SignedProposal,
-    StatesMask, Timestamp, Verdict, Vote, VoteStatement, signing, wire::Receipts,
+    AbstainReason, Abstention, AckedHead, Claim, ConsensusMessage, Domain, HeadProof, ManifestHash, NodeId, Phase,
+    ProposalId, RejectReason, SignedManifest, SignedProposal, StatesMask, Timestamp, Verdict, Vote, VoteStatement,
+    head::HeadProofError, signing, vote::is_head, wire::Receipts,
 };
 
 use super::{
     chain_sync::sync_rosters,
+    heads::Forbidden,
     io::{Event, Record},
     shared::Shared,
     step::{BallotKey, Step, Then},
@@ -53,6 +59,7 @@ pub(super) struct Ask<'a> {
     pub(super) proposal: &'a SignedProposal,
     pub(super) manifest: &'a SignedManifest,
     pub(super) receipts: &'a Receipts,
+    pub(super) previous: Option<&'a HeadProof>,
 }
 
 /// One vote of this node.
@@ -92,7 +99,7 @@ pub(super) struct Validator {
 }
 
 fn ballot_key(statement: &VoteStatement) -> BallotKey {
-    (statement.slot, statement.claim, statement.states)
+    (statement.slot, statement.phase, statement.value, statement.claim, statement.states)
 }
 
 impl Validator {
@@ -121,6 +128,9 @@ impl Validator {
                 let group_id = ask.manifest.body.group_id;
                 step.note(Note::about(group_id, Reason::withheld(reason)).with(ask.from));
                 step.tell(ask.from, ConsensusMessage::Abstain(Abstention { proposal_id, reason }));
+                if reason == AbstainReason::Locked {
+                    self.tell_lock(step, &ask);
+                }
                 if reason == AbstainReason::OtherRoster {
                     sync_rosters(shared, step, ask.from, ask.proposal.body.epoch);
                 }
@@ -165,7 +175,9 @@ impl Validator {
             return Answer::Abstain(AbstainReason::NotVoting);
         }
         match judge(shared, wall, ask) {
-            Ok(judged) if self.is_locked(&proposal.statement(judged.verdict)) => Answer::Abstain(AbstainReason::Locked),
+            Ok(judged) if self.rival(&proposal.statement(judged.verdict)).is_some() => {
+                Answer::Abstain(AbstainReason::Locked)
+            }
             Ok(judged) if !judged.vouched && self.has_used_up(shared, &ask.from) => {
                 Answer::Abstain(AbstainReason::Busy)
             }
@@ -180,9 +192,19 @@ impl Validator {
         *proposer != shared.me && used >= shared.config.unvouched_ballots_max
     }
 
-    /// Whether an earlier vote forbids this one.
-    fn is_locked(&self, statement: &VoteStatement) -> bool {
-        self.in_slot(statement).any(|ballot| contradict(&ballot.vote.statement, statement))
+    /// An earlier vote that forbids this one.
+    fn rival(&self, statement: &VoteStatement) -> Option<&Ballot> {
+        self.in_slot(statement).find(|ballot| contradict(&ballot.vote.statement, statement))
+    }
+
+    /// Shows the vote on another value of a head that stands against this one: two values of one version are the owner's
+    /// doing, and the proposer is to learn which.
+    fn tell_lock(&self, step: &mut Step<'_>, ask: &Ask<'_>) {
+        let proposal = &ask.proposal.body;
+        let rival = self.rival(&proposal.statement(Verdict::Accept)).filter(|ballot| ballot.durable);
+        if let Some(ballot) = rival.filter(|_| is_head(proposal.version)) {
+            step.tell(ask.from, ConsensusMessage::Vote(ballot.vote.clone()));
+        }
     }
 
     /// Whether this node remembers to have given this verdict on this value, under whatever claim: the store keeps the
@@ -192,30 +214,85 @@ impl Validator {
         self.in_slot(statement).any(|ballot| said(&ballot.vote.statement) == said(statement))
     }
 
-    /// The votes in the slot of `statement`.
+    /// The votes in the slot and round of `statement`.
     fn in_slot(&self, statement: &VoteStatement) -> impl Iterator<Item = &Ballot> {
-        let from = self.ballots.range((statement.slot, Claim::Seen, StatesMask::EMPTY)..);
-        let slot = statement.slot;
-        from.take_while(move |((of, ..), _)| *of == slot).map(|(_, ballot)| ballot)
+        let first = (statement.slot, statement.phase, ManifestHash([0; 32]), Claim::Seen, StatesMask::EMPTY);
+        let here = (statement.slot, statement.phase);
+        let from = self.ballots.range(first..).take_while(move |((slot, phase, ..), _)| (*slot, *phase) == here);
+        from.map(|(_, ballot)| ballot)
     }
 
     /// Signs and writes a vote; it leaves when it is durable.
     fn cast(&mut self, shared: &Shared, step: &mut Step<'_>, ask: Ask<'_>, judged: Judgement) {
         let Judgement { verdict, reason, vouched } = judged;
-        let Some((seat, key)) = shared.voting_key() else { return };
-        let Ok(seat) = u16::try_from(seat) else { return };
+        let proposal_id = ask.proposal.body.id();
         let statement = ask.proposal.body.statement(verdict);
+        if let Some(key) = self.sign(shared, step, statement, (proposal_id, reason)) {
+            if !vouched {
+                *self.unvouched.entry(ask.from).or_default() += 1;
+            }
+            if let Some(ballot) = self.ballots.get(&key) {
+                step.note(Note::about(ask.manifest.body.group_id, Reason::voted(&ballot.vote)).with(ask.from));
+            }
+            self.answer(step, key, ask.from);
+        }
+    }
+
+    fn sign(
+        &mut self,
+        shared: &Shared,
+        step: &mut Step<'_>,
+        statement: VoteStatement,
+        (proposal_id, reason): (ProposalId, Option<RejectReason>),
+    ) -> Option<BallotKey> {
+        let (seat, key) = shared.voting_key()?;
+        let seat = u16::try_from(seat).ok()?;
         let signature = signing::sign_as(Domain::Vote, &shared.network, &statement, key);
-        let vote = Vote { statement, seat, signature, proposal_id: ask.proposal.body.id(), reason };
-        step.note(Note::about(ask.manifest.body.group_id, Reason::voted(&vote)).with(ask.from));
+        let vote = Vote { statement, seat, signature, proposal_id, reason };
         let key = ballot_key(&statement);
         step.persist(Record::Vote(vote.clone()));
         step.then(Then::Vote(key, statement.epoch));
         self.ballots.insert(key, Ballot { vote, durable: false, waiting: BTreeSet::new() });
-        if !vouched {
-            *self.unvouched.entry(ask.from).or_default() += 1;
+        Some(key)
+    }
+
+    /// A quorum voted for a head: it is written down and acked. Whoever asks needs no seat and no name, because the quorum
+    /// proves itself; a member that is bad cannot ask for an ack that an honest one would not ask for.
+    pub(super) fn on_ack_request(
+        &mut self,
+        shared: &mut Shared,
+        step: &mut Step<'_>,
+        (from, head): (NodeId, AckedHead),
+    ) {
+        let voted = head.certificate.statement;
+        let ack = VoteStatement { phase: Phase::Ack, ..voted };
+        let key = ballot_key(&ack);
+        let busy = self.in_flight.get(&from).copied().unwrap_or(0) >= shared.config.proposals_per_peer_max;
+        if !shared.is_member(&from, step.now.wall) || busy {
+            return;
         }
-        self.answer(step, key, ask.from);
+        if self.ballots.contains_key(&key) {
+            return self.answer(step, key, from);
+        }
+        if voted.epoch != shared.roster().epoch {
+            return sync_rosters(shared, step, from, voted.epoch);
+        }
+        let forbidden = shared.heads.may_ack((&head.group_id, head.version), &voted.value);
+        let rival = self.rival(&ack).is_some();
+        if shared.voting_key().is_none() || forbidden.is_err() || rival {
+            tracing::debug!(%from, ?forbidden, rival, "no ack");
+            return;
+        }
+        if !is_head(head.version) || !head.is_proven(shared.chain.genesis(), shared.roster()) {
+            tracing::debug!(%from, "no ack: a quorum that does not stand");
+            return;
+        }
+        if self.sign(shared, step, ack, (ProposalId([0; 32]), None)).is_some() {
+            if shared.heads.note_acked(head.clone()) {
+                step.persist(Record::Acked(head));
+            }
+            self.answer(step, key, from);
+        }
     }
 
     /// Sends a vote if it is durable, and notes who waits for it otherwise.
@@ -247,15 +324,40 @@ impl Validator {
     }
 }
 
+impl From<Forbidden> for AbstainReason {
+    fn from(forbidden: Forbidden) -> Self {
+        match forbidden {
+            Forbidden::Unknown => Self::Unavailable,
+            Forbidden::Closed => Self::Closed,
+            Forbidden::Carried => Self::Locked,
+        }
+    }
+}
+
 /// Yes, no with its objective reason, or why there is no verdict.
 fn judge(shared: &Shared, wall: Timestamp, ask: Ask<'_>) -> Result<Judgement, AbstainReason> {
     let manifest = &ask.manifest.body;
-    if manifest.version != 1 || ask.manifest.verify(&shared.network).is_err() {
+    if ask.manifest.verify(&shared.network).is_err() {
         return Err(AbstainReason::Unavailable);
     }
+    let rejected = |reason| Judgement { verdict: Verdict::Reject, reason: Some(reason), vouched: false };
     if let Err(defect) = group::verify_manifest(manifest) {
-        let reason = defect.reject_reason().ok_or(AbstainReason::Unavailable)?;
-        return Ok(Judgement { verdict: Verdict::Reject, reason: Some(reason), vouched: false });
+        return defect.reject_reason().map(rejected).ok_or(AbstainReason::Unavailable);
+    }
+    if is_head(manifest.version) {
+        let previous = ask.previous.ok_or(AbstainReason::Unavailable)?;
+        match previous.verify(manifest, &shared.chain) {
+            Ok(()) => {}
+            Err(HeadProofError::Lineage) => return Ok(rejected(RejectReason::ManifestInvalid)),
+            Err(error) => {
+                tracing::debug!(from = %ask.from, %error, "a head on top of nothing");
+                return Err(AbstainReason::Unavailable);
+            }
+        }
+        if group::verify_succession(&previous.manifest, manifest).is_err() {
+            return Ok(rejected(RejectReason::ManifestInvalid));
+        }
+        shared.heads.may_vote(manifest)?;
     }
     let vouched = match ask.proposal.body.claim {
         Claim::Seen => false,

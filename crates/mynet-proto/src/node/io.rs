@@ -1,7 +1,8 @@
 //! What goes into the composed node and what comes out: the union of the cores, with one vocabulary for the driver.
 
 use mynet_types::{
-    Claim, GroupId, Message, Mono, NodeId, SignedAdmission, SignedManifest, SignedTombstone, StatesMask, TxId,
+    Claim, GroupId, HeadProof, Message, Mono, NodeId, SignedAdmission, SignedManifest, SignedTombstone, StatesMask,
+    TxId,
     wire::{Prepare, Receipts, RefuseReason, Wraps},
 };
 
@@ -76,6 +77,17 @@ pub enum Input {
         tombstone: Box<SignedTombstone>,
         /// Whoever gave a receipt for the group.
         holders: Vec<NodeId>,
+    },
+    /// Certify a version after the first; see [`consensus::io::Input::ProposeHead`].
+    CertifyHead {
+        /// The value.
+        manifest: Box<SignedManifest>,
+        /// The version before.
+        previous: Box<HeadProof>,
+        /// What makes it durable.
+        receipts: Receipts,
+        /// What to certify.
+        claim: Claim,
     },
 }
 

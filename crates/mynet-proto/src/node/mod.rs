@@ -155,6 +155,9 @@ impl NodeCore {
             Input::Certify { manifest, receipts, claim } => {
                 self.consensus(now, ToConsensus::Propose { manifest, receipts, claim }, out);
             }
+            Input::CertifyHead { manifest, previous, receipts, claim } => {
+                self.consensus(now, ToConsensus::ProposeHead { manifest, previous, receipts, claim }, out);
+            }
         }
     }
 

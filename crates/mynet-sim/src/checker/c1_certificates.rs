@@ -1,4 +1,5 @@
-//! C1: no two conflicting certificates; an accept and a reject certificate of one value never coexist.
+//! C1: no two conflicting certificates; an accept and a reject certificate of one value never coexist, and no two values are
+//! final as one version, in one epoch or in two.
 //!
 //! Stronger than looking at certificates: every vote that ever left a node or reached its disk is counted, so that
 //! a second certificate that somebody *could* have assembled is found as well. Rosters are values of their own slot:
@@ -7,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mynet_proto::consensus::io::Record;
-use mynet_types::{ConsensusMessage, Message, Roster, SlotKey, Verdict, Vote, VoteStatement};
+use mynet_types::{ConsensusMessage, ManifestHash, Message, Phase, Roster, SlotKey, Verdict, Vote, VoteStatement};
 
 use super::{Checker, ensure};
 use crate::observe::{Seen, View};
@@ -17,8 +18,10 @@ use crate::observe::{Seen, View};
 pub(super) struct Certificates {
     rosters: BTreeMap<u64, Roster>,
     signed: BTreeMap<VoteStatement, BTreeSet<u16>>,
-    /// What has a quorum, by slot.
-    decided: BTreeMap<(u64, SlotKey), VoteStatement>,
+    /// What has a quorum, by slot and round.
+    decided: BTreeMap<(u64, Phase, SlotKey), VoteStatement>,
+    /// What a quorum acked, in any epoch.
+    finals: BTreeMap<SlotKey, ManifestHash>,
 }
 
 impl Checker for Certificates {
@@ -68,7 +71,11 @@ impl Certificates {
         if seats.len() < need {
             return Ok(());
         }
-        let slot = (statement.epoch, statement.slot);
+        if statement.phase == Phase::Ack {
+            let known = *self.finals.entry(statement.slot).or_insert(statement.value);
+            ensure(known == statement.value, || format!("{known} and {} are final as one version", statement.value))?;
+        }
+        let slot = (statement.epoch, statement.phase, statement.slot);
         let known = *self.decided.entry(slot).or_insert(statement);
         ensure((known.value, known.verdict) == (statement.value, statement.verdict), || {
             format!("one slot has quorums for {:?} and for {:?}", (known.value, known.verdict), statement)
@@ -78,7 +85,7 @@ impl Certificates {
 
 #[cfg(test)]
 mod tests {
-    use mynet_types::{RosterHash, Verdict};
+    use mynet_types::{ManifestHash, Phase, RosterHash, Verdict, VoteStatement};
 
     use super::{super::stage::Stage, Certificates, Checker, Record, Seen};
 
@@ -91,6 +98,27 @@ mod tests {
             let seen = Seen::VotesOnDisk { node: 0, records: &records };
             assert_eq!(checker.see(&seen, &stage.view()).is_err(), verdict == Verdict::Reject, "{verdict:?}");
         }
+    }
+
+    #[test]
+    fn two_values_that_are_final_as_one_version_are_found_over_epochs() {
+        let stage = Stage::new();
+        let mut checker = Certificates::default();
+        let first = stage.head_vote(Phase::Ack, ManifestHash([1; 32])).statement;
+        assert_eq!(checker.sign(first, 0, &stage.view()), Ok(()));
+        // The next epoch has the founder alone too.
+        let mut roster = stage.cast.genesis.first_roster();
+        roster.epoch = 1;
+        assert_eq!(checker.roster(0, &roster), Ok(()));
+        let later = VoteStatement { epoch: 1, roster: roster.hash(), ..first };
+        assert_eq!(checker.sign(later, 0, &stage.view()), Ok(()), "the same value again");
+        let other = VoteStatement { value: ManifestHash([2; 32]), ..later };
+        let mut fresh = Certificates {
+            finals: checker.finals.clone(),
+            rosters: checker.rosters.clone(),
+            ..Certificates::default()
+        };
+        assert!(fresh.sign(other, 0, &stage.view()).is_err());
     }
 
     #[test]

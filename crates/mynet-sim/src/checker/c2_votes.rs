@@ -1,10 +1,12 @@
 //! C2: no honest node signs two accepts with different values per (epoch, phase, slot), nor an accept and a reject of
-//! one value, nor two rosters for one epoch; restarts included.
+//! one value, nor two rosters for one epoch, nor a head of an epoch that it closed; restarts included.
 
 use std::collections::BTreeMap;
 
 use mynet_proto::consensus::io::Record;
-use mynet_types::{ConsensusMessage, ManifestHash, Message, Phase, RosterHash, SlotKey, Verdict, VoteStatement};
+use mynet_types::{
+    ConsensusMessage, ManifestHash, Message, Phase, RosterHash, SlotKey, Verdict, VoteStatement, vote::attest_slot,
+};
 
 use super::{Checker, ensure};
 use crate::observe::{Seen, View};
@@ -15,6 +17,8 @@ pub(super) struct Votes {
     accepts: BTreeMap<(usize, u64, Phase, SlotKey), ManifestHash>,
     verdicts: BTreeMap<(usize, u64, Phase, ManifestHash), Verdict>,
     rosters: BTreeMap<(usize, u64), RosterHash>,
+    /// The first epoch that each node has not closed.
+    open: BTreeMap<usize, u64>,
 }
 
 impl Checker for Votes {
@@ -32,7 +36,14 @@ impl Checker for Votes {
             },
             // The own vote of a proposer leaves it only inside a certificate; its record is its signature.
             Seen::VotesOnDisk { node, records } => records.iter().try_for_each(|record| match record {
-                Record::Vote(vote) => self.signs(*node, &vote.statement),
+                Record::Vote(vote) => {
+                    self.is_open(*node, &vote.statement)?;
+                    self.signs(*node, &vote.statement)
+                }
+                Record::EpochClosed(next) => {
+                    self.open.insert(*node, next.roster.epoch);
+                    Ok(())
+                }
                 Record::RosterLock(lock) => self.roster(*node, lock.roster.epoch, lock.roster.hash()),
                 _ => Ok(()),
             }),
@@ -51,6 +62,15 @@ impl Votes {
         ensure(verdict == vote.verdict, || format!("n{node} both accepts and rejects {}", vote.value))
     }
 
+    /// A head is not signed after its epoch was closed. Votes on disk come in the order in which they were signed.
+    fn is_open(&self, node: usize, vote: &VoteStatement) -> Result<(), String> {
+        let head = vote.slot != attest_slot(&vote.value) && vote.verdict == Verdict::Accept;
+        let open = self.open.get(&node).copied().unwrap_or(0);
+        ensure(!head || open <= vote.epoch, || {
+            format!("n{node} signs {} in epoch {}, which it closed", vote.value, vote.epoch)
+        })
+    }
+
     fn roster(&mut self, node: usize, epoch: u64, roster: RosterHash) -> Result<(), String> {
         let known = *self.rosters.entry((node, epoch)).or_insert(roster);
         ensure(known == roster, || format!("n{node} signs rosters {known} and {roster} of epoch {epoch}"))
@@ -59,7 +79,8 @@ impl Votes {
 
 #[cfg(test)]
 mod tests {
-    use mynet_types::{ManifestHash, RosterHash, Verdict};
+    use mynet_proto::consensus::io::{Record, RosterLock};
+    use mynet_types::{BoundedVec, ManifestHash, Phase, RosterHash, Verdict};
 
     use super::{super::stage::Stage, Checker, Votes};
 
@@ -72,6 +93,27 @@ mod tests {
         assert_eq!(checker.see(&stage.sent(0, &accept), &stage.view()), Ok(()), "sent again");
         assert_eq!(checker.see(&super::Seen::Crashed(0), &stage.view()), Ok(()));
         assert!(checker.see(&stage.sent(0, &stage.vote_message(Verdict::Reject)), &stage.view()).is_err());
+    }
+
+    #[test]
+    fn two_acks_of_one_version_and_a_head_after_the_close_are_found() {
+        let stage = Stage::new();
+        let on_disk = |checker: &mut Votes, record: Record| {
+            checker.see(&super::Seen::VotesOnDisk { node: 1, records: &[record] }, &stage.view())
+        };
+        let ack = |value| Record::Vote(stage.head_vote(Phase::Ack, ManifestHash([value; 32])));
+        let mut checker = Votes::default();
+        let other_round = Record::Vote(stage.head_vote(Phase::Vote, ManifestHash([2; 32])));
+        assert_eq!(on_disk(&mut checker, other_round), Ok(()));
+        assert_eq!(on_disk(&mut checker, ack(1)), Ok(()), "another value in the other round");
+        assert!(on_disk(&mut checker, ack(2)).is_err());
+        let mut next = stage.cast.genesis.first_roster();
+        next.epoch = 1;
+        let closed = RosterLock { roster: next, keys: BoundedVec::new(), reports: BoundedVec::new() };
+        let mut checker = Votes::default();
+        assert_eq!(on_disk(&mut checker, Record::EpochClosed(closed)), Ok(()));
+        assert_eq!(on_disk(&mut checker, Record::Vote(stage.vote(0, Verdict::Accept))), Ok(()), "an attestation");
+        assert!(on_disk(&mut checker, ack(1)).is_err());
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! C5: in a healed network every value is decided within the bound, and the roster has grown as far as it may.
+//! C5: in a healed network every value is decided within the bound, and the roster has grown as far as it may. Of a version
+//! of which the owner signed two values neither need be decided, nor what stands on top of it. A version that has a
+//! successor is certified somewhere; whoever asks for it only then may be told that it is over.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +8,10 @@ use mynet_proto::{consensus::io::Event as Told, node::io::Event};
 use mynet_types::{ManifestHash, Verdict};
 
 use super::{Checker, ensure};
-use crate::observe::{Deadline, Seen, View};
+use crate::{
+    observe::{Deadline, Seen, View},
+    workload::Work,
+};
 
 /// Rosters grow by themselves up to this many seats; the default of the consensus core.
 const SEATS_AUTOMATIC: usize = 4;
@@ -63,13 +68,31 @@ impl Decided {
             let value = work.value;
             let expected = if work.bad { Verdict::Reject } else { Verdict::Accept };
             let found = self.certified.get(&(work.node, value));
-            ensure(found == Some(&expected), || format!("{value} of n{} is {found:?}, not {expected:?}", work.node))
+            ensure(found == Some(&expected), || format!("{value} of n{} is {found:?}, not {expected:?}", work.node))?;
+            self.heads(work, view)
+        })
+    }
+
+    fn heads(&self, work: &Work, view: &View<'_>) -> Result<(), String> {
+        let sound = work.heads.iter().take_while(|head| head.other.is_none());
+        sound.enumerate().try_for_each(|(version, head)| {
+            ensure(!head.taken.is_empty(), || {
+                format!("version {} of {} was never asked for", version + 2, work.value)
+            })?;
+            let mut later = work.heads.iter().skip(version + 1);
+            if later.any(|later| view.files.contains_key(&later.value)) {
+                return ensure(view.files.contains_key(&head.value), || format!("{} has a successor only", head.value));
+            }
+            head.taken.iter().try_for_each(|node| {
+                let found = self.certified.get(&(*node, head.value));
+                ensure(found == Some(&Verdict::Accept), || format!("{} of n{node}, a head, is {found:?}", head.value))
+            })
         })
     }
 }
 
 /// Whether a value could be proposed at all: where it is replicated first, only after enough receipts.
-fn is_due(work: &crate::workload::Work, view: &View<'_>) -> bool {
+fn is_due(work: &Work, view: &View<'_>) -> bool {
     let manifest = &work.publication.manifest.body;
     let store = &view.hosts[work.node].groups.store;
     let replicates = store.row_of(&manifest.hash()).is_some();
@@ -88,5 +111,22 @@ mod tests {
         let alone = Stage::alone();
         let error = Decided::default().see(&Seen::Deadline(Deadline::Decided), &alone.view()).unwrap_err();
         assert!(error.contains("not Accept"), "{error}");
+    }
+
+    #[test]
+    fn a_head_without_a_decision_is_found_unless_its_owner_signed_two() {
+        let mut stage = Stage::alone();
+        let head = stage.add_head();
+        let other = head.manifest.clone();
+        let stage = stage.with_head(head);
+        let mut checker = Decided::default();
+        let work = &stage.view().works[0];
+        checker.certified.insert((0, work.value), super::Verdict::Accept);
+        let error = checker.see(&Seen::Deadline(Deadline::Decided), &stage.view()).unwrap_err();
+        assert!(error.contains("a head"), "{error}");
+        let mut stage = Stage::alone();
+        let head = crate::workload::Head { other: Some(other), ..stage.add_head() };
+        let stage = stage.with_head(head);
+        assert_eq!(checker.see(&Seen::Deadline(Deadline::Decided), &stage.view()), Ok(()));
     }
 }

@@ -8,6 +8,7 @@ mod c2_votes;
 mod c3_offline;
 mod c4_rejection;
 mod c5_decided;
+mod c6_epochs;
 mod c7_evidence;
 mod g10_ends;
 mod g12_deleted;
@@ -52,6 +53,7 @@ pub(crate) fn of(suite: Suite) -> Vec<Box<dyn Checker>> {
         checkers.push(Box::new(c4_rejection::Rejection::default()));
         checkers.push(Box::new(c5_decided::Decided::default()));
         checkers.push(Box::new(c7_evidence::Accusations::default()));
+        checkers.push(Box::new(c6_epochs::Epochs::default()));
         checkers.push(Box::new(w1_votes_first::VotesFirst::default()));
     }
     if suite.replicates() {

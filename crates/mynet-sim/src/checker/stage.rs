@@ -1,19 +1,20 @@
 //! A small world on a stage, for tests that feed checkers a history: three nodes, the first founded the network.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use mynet_proto::{
-    consensus::io::{Event as ConsensusEvent, Outcome, Tally},
+    consensus::io::{Event as ConsensusEvent, Outcome, Record as VoteRecord, Tally},
     node::io::Event,
     replication::io::{Decided, Event as ReplicationEvent, Intent, Mode, Record},
 };
 use mynet_types::{
-    BoundedVec, CertificateFile, Claim, ConsensusMessage, ContentState, Decision, DecryptedClass, Domain, Holding,
-    Message, Phase, ProposalId, QuorumCertificate, ReplicationMessage, RosterChain, SignedDecision, SignedReceipt,
-    SignerSet, StatesMask, StorageReceipt, Timestamp, TxId, Verdict, Vote, VoteStatement,
+    BoundedVec, CarriedHead, CertificateFile, Claim, ConsensusMessage, ContentState, Decision, DecryptedClass, Domain,
+    Holding, ManifestHash, Message, Phase, ProposalId, QuorumCertificate, ReplicationMessage, RosterChain,
+    SignedDecision, SignedReceipt, SignerSet, StatesMask, StorageReceipt, Timestamp, TxId, Verdict, Vote,
+    VoteStatement,
     certificate::RECEIPTS_MAX,
     signing,
-    vote::attest_slot,
+    vote::{attest_slot, head_slot},
     wire::{DecisionOutcome, Prepare, Receipts, TxStatus},
 };
 
@@ -23,7 +24,7 @@ use crate::{
     host::Host,
     observe::{Seen, View},
     options::{Options, Suite, generator},
-    workload::Work,
+    workload::{Head, Work},
 };
 
 /// The stage with its props: one group of node 0, encrypted, granted to nobody, W = 2, R = 2.
@@ -31,6 +32,7 @@ pub(super) struct Stage {
     pub(super) cast: Cast,
     pub(super) hosts: Vec<Host>,
     works: Vec<Work>,
+    files: BTreeMap<ManifestHash, CertificateFile>,
 }
 
 impl Stage {
@@ -75,8 +77,9 @@ impl Stage {
             deleted_at: None,
             taken: true,
             deleted: false,
+            heads: Vec::new(),
         };
-        Self { cast, hosts, works: vec![work] }
+        Self { cast, hosts, works: vec![work], files: BTreeMap::new() }
     }
 
     /// The states that anybody may store.
@@ -85,7 +88,7 @@ impl Stage {
     }
 
     pub(super) fn view(&self) -> View<'_> {
-        View { cast: &self.cast, hosts: &self.hosts, works: &self.works }
+        View { cast: &self.cast, hosts: &self.hosts, works: &self.works, files: &self.files }
     }
 
     /// `message` leaves `from`.
@@ -113,6 +116,45 @@ impl Stage {
         let key = ed25519_dalek::SigningKey::from_bytes(&self.cast.founder_secret);
         let signature = signing::sign_as(Domain::Vote, &self.cast.network, &statement, &key);
         Vote { statement, seat, signature, proposal_id: ProposalId([0; 32]), reason: None }
+    }
+
+    /// The second version of the group, and the node that is asked for it.
+    pub(super) fn add_head(&mut self) -> Head {
+        let mut rng = generator(Suite::Node, 1, "stage of heads");
+        let manifest = self.cast.next_version(&mut rng, &self.works[0].publication.manifest);
+        Head {
+            at: 0,
+            node: 0,
+            rival: None,
+            value: manifest.body.hash(),
+            other: None,
+            receipts: self.cast.receipts(&manifest, 2),
+            claim: Claim::Durable,
+            manifest,
+            taken: vec![0],
+        }
+    }
+
+    /// The group has this version too.
+    pub(super) fn with_head(mut self, head: Head) -> Self {
+        self.works[0].heads.push(head);
+        self
+    }
+
+    /// What the founder's seat signs about `value` as the second version of the group, in the first or second round.
+    pub(super) fn head_vote(&self, phase: Phase, value: ManifestHash) -> Vote {
+        let group_id = self.works[0].publication.manifest.body.group_id;
+        let statement =
+            VoteStatement { phase, slot: head_slot(&group_id, 2), value, ..self.statement(Verdict::Accept) };
+        let key = ed25519_dalek::SigningKey::from_bytes(&self.cast.founder_secret);
+        let signature = signing::sign_as(Domain::Vote, &self.cast.network, &statement, &key);
+        Vote { statement, seat: 0, signature, proposal_id: ProposalId([0; 32]), reason: None }
+    }
+
+    /// `value` is carried as the second version of the group.
+    pub(super) fn carried(&self, value: ManifestHash) -> VoteRecord {
+        let group_id = self.works[0].publication.manifest.body.group_id;
+        VoteRecord::Carried(BoundedVec::truncated([CarriedHead { group_id, version: 2, value }]))
     }
 
     pub(super) fn vote_message(&self, verdict: Verdict) -> Message {

@@ -1,4 +1,5 @@
-//! W1: what a node signs for consensus is on its disk before it leaves: votes, roster signatures, fresh keys, proposals.
+//! W1: what a node signs for consensus is on its disk before it leaves: votes, roster signatures, fresh keys, proposals, and
+//! that an epoch is closed.
 
 use std::collections::BTreeSet;
 
@@ -15,6 +16,7 @@ pub(super) struct VotesFirst {
     rosters: BTreeSet<(usize, RosterHash)>,
     keys: BTreeSet<(usize, u64)>,
     proposals: BTreeSet<(usize, ProposalId)>,
+    closed: BTreeSet<(usize, u64)>,
 }
 
 impl Checker for VotesFirst {
@@ -49,9 +51,15 @@ impl VotesFirst {
             Record::Proposal(open) => {
                 self.proposals.insert((node, open.proposal.body.id()));
             }
+            Record::EpochClosed(next) => {
+                self.closed.insert((node, next.roster.epoch));
+            }
             Record::EraseKeys { .. }
             | Record::Link(_)
             | Record::Closed(_)
+            | Record::Acked(_)
+            | Record::Carried(_)
+            | Record::CarriedNext(_)
             | Record::Evidence(_)
             | Record::Approval { .. } => {}
         }
@@ -78,6 +86,12 @@ impl VotesFirst {
             ConsensusMessage::Propose { proposal, .. } => {
                 let id = proposal.body.id();
                 ensure(self.proposals.contains(&(from, id)), || format!("n{from} proposes what is not on its disk"))
+            }
+            ConsensusMessage::CloseReport(report) => {
+                let next = report.statement.epoch + 1;
+                ensure(self.closed.contains(&(from, next)), || {
+                    format!("n{from} reports an epoch that is not closed on its disk")
+                })
             }
             ConsensusMessage::Certified(file) => self.own_vote(from, file, view),
             _ => Ok(()),

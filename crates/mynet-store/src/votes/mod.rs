@@ -16,6 +16,7 @@
 //! 3. A store that may be older than what its keys signed since gives those keys to nobody again: not now, not after
 //!    the next restart.
 //! 4. A slot has one accept per epoch and phase, a value one verdict, an epoch one next roster.
+//! 5. The version of a group that was carried over an epoch never goes down.
 //!
 //! It is SQLite for ever and never part of a backup, so its schema is plain SQL in one file instead of migrations for two
 //! databases. Deliberately absent: deciding what to vote, signing, and erasing below the file system: `secure_delete`
@@ -36,7 +37,10 @@ use std::{
 };
 
 pub use mynet_types::VoteSecret;
-use mynet_types::{Evidence, ManifestHash, NodeId, Phase, ProposalId, RosterHash, RosterLink, SlotKey, Verdict, Vote};
+use mynet_types::{
+    AckedHead, CarriedHead, Evidence, ManifestHash, NodeId, Phase, ProposalId, RosterHash, RosterLink, SlotKey,
+    Verdict, Vote,
+};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, ExecResult, SqlErr, Statement, Value};
 
 use self::boot::{Boot, Found};
@@ -157,6 +161,20 @@ pub enum VoteWrite {
         /// Whether it stands.
         given: bool,
     },
+    /// A head that this node acks, in the batch of its ack; of each group the highest version of an epoch is kept. Erased
+    /// with the keys of its epoch.
+    Acked(AckedHead),
+    /// This node signs no more heads of an epoch. Erased with the keys of that epoch.
+    EpochClosed {
+        /// The epoch.
+        epoch: u64,
+        /// What the core needs to go on; opaque. A newer one takes its place.
+        next: Vec<u8>,
+    },
+    /// Heads carried into the newest epoch; of each group the highest version is kept for ever.
+    Carried(Vec<CarriedHead>),
+    /// What the locked roster carries besides; erased when the chain grows.
+    CarriedNext(Vec<CarriedHead>),
 }
 
 /// The open vote store; there is one per data directory.
@@ -271,6 +289,8 @@ async fn apply(db: &DatabaseTransaction, write: VoteWrite) -> Result<(), VotesEr
             let through = column(through)?;
             execute(db, "DELETE FROM keys WHERE epoch <= ?", [through.into()]).await?;
             execute(db, "DELETE FROM votes WHERE epoch <= ?", [through.into()]).await?;
+            execute(db, "DELETE FROM acked WHERE epoch <= ?", [through.into()]).await?;
+            execute(db, "DELETE FROM closed WHERE epoch <= ?", [through.into()]).await?;
             Ok(())
         }
         VoteWrite::RosterLock { epoch, roster, lock } => {
@@ -285,6 +305,7 @@ async fn apply(db: &DatabaseTransaction, write: VoteWrite) -> Result<(), VotesEr
             let sql = "INSERT INTO links (epoch, link) VALUES (?, ?)
                 ON CONFLICT (epoch) DO UPDATE SET link = link WHERE link = excluded.link";
             let written = execute(db, sql, [column(epoch)?.into(), pack_record(&link).into()]).await?;
+            execute(db, "DELETE FROM carried_next", []).await?;
             if written.rows_affected() == 0 { Err(VotesError::RosterConflict { epoch }) } else { Ok(()) }
         }
         VoteWrite::Proposal { id, proposal } => {
@@ -313,7 +334,44 @@ async fn apply(db: &DatabaseTransaction, write: VoteWrite) -> Result<(), VotesEr
             execute(db, sql, [node.0.to_vec().into()]).await?;
             Ok(())
         }
+        heads => put_heads(db, heads).await,
     }
+}
+
+/// What is kept of heads besides votes.
+async fn put_heads(db: &DatabaseTransaction, write: VoteWrite) -> Result<(), VotesError> {
+    match write {
+        VoteWrite::Acked(head) => {
+            let sql = "INSERT INTO acked (epoch, group_id, version, head) VALUES (?, ?, ?, ?)
+                ON CONFLICT (epoch, group_id) DO UPDATE SET version = excluded.version, head = excluded.head
+                WHERE version < excluded.version";
+            let (epoch, version) = (column(head.certificate.statement.epoch)?, column(head.version)?);
+            let values = [epoch.into(), head.group_id.0.to_vec().into(), version.into(), pack_record(&head).into()];
+            execute(db, sql, values).await?;
+        }
+        VoteWrite::EpochClosed { epoch, next } => {
+            let sql = "INSERT INTO closed (epoch, next) VALUES (?, ?)
+                ON CONFLICT (epoch) DO UPDATE SET next = excluded.next";
+            execute(db, sql, [column(epoch)?.into(), pack(&next).into()]).await?;
+        }
+        VoteWrite::Carried(heads) => put_carried(db, "carried", heads).await?,
+        VoteWrite::CarriedNext(heads) => put_carried(db, "carried_next", heads).await?,
+        _ => unreachable!("the caller writes everything else"),
+    }
+    Ok(())
+}
+
+async fn put_carried(db: &DatabaseTransaction, table: &str, heads: Vec<CarriedHead>) -> Result<(), VotesError> {
+    let sql = format!(
+        "INSERT INTO {table} (group_id, version, head) VALUES (?, ?, ?)
+        ON CONFLICT (group_id) DO UPDATE SET version = excluded.version, head = excluded.head
+        WHERE version <= excluded.version"
+    );
+    for head in heads {
+        let values = [head.group_id.0.to_vec().into(), column(head.version)?.into(), pack_record(&head).into()];
+        execute(db, &sql, values).await?;
+    }
+    Ok(())
 }
 
 async fn put_vote(db: &DatabaseTransaction, vote: &Vote) -> Result<(), VotesError> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mynet_types::{Evidence, NodeId, RosterLink, Vote};
+use mynet_types::{AckedHead, CarriedHead, Evidence, NodeId, RosterLink, Vote};
 use sea_orm::{ConnectionTrait, QueryResult, Statement, Value};
 
 use super::{VoteSecret, Votes, VotesError, column};
@@ -14,6 +14,8 @@ const LINK_BYTES_MAX: usize = 32 * 1024;
 const VOTE_BYTES_MAX: usize = 1024;
 /// Encoded size of evidence at most: two statements of some 120 bytes and their signatures.
 const EVIDENCE_BYTES_MAX: usize = 1024;
+/// Encoded size of an acked head at most: 64 signatures, and some 200 bytes of the statement.
+const HEAD_BYTES_MAX: usize = 8 * 1024;
 
 /// Everything that survived.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,6 +34,14 @@ pub struct RestoredVotes {
     pub evidence: Vec<Evidence>,
     /// Nodes that the operator approved and that have no seat yet.
     pub approved: Vec<NodeId>,
+    /// Heads acked in the newest epoch of the chain, by group.
+    pub acked: Vec<AckedHead>,
+    /// What the newest epoch was closed for, as it was kept; `None` while it is open.
+    pub closed: Option<Vec<u8>>,
+    /// Heads carried, by group.
+    pub carried: Vec<CarriedHead>,
+    /// What the locked roster carries besides, by group.
+    pub carried_next: Vec<CarriedHead>,
     /// Whether this node may vote with what it has. `false` after the store was lost or restored, and, for the newest
     /// epoch of the chain, until a fresh key takes the place of the one in doubt.
     pub may_vote: bool,
@@ -67,6 +77,19 @@ impl Votes {
         }
         for row in self.all("SELECT node FROM approvals ORDER BY node", []).await? {
             restored.approved.push(NodeId(fixed(&bytes(&row)?)?));
+        }
+        for row in self.all("SELECT head FROM acked WHERE epoch >= ? ORDER BY epoch, group_id", [newest.into()]).await?
+        {
+            restored.acked.push(unpack_record(&bytes(&row)?, HEAD_BYTES_MAX)?);
+        }
+        for row in self.all("SELECT next FROM closed WHERE epoch = ?", [newest.into()]).await? {
+            restored.closed = Some(unpack(&bytes(&row)?)?.to_vec());
+        }
+        for row in self.all("SELECT head FROM carried ORDER BY group_id", []).await? {
+            restored.carried.push(unpack_record(&bytes(&row)?, HEAD_BYTES_MAX)?);
+        }
+        for row in self.all("SELECT head FROM carried_next ORDER BY group_id", []).await? {
+            restored.carried_next.push(unpack_record(&bytes(&row)?, HEAD_BYTES_MAX)?);
         }
         let doubt = self.all("SELECT 1 FROM keys WHERE suspect = 1 AND epoch = ?", [newest.into()]).await?;
         restored.may_vote = self.complete && doubt.is_empty();

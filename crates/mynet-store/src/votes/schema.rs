@@ -60,7 +60,34 @@ CREATE TABLE approvals (
 PRAGMA user_version = 2;
 ";
 
-/// Makes the tables of an empty file; refuses a file of a newer program.
+/// What version 2 adds: heads that were acked, epochs that were closed, and heads that were carried into the newest epoch or
+/// will be into the next.
+const VERSION_2: &str = "
+CREATE TABLE acked (
+    epoch INTEGER NOT NULL,
+    group_id BLOB NOT NULL CHECK (length(group_id) = 32),
+    version INTEGER NOT NULL CHECK (version > 1),
+    head BLOB NOT NULL,
+    PRIMARY KEY (epoch, group_id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE closed (
+    epoch INTEGER PRIMARY KEY,
+    next BLOB NOT NULL
+) STRICT;
+CREATE TABLE carried (
+    group_id BLOB PRIMARY KEY CHECK (length(group_id) = 32),
+    version INTEGER NOT NULL CHECK (version > 1),
+    head BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE carried_next (
+    group_id BLOB PRIMARY KEY CHECK (length(group_id) = 32),
+    version INTEGER NOT NULL CHECK (version > 1),
+    head BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+PRAGMA user_version = 2;
+";
+
+/// Makes the tables of an empty file and those that an older one lacks; refuses a file of a newer program.
 pub(super) async fn prepare(transaction: &DatabaseTransaction) -> Result<(), VotesError> {
     match user_version(transaction).await? {
         0 => {

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use mynet_types::{
-    BoundedVec, Claim, Evidence, ManifestHash, NodeId, Phase, ProposalId, Roster, RosterHash, RosterLink, Signature,
-    SignerSet, StatesMask, Timestamp, Verdict, Vote, VoteStatement, vote::attest_slot,
+    AckedHead, BoundedVec, CarriedHead, Claim, Evidence, GroupId, ManifestHash, NodeId, Phase, ProposalId,
+    QuorumCertificate, Roster, RosterHash, RosterLink, Signature, SignerSet, StatesMask, Timestamp, Verdict, Vote,
+    VoteStatement, vote::attest_slot,
 };
 use sea_orm::ConnectionTrait;
 
@@ -161,6 +162,7 @@ async fn a_restart_gives_back_everything() {
         evidence: vec![evidence(0, 2), evidence(1, 2)],
         approved: vec![NodeId([4; 32])],
         may_vote: true,
+        ..RestoredVotes::default()
     };
     assert_eq!(votes.restore().await.unwrap(), expected);
 }
@@ -199,6 +201,85 @@ async fn one_next_roster_is_signed_per_epoch() {
     let refused = votes.batch(vec![VoteWrite::Link(other)]).await;
     assert!(matches!(refused, Err(VotesError::RosterConflict { epoch: 1 })));
     assert_eq!(votes.restore().await.unwrap().lock, None, "the chain passed it");
+}
+
+fn acked(epoch: u64, group: u8, version: u64) -> AckedHead {
+    let signers = SignerSet { seats: 7, signatures: BoundedVec::truncated([Signature([5; 64]); 3]) };
+    let certificate = QuorumCertificate { statement: accept(epoch, group).statement, signers };
+    AckedHead { group_id: GroupId([group; 32]), version, certificate }
+}
+
+fn carried(group: u8, version: u64) -> CarriedHead {
+    CarriedHead { group_id: GroupId([group; 32]), version, value: ManifestHash([group; 32]) }
+}
+
+#[tokio::test]
+async fn heads_survive_a_restart_and_an_epoch_takes_its_acks_and_its_close_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let votes = open(dir.path(), DataDir::New).await;
+    let close = |next: u8| VoteWrite::EpochClosed { epoch: 0, next: vec![next] };
+    let writes = vec![
+        key(0),
+        VoteWrite::Acked(acked(0, 2, 3)),
+        VoteWrite::Acked(acked(0, 1, 2)),
+        VoteWrite::Acked(acked(0, 2, 2)),
+        close(1),
+        close(2),
+        VoteWrite::Carried(vec![carried(3, 5), carried(4, 2)]),
+        VoteWrite::Carried(vec![carried(3, 6), carried(3, 4)]),
+        VoteWrite::CarriedNext(vec![carried(2, 3), carried(1, 2)]),
+    ];
+    votes.batch(writes).await.unwrap();
+    let votes = restart(votes, dir.path()).await;
+    let restored = votes.restore().await.unwrap();
+    assert_eq!(restored.acked, [acked(0, 1, 2), acked(0, 2, 3)], "the highest version of each group");
+    assert_eq!(restored.closed, Some(vec![2]));
+    assert_eq!(restored.carried, [carried(3, 6), carried(4, 2)], "never a lower version");
+    assert_eq!(restored.carried_next, [carried(1, 2), carried(2, 3)]);
+
+    let grown = vec![
+        VoteWrite::Acked(acked(1, 9, 2)),
+        VoteWrite::Link(link(1)),
+        VoteWrite::EraseKeys { through: 0 },
+        VoteWrite::Carried(vec![carried(1, 2)]),
+    ];
+    votes.batch(grown).await.unwrap();
+    let votes = restart(votes, dir.path()).await;
+    let restored = votes.restore().await.unwrap();
+    assert_eq!((restored.acked, restored.closed), (vec![acked(1, 9, 2)], None));
+    assert_eq!(restored.carried, [carried(1, 2), carried(3, 6), carried(4, 2)]);
+    assert_eq!(restored.carried_next, []);
+}
+
+#[tokio::test]
+async fn a_first_and_a_second_round_lock_their_slot_each_for_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let votes = open(dir.path(), DataDir::New).await;
+    let slot = mynet_types::vote::head_slot(&GroupId([1; 32]), 2);
+    let of = |phase, value| {
+        let statement = accept(0, value).statement;
+        VoteWrite::Vote(vote_in(slot, VoteStatement { phase, ..statement }))
+    };
+    // It voted for one value, and acks another one that a quorum voted for.
+    votes.batch(vec![of(Phase::Vote, 1), of(Phase::Ack, 2)]).await.unwrap();
+    for (phase, value) in [(Phase::Vote, 2), (Phase::Ack, 1)] {
+        let refused = votes.batch(vec![of(phase, value)]).await;
+        assert!(matches!(refused, Err(VotesError::VoteConflict { epoch: 0, .. })), "{phase:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_version_gets_what_it_lacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let votes = open(dir.path(), DataDir::New).await;
+    votes.batch(vec![key(0), VoteWrite::Vote(accept(0, 1))]).await.unwrap();
+    let back =
+        "DROP TABLE acked; DROP TABLE closed; DROP TABLE carried; DROP TABLE carried_next; PRAGMA user_version = 1";
+    votes.db.execute_unprepared(back).await.unwrap();
+    let votes = restart(votes, dir.path()).await;
+    votes.batch(vec![VoteWrite::Carried(vec![carried(1, 2)])]).await.unwrap();
+    let restored = votes.restore().await.unwrap();
+    assert_eq!((restored.votes, restored.carried), (vec![accept(0, 1)], vec![carried(1, 2)]));
 }
 
 #[tokio::test]

@@ -4,15 +4,15 @@ use std::{collections::BTreeSet, fmt::Debug};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use mynet_types::{
-    AbstainReason, Abstention, AdmissionRecord, Blake3Root, BlobRef, BoundedString, BoundedVec, CertificateFile,
-    CertificateHash, Checkpoint, Claim, ConsensusMessage, ContentHash, ContentId, ContentState, ContentType, Decision,
-    DecryptedClass, Details, Evidence, Genesis, GenesisFile, GroupId, Invite, Link, Manifest, ManifestHash, Member,
-    MembershipMessage, Message, NetworkId, NodeId, NodeRecord, OwnerKey, Phase, Proposal, ProposalId, Protection,
-    QuorumCertificate, RejectReason, RelationshipKind, ReplicationMessage, Roles, Roster, RosterChain, RosterHash,
-    RosterKey, RosterLink, SealedPart, Signature, SignedAdmission, SignedDecision, SignedInvite, SignedManifest,
-    SignedNodeRecord, SignedProposal, SignedReceipt, SignedRosterKey, SignedTombstone, SignedWrap, SignerSet, SlotKey,
-    StatesMask, StorageReceipt, Timestamp, Tombstone, TxId, Validator, Verdict, Vote, VoteKey, VoteStatement, WrapKey,
-    WrapRecord,
+    AbstainReason, Abstention, AckedHead, AdmissionRecord, Blake3Root, BlobRef, BoundedString, BoundedVec, CarriedHead,
+    CertificateFile, CertificateHash, Checkpoint, Claim, CloseReport, CloseStatement, ConsensusMessage, ContentHash,
+    ContentId, ContentState, ContentType, Decision, DecryptedClass, Details, Evidence, Genesis, GenesisFile, GroupId,
+    HeadProof, Invite, Link, Manifest, ManifestHash, Member, MembershipMessage, Message, NetworkId, NodeId, NodeRecord,
+    OwnerKey, Phase, Proposal, ProposalId, Protection, QuorumCertificate, RejectReason, RelationshipKind,
+    ReplicationMessage, Roles, Roster, RosterChain, RosterHash, RosterKey, RosterLink, SealedPart, Signature,
+    SignedAdmission, SignedDecision, SignedInvite, SignedManifest, SignedNodeRecord, SignedProposal, SignedReceipt,
+    SignedRosterKey, SignedTombstone, SignedWrap, SignerSet, SlotKey, StatesMask, StorageReceipt, Timestamp, Tombstone,
+    TxId, Validator, Verdict, Vote, VoteKey, VoteStatement, WrapKey, WrapRecord,
     codec::{self, DecodeError, TooMany},
     manifest::{Aead, MANIFEST_BYTES_MAX},
     rpc::{GroupInfo, GroupKey, Knock, KnockRefusal, KnockReply, Request, Response, Welcome},
@@ -32,7 +32,7 @@ const PIECE_MAX: usize = 256;
 macro_rules! for_every_type {
     ($check:ident $(, $argument:expr)*) => {
         for_every_type!(@ $check ($($argument),*)
-            AbstainReason Abstention AdmissionRecord Aead Blake3Root BlobRef CertificateFile CertificateHash Checkpoint
+            AbstainReason Abstention AckedHead CarriedHead CloseReport CloseStatement HeadProof AdmissionRecord Aead Blake3Root BlobRef CertificateFile CertificateHash Checkpoint
             Claim ConsensusMessage ContentHash ContentId ContentState ContentType Decision DecisionOutcome
             DecryptedClass Details Evidence Genesis GenesisFile GroupId GroupInfo GroupKey Invite Knock KnockRefusal KnockReply
             Link Manifest ManifestHash Member MembershipMessage Message NetworkId NodeId NodeRecord OwnerKey Phase
@@ -164,7 +164,7 @@ fn kinds_drawn<T: BorshDeserialize + BorshSerialize>() -> BTreeSet<u8> {
 fn drawing_finds_every_kind_of_message() {
     let tags = |count: u8| (0..count).collect::<BTreeSet<u8>>();
     assert_eq!(kinds_drawn::<ReplicationMessage>(), tags(14));
-    assert_eq!(kinds_drawn::<ConsensusMessage>(), tags(15));
+    assert_eq!(kinds_drawn::<ConsensusMessage>(), tags(22));
     assert_eq!(kinds_drawn::<Message>(), tags(3));
     assert_eq!(kinds_drawn::<Request>(), tags(4));
     assert_eq!(kinds_drawn::<Response>(), tags(8));
@@ -190,7 +190,7 @@ fn unknown_tags_are_refused() {
     assert_eq!(variants::<Phase>(), 2);
     assert_eq!(variants::<Verdict>(), 2);
     assert_eq!(variants::<RejectReason>(), 5);
-    assert_eq!(variants::<AbstainReason>(), 6);
+    assert_eq!(variants::<AbstainReason>(), 7);
     assert_eq!(variants::<RefuseReason>(), 10);
     assert_eq!(variants::<TxStatus>(), 5);
     assert_eq!(variants::<KnockRefusal>(), 9);

@@ -15,7 +15,7 @@ use mynet_types::{
     manifest::{Aead, MANIFEST_FORMAT},
     roster::GENESIS_FORMAT,
     signing::{self, Signed},
-    vote::attest_slot,
+    vote::{is_head, slot_of},
 };
 use sha2::{Digest, Sha256};
 
@@ -53,7 +53,7 @@ pub(crate) fn owner_key() -> SigningKey {
 /// A network as one who holds all keys sees it.
 pub(crate) struct Network {
     pub(crate) chain: VerifiedChain,
-    votes: BTreeMap<VoteKey, SigningKey>,
+    pub(crate) votes: BTreeMap<VoteKey, SigningKey>,
 }
 
 impl Network {
@@ -160,13 +160,14 @@ impl Network {
         self.sign(roster, [seat], domain, body).signatures[0]
     }
 
-    /// The statement of epoch `epoch` that `manifest` is durable in all states that any node may hold.
+    /// The statement of epoch `epoch` that `manifest` is durable in all states that any node may hold, of the round that
+    /// counts.
     pub(crate) fn statement(&self, epoch: u64, manifest: &Manifest) -> VoteStatement {
         VoteStatement {
             epoch,
             roster: self.chain.roster(epoch).unwrap().hash(),
-            phase: Phase::Vote,
-            slot: attest_slot(&manifest.hash()),
+            phase: if is_head(manifest.version) { Phase::Ack } else { Phase::Vote },
+            slot: slot_of(&manifest.group_id, manifest.version, &manifest.hash()),
             value: manifest.hash(),
             verdict: Verdict::Accept,
             claim: Claim::Durable,

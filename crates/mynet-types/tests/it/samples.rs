@@ -1,12 +1,13 @@
 //! One fixed instance of every record that is signed or hashed; the test vectors are made of these.
 
 use mynet_types::{
-    AdmissionRecord, BlobRef, BoundedVec, CertificateFile, Claim, Decision, Evidence, GenesisFile, Invite, NodeRecord,
-    OwnerKey, Proposal, ProposalId, RejectReason, Roles, RosterKey, SealedPart, Tombstone, TxId, Verdict, Vote,
-    WrapKey, WrapRecord, signing::Domain,
+    AckedHead, AdmissionRecord, BlobRef, BoundedVec, CarriedHead, CertificateFile, Claim, CloseReport, CloseStatement,
+    Decision, Evidence, GenesisFile, GroupId, HeadProof, Invite, ManifestHash, NodeRecord, OwnerKey, Phase, Proposal,
+    ProposalId, RejectReason, Roles, RosterKey, SealedPart, Tombstone, TxId, Verdict, Vote, WrapKey, WrapRecord,
+    signing::Domain,
 };
 
-use crate::network::{NOON, Network, details, manifest, node, owner_key, public};
+use crate::network::{NOON, Network, details, manifest, node, owner_key, public, public_manifest};
 
 pub(crate) fn wrap() -> WrapRecord {
     WrapRecord {
@@ -123,4 +124,34 @@ pub(crate) fn genesis_file() -> GenesisFile {
 /// A certificate of epoch 3 by three of four validators.
 pub(crate) fn certificate_file() -> CertificateFile {
     Network::of(4).certificate(3)
+}
+
+/// Shows that version 1 is certified.
+pub(crate) fn head_proof(network: &Network) -> HeadProof {
+    HeadProof::of(&network.certificate(3))
+}
+
+/// Version 2 with a quorum of its first round.
+pub(crate) fn acked_head(network: &Network) -> AckedHead {
+    let head = public_manifest();
+    let mut statement = network.statement(network.chain.newest().epoch, &head);
+    statement.phase = Phase::Vote;
+    AckedHead { group_id: head.group_id, version: head.version, certificate: network.votes(statement, 0..3) }
+}
+
+/// Two heads, by group.
+pub(crate) fn carried_heads() -> [CarriedHead; 2] {
+    [31, 32].map(|byte| CarriedHead {
+        group_id: GroupId([byte; 32]),
+        version: 0x0102_0304_0506_0708,
+        value: ManifestHash([byte; 32]),
+    })
+}
+
+/// What seat 1 of the newest roster says that it acked.
+pub(crate) fn close_report(network: &Network) -> CloseReport {
+    let newest = network.chain.newest();
+    let root = mynet_types::head::set_root(&carried_heads());
+    let statement = CloseStatement { epoch: newest.epoch, roster: newest.hash(), seat: 1, root, count: 2 };
+    CloseReport { statement, signature: network.sign_one(newest, 1, Domain::Close, &statement) }
 }

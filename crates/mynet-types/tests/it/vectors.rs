@@ -10,7 +10,7 @@ use mynet_types::{
     CertificateFile, ContentHash, Domain, Genesis, GenesisFile, NetworkId, Roster, certificate, codec,
     manifest::decrypted_commitment,
     signing::{Signable, Signed, SignedBy, signing_bytes},
-    vote::attest_slot,
+    vote::{attest_slot, head_slot},
 };
 use sha2::{Digest, Sha256};
 
@@ -22,7 +22,7 @@ use crate::{
 const COMMITTED: &str = include_str!("../vectors/wire-v1.txt");
 
 /// Every domain; a new one must be added here, because [`every_domain`] would not compile without it.
-const DOMAINS: [Domain; 13] = [
+const DOMAINS: [Domain; 14] = [
     Domain::Manifest,
     Domain::Wrap,
     Domain::Tombstone,
@@ -36,6 +36,7 @@ const DOMAINS: [Domain; 13] = [
     Domain::Invite,
     Domain::Admission,
     Domain::NodeRecord,
+    Domain::Close,
 ];
 
 /// The lines as they are made today.
@@ -69,6 +70,8 @@ fn id_vectors(lines: &mut Vec<String>) {
         ("roster-hash-3", network.chain.newest().hash().0),
         ("proposal-id", samples::proposal(&network).id().0),
         ("certificate-hash", samples::certificate_file().hash().0),
+        ("head-slot", head_slot(&manifest().group_id, 0x0102_0304_0506_0708).0),
+        ("close-set-root", mynet_types::head::set_root(&samples::carried_heads())),
     ];
     lines.extend(ids.map(|(name, id)| format!("id {name} {}", hex::encode(id))));
 }
@@ -95,6 +98,10 @@ fn record_vectors(lines: &mut Vec<String>) {
     let offer = Signed::new(&id, samples::roster_key(&mut network), &node_key(1));
     lines.push(record("roster-key", &offer));
     lines.push(record("evidence", &samples::evidence(&network)));
+    lines.push(record("head-proof", &samples::head_proof(&network)));
+    lines.push(record("acked-head", &samples::acked_head(&network)));
+    lines.push(record("carried-head", &samples::carried_heads()[0]));
+    lines.push(record("close-report", &samples::close_report(&network)));
     for (name, bytes) in
         [("genesis", samples::genesis_file().encode()), ("certificate", samples::certificate_file().encode())]
     {
@@ -152,7 +159,8 @@ fn every_domain(domain: Domain) -> bool {
         | Domain::Decision
         | Domain::Invite
         | Domain::Admission
-        | Domain::NodeRecord => DOMAINS.contains(&domain),
+        | Domain::NodeRecord
+        | Domain::Close => DOMAINS.contains(&domain),
     }
 }
 
@@ -249,4 +257,17 @@ fn a_vote_is_verified_against_its_seat() {
     }
     assert!(vote.verify(&id, network.chain.roster(2).unwrap()).is_err());
     assert!(vote.verify(&NetworkId([1; 32]), roster).is_err());
+}
+
+/// The formulas of the protocol document, written out once more.
+#[test]
+fn a_head_locks_its_group_and_version_and_a_set_is_hashed_in_the_order_of_groups() {
+    let group = manifest().group_id;
+    let slot: [u8; 32] = Sha256::digest([b"head", &group.0[..], &[3, 0, 0, 0, 0, 0, 0, 0]].concat()).into();
+    assert_eq!(head_slot(&group, 3).0, slot);
+    let heads = samples::carried_heads();
+    let encoded: Vec<u8> = heads.iter().flat_map(codec::encode).collect();
+    let root: [u8; 32] = Sha256::digest([b"mynet/close-set/1\0", &encoded[..]].concat()).into();
+    assert_eq!(mynet_types::head::set_root(&heads), root);
+    assert_eq!(mynet_types::head::set_root([]), [0; 32]);
 }

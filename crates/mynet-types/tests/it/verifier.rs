@@ -9,7 +9,7 @@ use mynet_types::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::network::{Network, manifest, mask, node_key, public_manifest};
+use crate::network::{Network, manifest, mask, node_key, owner_key, public_manifest};
 
 /// A broken copy of a good file.
 type Break = fn(&Network, CertificateFile) -> CertificateFile;
@@ -33,7 +33,7 @@ fn links(file: CertificateFile, change: impl FnOnce(&mut Vec<mynet_types::Roster
 }
 
 /// Files that decode, by the code that each gets.
-const BROKEN: [(&str, Break); 17] = [
+const BROKEN: [(&str, Break); 18] = [
     ("other_network", |_, _| Network::founded(2, true).certificate(1)),
     ("other_network", |_, _| {
         let mut other = Network::founded(2, true);
@@ -69,6 +69,11 @@ const BROKEN: [(&str, Break); 17] = [
     }),
     ("other_manifest", |network, file| stated(network, &file, |it| it.value = public_manifest().hash())),
     ("not_attestation", |network, file| stated(network, &file, |it| it.phase = Phase::Ack)),
+    ("not_head", |network, mut file| {
+        // The votes of the first version under a manifest of the second one, which only acks certify.
+        file.manifest = Signed::new(&network.genesis().network_id(), public_manifest(), &owner_key());
+        stated(network, &file, |it| it.value = public_manifest().hash())
+    }),
     ("states_wrong", |network, file| stated(network, &file, |it| it.states = mask(&[]))),
     ("owner_signature_wrong", |network, mut file| {
         file.manifest.signature = network.receipt(&manifest(), 0).signature;

@@ -13,8 +13,6 @@ use crate::consensus::{io::RosterLock, shared::Shared};
 pub(super) enum Defect {
     #[error(transparent)]
     Succession(#[from] LinkError),
-    #[error("it carries certificates over, which is not done yet")]
-    CloseSet,
     #[error("it is dated before the roster that it follows")]
     Time,
     #[error(transparent)]
@@ -42,7 +40,7 @@ pub(super) fn offered_seat<'a>(shared: &'a Shared, next: &Roster) -> Option<(usi
     (seated_with.0 == key.key.verifying_key().to_bytes()).then_some((seat, &key.key))
 }
 
-/// Checks everything about a next roster but whether this node is free to sign it.
+/// Checks everything about a next roster but its close set and whether this node is free to sign it.
 pub(super) fn next_roster(
     shared: &Shared,
     body: &RosterLock,
@@ -51,9 +49,6 @@ pub(super) fn next_roster(
 ) -> Result<(), Defect> {
     let (newest, next) = (shared.roster(), &body.roster);
     check_succession(newest, next)?;
-    if next.close_set_root != [0; 32] || next.close_count != 0 {
-        return Err(Defect::CloseSet);
-    }
     if next.valid_from < newest.valid_from {
         return Err(Defect::Time);
     }

@@ -116,7 +116,8 @@ pub(super) fn wanted(shared: &Shared, now: Now, turn: usize) -> Option<Change> {
     let seats = newest.validators.len();
     let max = if seats < 3 { 1 } else { changes_max(seats) };
     let mut change = Change { leaving: expelled(shared), newcomer: None };
-    let other_reason = !change.leaving.is_empty() || (seats > 3 && shared.renewal_due(now.mono));
+    let renewal = (seats > 3 && shared.renewal_due(now.mono)) || (seats == 3 && shared.heads.closed().is_some());
+    let other_reason = !change.leaving.is_empty() || renewal;
     let mut newcomers: Vec<Option<NodeId>> = Vec::new();
     if change.leaving.len() < max {
         newcomers.extend(waiting(shared, now.wall, seats - change.leaving.len() + 1).into_iter().map(Some));

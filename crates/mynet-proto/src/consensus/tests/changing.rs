@@ -222,12 +222,28 @@ fn signers(net: &mut Net, from: usize, mut keys: Vec<SignedRosterKey>) -> BTreeS
         validators: BoundedVec::truncated(keys.iter().map(|offer| offer.body.seat)),
         ..newest
     };
+    // What every seat would report while nothing was acked.
+    let report = |seat: usize| {
+        let index = net.at_seat(seat);
+        let statement = mynet_types::CloseStatement {
+            epoch: next.epoch - 1,
+            roster: next.prev,
+            seat: u16::try_from(seat).unwrap(),
+            root: [0; 32],
+            count: 0,
+        };
+        mynet_types::CloseReport::new(&net.genesis.network_id(), statement, &net.vote_key(index))
+    };
+    let seats = net.nodes[0].core.roster().validators.len();
+    let reports = mynet_types::wire::CloseReports::truncated(
+        (0..seats).filter(|seat| net.keys(net.at_seat(*seat)).contains_key(&(next.epoch - 1))).map(report),
+    );
     net.clear();
     let hash: RosterHash = next.hash();
     for index in 0..net.nodes.len() {
         let (roster, keys) = (Box::new(next.clone()), BoundedVec::truncated(keys.iter().cloned()));
         let admissions = BoundedVec::new();
-        net.inject(from, index, ConsensusMessage::RosterPropose { roster, keys, admissions });
+        net.inject(from, index, ConsensusMessage::RosterPropose { roster, keys, admissions, reports: reports.clone() });
     }
     net.settle();
     let signed = |message: &ConsensusMessage| matches!(message, ConsensusMessage::RosterVote { roster, old: Some(_), .. } if *roster == hash);

@@ -11,9 +11,13 @@ use std::{
 
 use ed25519_dalek::SigningKey;
 use mynet_types::{
-    AdmissionRecord, BoundedVec, CertificateFile, Claim, ConsensusMessage, Genesis, ManifestHash, Mono, NodeId, Now,
-    OwnerKey, Roles, Signed, SignedAdmission, SignedManifest, SignedReceipt, StorageReceipt, Timestamp, Validator,
-    Vote, VoteKey, VoteSecret, WrapKey, evidence::contradict, manifest::Manifest, wire::Receipts,
+    AckedHead, AdmissionRecord, BoundedVec, CertificateFile, Claim, ConsensusMessage, Genesis, HeadProof, ManifestHash,
+    Mono, NodeId, Now, OwnerKey, Phase, Roles, Signed, SignedAdmission, SignedManifest, SignedReceipt, StorageReceipt,
+    Timestamp, Validator, Vote, VoteKey, VoteSecret, WrapKey,
+    evidence::contradict,
+    head::{HeadSet, set_root},
+    manifest::Manifest,
+    wire::Receipts,
 };
 
 use crate::{
@@ -81,11 +85,16 @@ impl Disk {
             Record::Key { epoch, secret } => {
                 store.keys.insert(epoch, secret);
             }
-            Record::EraseKeys { through } => store.keys.retain(|epoch, _| *epoch > through),
+            Record::EraseKeys { through } => {
+                store.keys.retain(|epoch, _| *epoch > through);
+                store.acked.retain(|head| head.certificate.statement.epoch > through);
+                store.closed = store.closed.take().filter(|next| next.roster.epoch > through + 1);
+            }
             Record::RosterLock(lock) => store.lock = Some(lock),
             Record::Link(link) => {
                 store.votes.retain(|vote| vote.statement.epoch >= link.roster.epoch);
                 store.lock = None;
+                store.carried_next.clear();
                 store.links.push(link);
             }
             Record::Proposal(open) => {
@@ -96,6 +105,16 @@ impl Disk {
             Record::Approval { node, given: true } => store.approved.push(node),
             Record::Approval { node, given: false } => store.approved.retain(|known| *known != node),
             Record::Closed(closed) => store.proposals.retain(|known| known.proposal.body.id() != closed),
+            Record::Acked(head) => {
+                store.acked.retain(|known| known.group_id != head.group_id);
+                store.acked.push(head);
+            }
+            Record::EpochClosed(next) => store.closed = Some(next),
+            Record::Carried(heads) => {
+                store.carried.retain(|known| heads.iter().all(|head| head.group_id != known.group_id));
+                store.carried.extend(heads.into_vec());
+            }
+            Record::CarriedNext(heads) => store.carried_next.extend(heads.into_vec()),
         }
     }
 }
@@ -332,6 +351,47 @@ impl Net {
         Signed::new(&self.genesis.network_id(), body, &owner_key())
     }
 
+    /// The version after `before`, changed by `change` before it is signed.
+    pub(super) fn head(&self, before: &SignedManifest, change: impl FnOnce(&mut Manifest)) -> SignedManifest {
+        let mut body = before.body.clone();
+        body.prev = Some(before.body.hash());
+        body.version += 1;
+        body.created_at.0 += 1;
+        change(&mut body);
+        Signed::new(&self.genesis.network_id(), body, &owner_key())
+    }
+
+    /// Has a first version certified by node 0, and answers with its certificate.
+    pub(super) fn certified(&mut self, manifest: &SignedManifest) -> CertificateFile {
+        self.propose(0, manifest, Claim::Seen, Receipts::new());
+        self.run_until(60, |net| net.outcome(0, &manifest.body.hash()) == Some(Outcome::Approved));
+        self.certificate_of(0, manifest)
+    }
+
+    /// The certificate of a manifest that a node told of.
+    pub(super) fn certificate_of(&self, index: usize, manifest: &SignedManifest) -> CertificateFile {
+        let value = manifest.body.hash();
+        let of_it = |file: &&CertificateFile| file.certificate.statement.value == value;
+        self.certificates(index).into_iter().find(of_it).unwrap().clone()
+    }
+
+    /// A node is to have a version after the one in `before` certified.
+    pub(super) fn propose_head(&mut self, index: usize, manifest: &SignedManifest, before: &CertificateFile) {
+        let (manifest, previous) = (Box::new(manifest.clone()), Box::new(HeadProof::of(before)));
+        self.input(index, Input::ProposeHead { manifest, previous, receipts: Receipts::new(), claim: Claim::Seen });
+    }
+
+    /// Lets the roster of a grown network grow further.
+    pub(super) fn allow_seats(&mut self, seats: usize) {
+        self.config.automatic_validators = seats;
+        for index in 0..self.nodes.len() {
+            if !self.nodes[index].down {
+                self.crash(index);
+                self.restart(index);
+            }
+        }
+    }
+
     pub(super) fn receipt(&self, holder: usize, manifest: &SignedManifest) -> SignedReceipt {
         let body = StorageReceipt {
             manifest_hash: manifest.body.hash(),
@@ -399,7 +459,18 @@ impl Net {
 /// What depends on the disk must be there when it leaves.
 fn check_is_on_disk(disk: &Disk, message: &ConsensusMessage) {
     match message {
-        ConsensusMessage::Vote(vote) => assert!(disk.votes_ever.contains(vote), "a vote left before it was durable"),
+        ConsensusMessage::Vote(vote) => {
+            assert!(disk.votes_ever.contains(vote), "a vote left before it was durable");
+            let same = |head: &AckedHead| head.certificate.statement.slot == vote.statement.slot;
+            let newer = |head: &AckedHead| head.version > 2;
+            let acked = disk.restored.acked.iter().any(|head| same(head) || newer(head));
+            assert!(vote.statement.phase == Phase::Vote || acked, "an ack left before what it rests on was durable");
+        }
+        ConsensusMessage::CloseReport(report) => {
+            let heads: HeadSet = disk.restored.acked.iter().map(|head| (head.group_id, head.carried())).collect();
+            assert_eq!(report.statement.root, set_root(heads.values()), "what was acked is durable");
+            assert!(disk.restored.closed.is_some(), "a report left before the epoch was closed");
+        }
         ConsensusMessage::Propose { proposal, .. } => {
             let open = disk.restored.proposals.iter().any(|open| open.proposal == *proposal);
             assert!(open, "a proposal left before it was durable");

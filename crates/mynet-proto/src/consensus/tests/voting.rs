@@ -35,7 +35,7 @@ fn proposal(
 }
 
 fn message(proposal: SignedProposal, manifest: &SignedManifest, receipts: Receipts) -> ConsensusMessage {
-    ConsensusMessage::Propose { proposal, manifest: Box::new(manifest.clone()), receipts }
+    ConsensusMessage::Propose { proposal, manifest: Box::new(manifest.clone()), receipts, previous: None }
 }
 
 /// What node 1 said to node 2 since the last [`Net::clear`].
@@ -227,7 +227,7 @@ fn the_copy_of_an_edge_never_counts() {
 }
 
 #[test]
-fn what_only_a_head_or_a_reader_could_certify_gets_an_abstention() {
+fn a_head_on_top_of_nothing_and_what_only_a_reader_could_certify_get_an_abstention() {
     let mut net = Net::grown(4, 4);
     let second = net.manifest(|manifest| (manifest.version, manifest.prev) = (2, Some(ManifestHash([1; 32]))));
     assert_eq!(ask(&mut net, (&second, Claim::Seen), BoundedVec::new()), [Err(AbstainReason::Unavailable)]);

@@ -1,0 +1,419 @@
+//! The end of an epoch: which heads go into the next one.
+//!
+//! ```text
+//!  proposer of the next roster           old seats
+//!     |-- CloseRequest ------------------->|        (all keys are offered: everybody is ready)
+//!     |<------------------- CloseReport ---|        (closed on disk: no head of this epoch is signed any more)
+//!     |-- AckedAfter --------------------->|        (only if the report counts any, page by page)
+//!     |<------------------------- Acked ---|
+//!     |   close set = what was carried, and what a quorum reports
+//!     |-- RosterPropose (with reports) --->|        (goes on as in `growth`; whoever lacks a list asks for it)
+//! ```
+//!
+//! 1. (C6) A close set is what the epoch carried, and for each group the highest version in the reports of a quorum of its
+//!    seats; below three seats, of all. A final head was acked by a quorum, so one honest seat is in both.
+//! 2. A report is signed with the vote key of the epoch, after the epoch was closed on disk, and covers everything that was
+//!    acked before. Repeated, it is the same.
+//! 3. An old seat signs a roster only if it made the same set out of the same reports, each head proven by its quorum, and its
+//!    own report, if it is among them, says what it acked. The set is on disk with the lock.
+//! 4. A seat that comes without the set of its epoch asks other seats for it, and believes only the root in the roster.
+//!
+//! An epoch that is closed signs no heads until the next one begins, so a next roster that does not come about stops heads;
+//! attestations go on. Therefore a closed epoch is a reason for fresh keys, which need no newcomer.
+//!
+//! **Deliberately absent:** opening an epoch again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
+
+use mynet_types::{
+    AckedHead, BoundedVec, CarriedHead, CloseReport, CloseStatement, ConsensusMessage, GroupId, NodeId, Roster,
+    head::{CARRIED_PER_PAGE_MAX, HeadSet, set_root},
+    roster::link_quorums,
+    wire::CloseReports,
+};
+
+use super::{
+    heads::is_set_of,
+    io::{Record, RosterLock},
+    shared::Shared,
+    step::{Step, Then},
+};
+
+/// Names a list of acked heads.
+type Root = [u8; 32];
+/// What one report counts.
+type AckedSet = BTreeMap<GroupId, AckedHead>;
+
+/// A list on its way here.
+struct Pull {
+    /// How many heads it has.
+    count: usize,
+    got: AckedSet,
+    /// Who was asked last; only that node is listened to.
+    from: NodeId,
+    /// Asked so often; who is asked changes with it, because one of them may be gone.
+    asked: usize,
+}
+
+/// A close set on its way here.
+struct Fetch {
+    from: NodeId,
+    got: HeadSet,
+    /// Whether something came since the last look.
+    moved: bool,
+}
+
+/// Why a close set is not what it should be, or not known to be yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CloseDefect {
+    #[error("the seats did not sign these reports, or too few of them")]
+    Reports,
+    #[error("what is behind a report is not here yet")]
+    Waiting,
+    #[error("two values of one version are proven: too many bad validators")]
+    Contradiction,
+    #[error("it leaves out what this node acked")]
+    LeavesOut,
+    #[error("its root is another one")]
+    Root,
+}
+
+/// What this node knows about the end of the newest epoch.
+#[derive(Default)]
+pub(super) struct Closing {
+    /// Whether the epoch is closed on disk.
+    durable: bool,
+    /// Who waits for the report of this node.
+    waiting: BTreeSet<NodeId>,
+    /// Reports by seat.
+    reports: BTreeMap<u16, CloseReport>,
+    /// What is behind reports, complete and proven.
+    lists: BTreeMap<Root, AckedSet>,
+    pulls: BTreeMap<Root, Pull>,
+    /// The last close set that was made here.
+    next: Option<HeadSet>,
+    fetch: Option<Fetch>,
+}
+
+impl Closing {
+    /// Goes on after a restart; `locked` is what the roster locked carries besides what is carried already.
+    pub(super) fn new(shared: &Shared, locked: Vec<CarriedHead>) -> Self {
+        let mut closing = Self { durable: shared.heads.closed().is_some(), ..Self::default() };
+        if closing.durable {
+            closing.keep_own_list(shared);
+        }
+        if let Some(carried) = shared.heads.carried().filter(|_| !locked.is_empty()) {
+            let mut next = carried.clone();
+            next.extend(locked.into_iter().map(|head| (head.group_id, head)));
+            closing.next = Some(next);
+        }
+        closing
+    }
+
+    /// Closes the epoch for `draft`, and tells `to` what was acked once that is on disk.
+    pub(super) fn close(&mut self, shared: &mut Shared, step: &mut Step<'_>, (to, draft): (NodeId, RosterLock)) {
+        self.waiting.insert(to);
+        if shared.heads.closed() == Some(&draft) {
+            if self.durable {
+                self.tell_report(shared, step);
+            }
+            return;
+        }
+        step.persist(Record::EpochClosed(draft.clone()));
+        step.then(Then::Closed(shared.roster().epoch));
+        shared.heads.close(draft);
+    }
+
+    /// The epoch is closed on disk.
+    pub(super) fn on_closed_durable(&mut self, shared: &Shared, step: &mut Step<'_>, epoch: u64) {
+        if epoch == shared.roster().epoch && shared.heads.closed().is_some() {
+            self.durable = true;
+            self.keep_own_list(shared);
+            self.tell_report(shared, step);
+        }
+    }
+
+    /// Nothing is acked any more, so the list stays as it is.
+    fn keep_own_list(&mut self, shared: &Shared) {
+        let acked = shared.heads.acked();
+        self.lists.insert(root_of(acked), acked.clone());
+    }
+
+    fn tell_report(&mut self, shared: &Shared, step: &mut Step<'_>) {
+        let Some(report) = own_report(shared) else { return };
+        for to in std::mem::take(&mut self.waiting) {
+            step.tell(to, ConsensusMessage::CloseReport(report.clone()));
+        }
+    }
+
+    /// Asks the old seats that have not reported, and for lists that are not here.
+    pub(super) fn collect(&mut self, shared: &Shared, step: &mut Step<'_>, request: &ConsensusMessage) {
+        for (seat, node) in (0_u16..).zip(shared.roster().nodes()) {
+            match self.reports.get(&seat).cloned() {
+                None => step.tell(node, request.clone()),
+                Some(report) => self.want(shared, step, &report, node),
+            }
+        }
+    }
+
+    /// Takes the report of a seat; of two the first one stays. `false`: it proves nothing, or is no news.
+    pub(super) fn take_report(
+        &mut self,
+        shared: &Shared,
+        step: &mut Step<'_>,
+        from: NodeId,
+        report: CloseReport,
+    ) -> bool {
+        let seat = report.statement.seat;
+        let holds = shared.roster().validators.get(usize::from(seat)).is_some_and(|validator| validator.node == from);
+        if !holds || self.reports.contains_key(&seat) || report.verify(&shared.network, shared.roster()).is_err() {
+            return false;
+        }
+        self.want(shared, step, &report, from);
+        self.reports.insert(seat, report);
+        true
+    }
+
+    fn has_list(&self, report: &CloseReport) -> bool {
+        report.statement.count == 0 || self.lists.contains_key(&report.statement.root)
+    }
+
+    /// Asks for what is behind a report, from where it is: `from`, or its seat.
+    fn want(&mut self, shared: &Shared, step: &mut Step<'_>, report: &CloseReport, from: NodeId) {
+        if self.has_list(report) {
+            return;
+        }
+        let CloseStatement { root, count, seat, .. } = report.statement;
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let pull = self.pulls.entry(root).or_insert_with(|| Pull { count, got: AckedSet::new(), from, asked: 0 });
+        let seated = shared.roster().validators.get(usize::from(seat)).map_or(from, |validator| validator.node);
+        pull.from = if pull.asked.is_multiple_of(2) { from } else { seated };
+        pull.asked += 1;
+        let after = pull.got.keys().next_back().copied();
+        step.tell(pull.from, ConsensusMessage::AckedAfter { root, after });
+    }
+
+    /// Gives a page of a list to another seat.
+    pub(super) fn give_acked(
+        &self,
+        shared: &Shared,
+        step: &mut Step<'_>,
+        (to, root, after): (NodeId, Root, Option<GroupId>),
+    ) {
+        let Some(list) = self.lists.get(&root).filter(|_| shared.roster().seat_of(&to).is_some()) else { return };
+        let heads = BoundedVec::truncated(list.range(beyond(after)).map(|(_, head)| head.clone()));
+        step.tell(to, ConsensusMessage::Acked { root, after, heads });
+    }
+
+    /// A page came. `true`: a list is complete with it.
+    pub(super) fn on_acked(
+        &mut self,
+        shared: &Shared,
+        step: &mut Step<'_>,
+        (from, root, after): (NodeId, Root, Option<GroupId>),
+        heads: &[AckedHead],
+    ) -> bool {
+        let Some(pull) = self.pulls.get_mut(&root).filter(|pull| pull.from == from) else { return false };
+        if heads.is_empty() || pull.got.keys().next_back().copied() != after {
+            return false;
+        }
+        let (genesis, roster) = (shared.chain.genesis(), shared.roster());
+        let mut last = after;
+        for head in heads {
+            let in_order = last.is_none_or(|last| last < head.group_id) && pull.got.len() < pull.count;
+            if !in_order || !head.is_proven(genesis, roster) {
+                tracing::debug!(%from, "a list of acked heads does not prove itself");
+                self.pulls.remove(&root);
+                return false;
+            }
+            last = Some(head.group_id);
+            pull.got.insert(head.group_id, head.clone());
+        }
+        if pull.got.len() < pull.count {
+            step.tell(from, ConsensusMessage::AckedAfter { root, after: last });
+            return false;
+        }
+        let Some(pull) = self.pulls.remove(&root).filter(|pull| root_of(&pull.got) == root) else { return false };
+        self.lists.insert(root, pull.got);
+        true
+    }
+
+    /// The reports to make a close set of, and the set, once enough are here: of all seats, or `all` waived, of as many as
+    /// are needed.
+    pub(super) fn ready(&mut self, shared: &Shared, draft: &Roster, all: bool) -> Option<(CloseReports, HeadSet)> {
+        let known = self.reports.values().filter(|report| self.has_list(report));
+        let reports: CloseReports = BoundedVec::truncated(known.cloned());
+        let need = if all { shared.roster().validators.len() } else { needed(shared, draft) };
+        if reports.len() < need {
+            return None;
+        }
+        let set = self.union(shared, &reports).inspect_err(|error| tracing::warn!(%error, "no close set")).ok()?;
+        self.next = Some(set.clone());
+        Some((reports, set))
+    }
+
+    /// Checks the close set of a next roster as an old seat; `from` is who proposes it.
+    pub(super) fn check(
+        &mut self,
+        shared: &Shared,
+        step: &mut Step<'_>,
+        (from, body): (NodeId, &RosterLock),
+    ) -> Result<(), CloseDefect> {
+        let ascending = body.reports.is_sorted_by(|a, b| a.statement.seat < b.statement.seat);
+        let signed = |report: &CloseReport| report.verify(&shared.network, shared.roster()).is_ok();
+        if !ascending || body.reports.len() < needed(shared, &body.roster) || !body.reports.iter().all(signed) {
+            return Err(CloseDefect::Reports);
+        }
+        if let Some((seat, _)) = shared.voting_key() {
+            let mine = body.reports.iter().find(|report| usize::from(report.statement.seat) == seat);
+            if mine.is_some_and(|report| report.statement.root != root_of(shared.heads.acked())) {
+                return Err(CloseDefect::LeavesOut);
+            }
+        }
+        for report in &body.reports {
+            self.want(shared, step, report, from);
+        }
+        let set = self.union(shared, &body.reports)?;
+        if !is_set_of(&body.roster, &set) {
+            return Err(CloseDefect::Root);
+        }
+        self.next = Some(set);
+        Ok(())
+    }
+
+    /// What was carried, and of each group the highest version reported. An epoch has one proven value of a version, and
+    /// of the carried version it is the carried one.
+    fn union(&self, shared: &Shared, reports: &CloseReports) -> Result<HeadSet, CloseDefect> {
+        let mut set = shared.heads.carried().ok_or(CloseDefect::Waiting)?.clone();
+        for report in reports.iter().filter(|report| report.statement.count > 0) {
+            let list = self.lists.get(&report.statement.root).ok_or(CloseDefect::Waiting)?;
+            if usize::try_from(report.statement.count) != Ok(list.len()) {
+                return Err(CloseDefect::Reports);
+            }
+            for head in list.values().map(AckedHead::carried) {
+                let known = set.entry(head.group_id).or_insert(head);
+                if known.version == head.version && known.value != head.value {
+                    return Err(CloseDefect::Contradiction);
+                }
+                if known.version < head.version {
+                    *known = head;
+                }
+            }
+        }
+        Ok(set)
+    }
+
+    /// Writes what the next roster carries besides what is carried already, in the batch of the lock on it.
+    pub(super) fn write_next(&self, shared: &Shared, step: &mut Step<'_>) {
+        let (Some(next), Some(carried)) = (&self.next, shared.heads.carried()) else { return };
+        let news = next.values().filter(|head| carried.get(&head.group_id) != Some(head));
+        let news: Vec<CarriedHead> = news.copied().collect();
+        for page in news.chunks(CARRIED_PER_PAGE_MAX) {
+            step.persist(Record::CarriedNext(BoundedVec::truncated(page.iter().copied())));
+        }
+    }
+
+    /// The newest epoch begins: its close set is taken from what was made here, or asked for.
+    pub(super) fn enter(&mut self, shared: &mut Shared, step: &mut Step<'_>) {
+        let made = std::mem::take(self).next;
+        let newest = shared.chain.newest();
+        shared.heads.enter(step, newest, made.filter(|set| is_set_of(newest, set)));
+        self.fetch(shared, step);
+    }
+
+    /// Asks for the close set of this epoch, if this node has a seat and lacks it; somebody else if nothing came.
+    pub(super) fn fetch(&mut self, shared: &mut Shared, step: &mut Step<'_>) {
+        let newest = shared.roster();
+        if shared.heads.carried().is_some() || newest.seat_of(&shared.me).is_none() {
+            self.fetch = None;
+            return;
+        }
+        if !self.fetch.as_mut().is_some_and(|fetch| std::mem::take(&mut fetch.moved)) {
+            self.fetch = shared.any_seat().map(|from| Fetch { from, got: HeadSet::new(), moved: false });
+        }
+        self.ask_on(shared, step);
+    }
+
+    fn ask_on(&self, shared: &Shared, step: &mut Step<'_>) {
+        if let Some(fetch) = &self.fetch {
+            let (epoch, after) = (shared.roster().epoch, fetch.got.keys().next_back().copied());
+            step.tell(fetch.from, ConsensusMessage::CarriedAfter { epoch, after });
+        }
+    }
+
+    /// A page of the close set came.
+    pub(super) fn on_carried(
+        &mut self,
+        shared: &mut Shared,
+        step: &mut Step<'_>,
+        (from, epoch, after): (NodeId, u64, Option<GroupId>),
+        heads: &[CarriedHead],
+    ) {
+        let newest = shared.chain.newest();
+        let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.from == from && newest.epoch == epoch) else {
+            return;
+        };
+        if fetch.got.keys().next_back().copied() != after {
+            return;
+        }
+        let ascending = heads.is_sorted_by(|a, b| a.group_id < b.group_id);
+        let follows = heads.first().is_some_and(|first| after.is_none_or(|after| after < first.group_id));
+        let count = usize::try_from(newest.close_count).unwrap_or(usize::MAX);
+        if !ascending || !follows || fetch.got.len() + heads.len() > count {
+            self.fetch = None;
+            return;
+        }
+        fetch.got.extend(heads.iter().map(|head| (head.group_id, *head)));
+        fetch.moved = true;
+        if fetch.got.len() < count {
+            return self.ask_on(shared, step);
+        }
+        if let Some(fetch) = self.fetch.take() {
+            shared.heads.complete_with(step, newest, fetch.got);
+        }
+    }
+}
+
+/// Gives a page of the close set of this epoch to another seat.
+pub(super) fn give_carried(shared: &Shared, step: &mut Step<'_>, (to, epoch, after): (NodeId, u64, Option<GroupId>)) {
+    let newest = shared.roster();
+    if newest.epoch != epoch || newest.seat_of(&to).is_none() {
+        return;
+    }
+    if let Some(carried) = shared.heads.carried() {
+        let heads = BoundedVec::truncated(carried.range(beyond(after)).map(|(_, head)| *head));
+        step.tell(to, ConsensusMessage::Carried { epoch, after, heads });
+    }
+}
+
+/// Everything after a group.
+fn beyond(after: Option<GroupId>) -> (Bound<GroupId>, Bound<GroupId>) {
+    (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)
+}
+
+fn root_of(list: &AckedSet) -> Root {
+    let carried: Vec<CarriedHead> = list.values().map(AckedHead::carried).collect();
+    set_root(&carried)
+}
+
+/// What this node says it acked in the epoch that it closed.
+fn own_report(shared: &Shared) -> Option<CloseReport> {
+    let (seat, key) = shared.voting_key()?;
+    let (roster, acked) = (shared.roster(), shared.heads.acked());
+    let statement = CloseStatement {
+        epoch: roster.epoch,
+        roster: roster.hash(),
+        seat: u16::try_from(seat).ok()?,
+        root: root_of(acked),
+        count: u32::try_from(acked.len()).ok()?,
+    };
+    Some(CloseReport::new(&shared.network, statement, key))
+}
+
+/// Reports that a close set needs: as many as seats of the old roster must sign the link.
+fn needed(shared: &Shared, next: &Roster) -> usize {
+    link_quorums(shared.chain.genesis(), shared.roster(), next).0
+}
