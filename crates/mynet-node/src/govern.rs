@@ -274,5 +274,6 @@ fn abstain_word(reason: AbstainReason) -> &'static str {
         AbstainReason::NotVoting => "not_voting",
         AbstainReason::Expired => "expired",
         AbstainReason::Locked => "locked",
+        AbstainReason::Closed => "closed",
     }
 }

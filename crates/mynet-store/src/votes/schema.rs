@@ -4,8 +4,8 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Statement};
 
 use super::VotesError;
 
-/// `user_version` of the file. A change raises it and adds the statements that lead to it.
-const VERSION: i64 = 2;
+/// What leads from each `user_version` of the file to the next, beginning with an empty one. A change adds a step.
+const STEPS: [&str; 3] = [VERSION_1, VERSION_2, VERSION_3];
 
 /// Everything of version 1. `verdict` is 0 for accept and 1 for reject; `suspect` marks keys that may have signed what this
 /// store does not know.
@@ -60,9 +60,9 @@ CREATE TABLE approvals (
 PRAGMA user_version = 2;
 ";
 
-/// What version 2 adds: heads that were acked, epochs that were closed, and heads that were carried into the newest epoch or
+/// What version 3 adds: heads that were acked, epochs that were closed, and heads that were carried into the newest epoch or
 /// will be into the next.
-const VERSION_2: &str = "
+const VERSION_3: &str = "
 CREATE TABLE acked (
     epoch INTEGER NOT NULL,
     group_id BLOB NOT NULL CHECK (length(group_id) = 32),
@@ -84,24 +84,17 @@ CREATE TABLE carried_next (
     version INTEGER NOT NULL CHECK (version > 1),
     head BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 ";
 
 /// Makes the tables of an empty file and those that an older one lacks; refuses a file of a newer program.
 pub(super) async fn prepare(transaction: &DatabaseTransaction) -> Result<(), VotesError> {
-    match user_version(transaction).await? {
-        0 => {
-            transaction.execute_unprepared(VERSION_1).await?;
-            transaction.execute_unprepared(VERSION_2).await?;
-            Ok(())
-        }
-        1 => {
-            transaction.execute_unprepared(VERSION_2).await?;
-            Ok(())
-        }
-        VERSION => Ok(()),
-        found => Err(VotesError::Newer { found }),
+    let found = user_version(transaction).await?;
+    let seen = usize::try_from(found).ok().filter(|seen| *seen <= STEPS.len()).ok_or(VotesError::Newer { found })?;
+    for step in STEPS.iter().skip(seen) {
+        transaction.execute_unprepared(step).await?;
     }
+    Ok(())
 }
 
 async fn user_version(transaction: &DatabaseTransaction) -> Result<i64, DbErr> {

@@ -269,20 +269,6 @@ async fn a_first_and_a_second_round_lock_their_slot_each_for_itself() {
 }
 
 #[tokio::test]
-async fn a_file_of_the_first_version_gets_what_it_lacks() {
-    let dir = tempfile::tempdir().unwrap();
-    let votes = open(dir.path(), DataDir::New).await;
-    votes.batch(vec![key(0), VoteWrite::Vote(accept(0, 1))]).await.unwrap();
-    let back =
-        "DROP TABLE acked; DROP TABLE closed; DROP TABLE carried; DROP TABLE carried_next; PRAGMA user_version = 1";
-    votes.db.execute_unprepared(back).await.unwrap();
-    let votes = restart(votes, dir.path()).await;
-    votes.batch(vec![VoteWrite::Carried(vec![carried(1, 2)])]).await.unwrap();
-    let restored = votes.restore().await.unwrap();
-    assert_eq!((restored.votes, restored.carried), (vec![accept(0, 1)], vec![carried(1, 2)]));
-}
-
-#[tokio::test]
 async fn erased_keys_are_gone_from_the_files() {
     let dir = tempfile::tempdir().unwrap();
     let votes = open(dir.path(), DataDir::New).await;
@@ -390,10 +376,15 @@ async fn a_store_of_the_first_version_gets_the_new_tables_and_keeps_its_votes() 
     let dir = tempfile::tempdir().unwrap();
     let votes = open(dir.path(), DataDir::New).await;
     votes.batch(vec![key(0), VoteWrite::Vote(accept(0, 1))]).await.unwrap();
-    votes.db.execute_unprepared("DROP TABLE evidence; DROP TABLE approvals; PRAGMA user_version = 1").await.unwrap();
+    for table in ["evidence", "approvals", "acked", "closed", "carried", "carried_next"] {
+        votes.db.execute_unprepared(&format!("DROP TABLE {table}")).await.unwrap();
+    }
+    votes.db.execute_unprepared("PRAGMA user_version = 1").await.unwrap();
     let votes = restart(votes, dir.path()).await;
-    votes.batch(vec![VoteWrite::Evidence(evidence(0, 2)), approval(4, true)]).await.unwrap();
+    let heads = VoteWrite::Carried(vec![carried(1, 2)]);
+    votes.batch(vec![VoteWrite::Evidence(evidence(0, 2)), approval(4, true), heads]).await.unwrap();
     let restored = votes.restore().await.unwrap();
     assert_eq!((restored.votes, restored.may_vote), (vec![accept(0, 1)], true));
+    assert_eq!(restored.carried, [carried(1, 2)]);
     assert_eq!((restored.evidence, restored.approved), (vec![evidence(0, 2)], vec![NodeId([4; 32])]));
 }
