@@ -11,6 +11,7 @@ mod admission;
 mod certificate;
 mod encoding;
 mod evidence;
+mod forgery;
 mod head;
 mod mutation;
 mod network;
