@@ -3,7 +3,7 @@
 //! **Invariant:** forgetting is always safe. A forgotten commit is answered `Gone` and prepared again from the bytes that are
 //! here; a forgotten abort costs one reservation until its lease ends.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use mynet_types::{ManifestHash, Mono, SignedDecision, SignedReceipt, TxId};
 
@@ -30,11 +30,13 @@ pub(super) struct Outcome {
     /// The decision, for others who ask; not kept over restarts.
     pub(super) decision: Option<SignedDecision>,
     since: Mono,
+    /// Its place among all outcomes, by when they were remembered.
+    number: u64,
 }
 
 impl Outcome {
     pub(super) fn new(attempt: u32, ending: Ending, decision: Option<SignedDecision>, since: Mono) -> Self {
-        Self { attempt, ending, decision, since }
+        Self { attempt, ending, decision, since, number: 0 }
     }
 }
 
@@ -43,7 +45,10 @@ impl Outcome {
 pub(super) struct Outcomes {
     by_tx: BTreeMap<TxId, Outcome>,
     by_manifest: BTreeMap<ManifestHash, TxId>,
-    oldest_first: VecDeque<(Mono, TxId)>,
+    /// One entry for each outcome, whatever a coordinator has prepared and aborted how often.
+    oldest_first: BTreeMap<u64, TxId>,
+    /// Outcomes that were ever remembered.
+    count: u64,
 }
 
 impl Outcomes {
@@ -60,11 +65,14 @@ impl Outcomes {
     }
 
     /// Remembers.
-    pub(super) fn insert(&mut self, tx: TxId, outcome: Outcome) {
+    pub(super) fn insert(&mut self, tx: TxId, mut outcome: Outcome) {
+        self.reopen(&tx);
+        self.count += 1;
+        outcome.number = self.count;
         if let Ending::Committed(receipt) = &outcome.ending {
             self.by_manifest.insert(receipt.body.manifest_hash, tx);
         }
-        self.oldest_first.push_back((outcome.since, tx));
+        self.oldest_first.insert(outcome.number, tx);
         self.by_tx.insert(tx, outcome);
     }
 
@@ -75,23 +83,56 @@ impl Outcomes {
 
     /// A transaction goes on with a higher attempt.
     pub(super) fn reopen(&mut self, tx: &TxId) {
-        self.by_tx.remove(tx);
+        if let Some(outcome) = self.by_tx.remove(tx) {
+            self.oldest_first.remove(&outcome.number);
+        }
     }
 
     /// Forgets the oldest outcome if it is not younger than `before`.
     pub(super) fn forget_oldest(&mut self, before: Mono) -> Option<TxId> {
-        while let Some((since, tx)) = self.oldest_first.pop_front_if(|(since, _)| *since <= before) {
-            // An entry whose transaction ended again later, or goes on, stands for nothing.
-            if self.by_tx.get(&tx).is_some_and(|outcome| outcome.since == since) {
-                if let Some(Outcome { ending: Ending::Committed(receipt), .. }) = self.by_tx.remove(&tx) {
-                    let manifest = receipt.body.manifest_hash;
-                    if self.by_manifest.get(&manifest) == Some(&tx) {
-                        self.by_manifest.remove(&manifest);
-                    }
-                }
-                return Some(tx);
+        let (number, tx) = self.oldest_first.first_key_value()?;
+        let (number, tx) = (*number, *tx);
+        if self.by_tx.get(&tx).is_some_and(|outcome| outcome.since > before) {
+            return None;
+        }
+        self.oldest_first.remove(&number);
+        if let Some(Outcome { ending: Ending::Committed(receipt), .. }) = self.by_tx.remove(&tx) {
+            let manifest = receipt.body.manifest_hash;
+            if self.by_manifest.get(&manifest) == Some(&tx) {
+                self.by_manifest.remove(&manifest);
             }
         }
-        None
+        Some(tx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mynet_types::{Mono, TxId};
+
+    use super::{Ending, Outcome, Outcomes};
+
+    /// Each round once left an entry behind, and only the number of transactions was bounded.
+    #[test]
+    fn a_transaction_prepared_and_aborted_again_and_again_is_remembered_once() {
+        let (mut outcomes, tx) = (Outcomes::default(), TxId([1; 32]));
+        for attempt in 0..1_000 {
+            outcomes.reopen(&tx);
+            outcomes.insert(tx, Outcome::new(attempt, Ending::Aborted, None, Mono(u64::from(attempt) / 10)));
+        }
+        assert_eq!((outcomes.oldest_first.len(), outcomes.by_tx.len()), (1, 1));
+        assert_eq!(outcomes.forget_oldest(Mono(98)), None, "it ended later");
+        assert_eq!(outcomes.forget_oldest(Mono(99)), Some(tx));
+        assert_eq!((outcomes.oldest_first.len(), outcomes.by_tx.len()), (0, 0));
+    }
+
+    #[test]
+    fn outcomes_are_forgotten_in_the_order_in_which_they_were_remembered() {
+        let mut outcomes = Outcomes::default();
+        for number in [3, 1, 2] {
+            outcomes.insert(TxId([number; 32]), Outcome::new(1, Ending::Aborted, None, Mono(0)));
+        }
+        let order: Vec<_> = std::iter::from_fn(|| outcomes.forget_oldest(Mono(0))).collect();
+        assert_eq!(order, [3, 1, 2].map(|number| TxId([number; 32])));
     }
 }
