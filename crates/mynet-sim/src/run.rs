@@ -42,6 +42,12 @@ pub struct Report {
 }
 
 impl Report {
+    /// Events of all runs: what a seed costs.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
     /// Runs that broke an invariant, by seed.
     #[must_use]
     pub fn failures(&self) -> &[Failure] {
