@@ -2,9 +2,9 @@
 
 use mynet_proto::replication::io::Publication;
 use mynet_types::{
-    BoundedVec, CertificateFile, Claim, ConsensusMessage, Decision, Domain, Manifest, Message, NodeId,
-    QuorumCertificate, ReplicationMessage, Roster, RosterKey, RosterLink, Signed, SignedDecision, SignedReceipt,
-    SignerSet, StatesMask, Timestamp, Validator, Verdict, VoteStatement,
+    BoundedVec, CertificateFile, Claim, CloseReport, CloseStatement, ConsensusMessage, Decision, Domain, Manifest,
+    Message, NodeId, QuorumCertificate, ReplicationMessage, Roster, RosterKey, RosterLink, Signed, SignedDecision,
+    SignedReceipt, SignerSet, StatesMask, Timestamp, Validator, Verdict, VoteStatement,
     certificate::Holding,
     signing::sign_as,
     vote::attest_slot,
@@ -74,7 +74,7 @@ impl Siege {
         let newest = self.node.consensus_core().roster().clone();
         let manifest = CAST.publications.choose(rng).expect("there are groups").manifest.clone();
         match message {
-            ConsensusMessage::Propose { proposal, manifest: shown, receipts } => {
+            ConsensusMessage::Propose { proposal, manifest: shown, receipts, .. } => {
                 let body = &mut proposal.body;
                 (body.epoch, body.roster, body.proposer) = (newest.epoch, newest.hash(), from);
                 (body.group_id, body.version) = (manifest.body.group_id, manifest.body.version);
@@ -100,19 +100,37 @@ impl Siege {
                 }
             }
             ConsensusMessage::Certified(file) => **file = self.certificate(rng, &newest, &manifest.body),
+            other => self.fit_roster(rng, (from, &newest), other),
+        }
+    }
+
+    fn fit_roster(&mut self, rng: &mut ChaCha8Rng, (from, newest): (NodeId, &Roster), message: &mut ConsensusMessage) {
+        match message {
             ConsensusMessage::KeyRequest { epoch, prev, leaving, newcomer } => {
                 (*epoch, *prev, *leaving) = (newest.epoch + 1, newest.hash(), BoundedVec::new());
                 *newcomer = rng.random::<bool>().then_some(CAST.nodes[NEWCOMER as usize]);
             }
-            ConsensusMessage::KeyOffer { offer, .. } => *offer = signed_offer(&newest, from),
-            ConsensusMessage::RosterPropose { roster, keys, admissions } => {
-                let (next, offers) = self.next_roster(&newest);
+            ConsensusMessage::KeyOffer { offer, .. } => *offer = signed_offer(newest, from),
+            ConsensusMessage::CloseRequest { roster, keys, admissions } => {
+                let (next, offers) = self.next_roster(newest);
                 (**roster, *keys) = (next, BoundedVec::truncated(offers));
                 *admissions = BoundedVec::truncated([CAST.admissions[NEWCOMER as usize].clone()]);
             }
-            ConsensusMessage::RosterLocked { roster, keys } => {
-                let (next, offers) = self.next_roster(&newest);
+            ConsensusMessage::CloseReport(report) => {
+                if let Some(own) = close_reports(newest, |seat| *seat == from).pop() {
+                    *report = own;
+                }
+            }
+            ConsensusMessage::RosterPropose { roster, keys, admissions, reports } => {
+                let (next, offers) = self.next_roster(newest);
                 (**roster, *keys) = (next, BoundedVec::truncated(offers));
+                *reports = BoundedVec::truncated(close_reports(newest, |seat| *seat != CAST.nodes[VICTIM]));
+                *admissions = BoundedVec::truncated([CAST.admissions[NEWCOMER as usize].clone()]);
+            }
+            ConsensusMessage::RosterLocked { roster, keys, reports } => {
+                let (next, offers) = self.next_roster(newest);
+                (**roster, *keys) = (next, BoundedVec::truncated(offers));
+                *reports = BoundedVec::truncated(close_reports(newest, |seat| *seat != CAST.nodes[VICTIM]));
             }
             ConsensusMessage::RosterVote { roster, epoch, old, new } => {
                 let Some(next) = &self.next else { return };
@@ -122,11 +140,11 @@ impl Siege {
                     let key = vote_key(of.epoch, &from);
                     Some((number as u16, sign_as(domain, &CAST.network, next, &key)))
                 };
-                (*old, *new) = (sign(&newest, Domain::Roster), sign(next, Domain::RosterAccept));
+                (*old, *new) = (sign(newest, Domain::Roster), sign(next, Domain::RosterAccept));
             }
             ConsensusMessage::RosterLinks(links) => {
                 let after = CAST.chain.after(rng.random_range(0..8));
-                let forged = rng.random_ratio(1, 8).then(|| self.forged_link(rng, &newest));
+                let forged = rng.random_ratio(1, 8).then(|| self.forged_link(rng, newest));
                 *links = BoundedVec::truncated(after.iter().cloned().chain(forged));
             }
             // What others add is drawn and not fitted.
@@ -279,4 +297,15 @@ fn fit_answer(
         // A prepare begins a transaction; messages to come are drawn and not fitted.
         _ => {}
     }
+}
+
+/// What those seats of `roster` say when they close its epoch: that they acked nothing.
+fn close_reports(roster: &Roster, of: impl Fn(&NodeId) -> bool) -> Vec<CloseReport> {
+    let seats = (0_u16..).zip(&roster.validators).filter(|(_, validator)| of(&validator.node));
+    let report = |(seat, validator): (u16, &Validator)| {
+        let (epoch, roster) = (roster.epoch, roster.hash());
+        let statement = CloseStatement { epoch, roster, seat, root: [0; 32], count: 0 };
+        CloseReport::new(&CAST.network, statement, &vote_key(epoch, &validator.node))
+    };
+    seats.map(report).collect()
 }
