@@ -73,7 +73,9 @@ fn a_copy_that_is_missing_is_named_with_its_reason_and_every_node_tells_its_part
     for code in ["published", "replicated", "certified"] {
         assert!(codes(&mine).contains(&code), "{code}: {mine}");
     }
-    let last: Vec<&str> = mine.as_array().unwrap().iter().map(|line| line["last"].as_str().unwrap()).collect();
+    // Zeros at the end of a fraction are left out, so the letter after it must not take part.
+    let last = mine.as_array().unwrap().iter().map(|line| line["last"].as_str().unwrap().trim_end_matches('Z'));
+    let last: Vec<&str> = last.collect();
     assert!(last.is_sorted(), "{mine}");
     assert_eq!(origin.run(&["why", &"0".repeat(64)]).unwrap().status, 3);
 }
