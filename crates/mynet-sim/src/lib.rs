@@ -14,6 +14,7 @@
 //! | `vote_store`, `group_store` | models of the two stores |
 //! | `machine`, `host` | the cores and the machines under them |
 //! | `observe`, `checker`, `watch`, `sometimes` | what is seen, what must hold, what was met |
+//! | `model` | small protocols in every order of their steps |
 //! | `trace`, `describe`, `run` | hash and lines of a run; running many |
 
 mod cast;
@@ -26,6 +27,7 @@ mod host;
 mod liar;
 mod life;
 mod machine;
+mod model;
 mod nemesis;
 mod network;
 mod observe;
@@ -42,5 +44,6 @@ mod watch;
 mod workload;
 mod world;
 
+pub use model::{Verdict, groups, votes};
 pub use options::Suite;
 pub use run::{Failure, Report, reproduce, run};

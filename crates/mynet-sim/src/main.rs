@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use mynet_sim::Suite;
 
 /// Runs the real cores of MY Network on virtual time, links and disks.
@@ -30,6 +30,18 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         failures: usize,
     },
+    /// Explores every state of the small models, and of those with a broken rule.
+    Model {
+        /// votes or groups; both without.
+        which: Option<Which>,
+    },
+}
+
+/// A family of models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Which {
+    Votes,
+    Groups,
 }
 
 /// One suite, or all.
@@ -52,15 +64,33 @@ fn seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
     if first < end { Ok(first..=end - 1) } else { Err(format!("the range {text} is empty")) }
 }
 
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the program talks to whoever started it")]
 fn main() -> ExitCode {
-    let Command::Run { suite: Suites(suites), seeds, reproduce, failures } = Arguments::parse().command;
-    let mut code = ExitCode::SUCCESS;
+    let clean = match Arguments::parse().command {
+        Command::Run { suite, seeds, reproduce, failures } => run(suite, &seeds, reproduce, failures),
+        Command::Model { which } => explore(which),
+    };
+    if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Explores models. Says whether each is what it is expected to be.
+#[expect(clippy::print_stdout, reason = "the program talks to whoever started it")]
+fn explore(which: Option<Which>) -> bool {
+    let votes = if which == Some(Which::Groups) { Vec::new() } else { mynet_sim::votes() };
+    let groups = if which == Some(Which::Votes) { Vec::new() } else { mynet_sim::groups() };
+    let verdicts: Vec<_> = votes.into_iter().chain(groups).collect();
+    verdicts.iter().for_each(|verdict| println!("{verdict}"));
+    verdicts.iter().all(mynet_sim::Verdict::is_expected)
+}
+
+/// Runs seeds, or repeats one. Says whether all held every invariant.
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the program talks to whoever started it")]
+fn run(Suites(suites): Suites, seeds: &RangeInclusive<u64>, reproduce: Option<u64>, failures: usize) -> bool {
+    let mut clean = true;
     for suite in suites {
         if let Some(seed) = reproduce {
             let hash = mynet_sim::reproduce(suite, seed).unwrap_or_else(|(hash, failure)| {
                 eprintln!("{failure}");
-                code = ExitCode::FAILURE;
+                clean = false;
                 hash
             });
             println!("trace_hash={}", hex::encode(hash));
@@ -70,8 +100,8 @@ fn main() -> ExitCode {
         println!("{report}");
         for failure in report.failures() {
             eprintln!("{failure}");
-            code = ExitCode::FAILURE;
+            clean = false;
         }
     }
-    code
+    clean
 }
