@@ -327,7 +327,8 @@ pub struct Restored {
     pub carried: Vec<CarriedHead>,
     /// What the locked roster carries besides.
     pub carried_next: Vec<CarriedHead>,
-    /// Whether the vote store is known to be complete. If not, this node abstains until it has a fresh key.
+    /// Whether the vote store holds everything that the key of the newest epoch signed. If not, this node abstains until
+    /// another key is in the roster. [`Self::keys`] has none that an incomplete store came with.
     pub may_vote: bool,
 }
 

@@ -140,8 +140,8 @@ impl Consensus {
     /// A core for the node that holds `node_key`, going on from what was restored. `seed` feeds its own generator, which
     /// makes nonces, vote keys and jitter: it must be secret, and fresh for every start.
     ///
-    /// If `restored.may_vote` is false, restored votes, keys and lock are not used: the node abstains until a key that
-    /// it made after this start sits in the newest roster.
+    /// If `restored.may_vote` is false, restored votes, the lock and keys up to the newest epoch are not used: the node
+    /// abstains until a key that it made since its store was lost sits in the newest roster.
     ///
     /// # Errors
     /// [`RestoreError::Chain`] if the links do not follow from `genesis`.
@@ -165,14 +165,16 @@ impl Consensus {
         shared.evidence = evidence::Known::restored(restored.evidence, &shared.chain);
         let (mut votes, mut lock, mut distrusted) = (restored.votes, lock, None);
         let (mut acked, mut closed) = (restored.acked, restored.closed);
-        if restored.may_vote {
-            let live = restored.keys.into_iter().filter(|(of, _)| *of >= epoch);
-            let keys = live.map(|(of, secret)| (of, EpochKey::restored(&secret)));
-            shared.keys.extend(keys);
-        } else {
-            (votes, lock, distrusted) = (Vec::new(), None, restored.keys.into_keys().next_back());
+        let mut keys = restored.keys;
+        if !restored.may_vote {
+            // Only the key of this epoch is in doubt: the store gives out no key that is older than the doubt.
+            let later = keys.split_off(&(epoch + 1));
+            distrusted = std::mem::replace(&mut keys, later).into_keys().next_back();
+            (votes, lock) = (Vec::new(), None);
             (acked, closed) = (Vec::new(), None);
         }
+        let live = keys.into_iter().filter(|(of, _)| *of >= epoch);
+        shared.keys.extend(live.map(|(of, secret)| (of, EpochKey::restored(&secret))));
         shared.heads = Heads::new(acked, closed, restored.carried, shared.chain.newest());
         let mut proposer = Proposer::default();
         proposer.restore(restored.proposals);
