@@ -8,6 +8,7 @@ use mynet_types::{Claim, HeadProof, SignedManifest, wire::Receipts};
 use rand::RngExt;
 
 use crate::{
+    host::Host,
     machine,
     nemesis::Fault,
     observe::Seen,
@@ -168,10 +169,15 @@ impl World {
         self.reachability_changed();
     }
 
-    /// One vote store per run may be lost, or replaced by an old copy, once the roster can do without one validator.
+    /// One vote store per run may be lost, or replaced by an old copy, once the roster can do without one validator. Three
+    /// others must have its link on disk: with the only copy of it the network would be one of three, which cannot.
     fn maybe_lose_votes(&mut self, node: usize) {
-        let seats = self.hosts[node].votes.store.links().last().map_or(1, |link| link.roster.validators.len());
-        if self.options.faults.votes_lost && !self.votes_lost && seats >= 4 {
+        let can_do_without = |(other, host): &(usize, &Host)| {
+            let newest = host.votes.store.links().last();
+            *other != node && newest.is_some_and(|link| link.roster.validators.len() >= 4)
+        };
+        let others = self.hosts.iter().enumerate().filter(can_do_without).count();
+        if self.options.faults.votes_lost && !self.votes_lost && others >= 3 {
             self.trace.note(self.now, format_args!("n{node} loses its vote store"));
             self.votes_lost = true;
             self.counts.fault(Broken::VotesLost);

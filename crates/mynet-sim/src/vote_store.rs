@@ -74,6 +74,12 @@ impl VoteStore {
         self.proposals.len()
     }
 
+    /// The highest version of a group that was acked here or is carried.
+    pub(crate) fn newest_head(&self, group: &GroupId) -> Option<u64> {
+        let acked = self.acked.get(group).map(|head| head.version);
+        acked.max(self.carried.get(group).map(|head| head.version))
+    }
+
     /// Whether a head was acked in the newest epoch.
     pub(crate) fn has_acked(&self) -> bool {
         !self.acked.is_empty()

@@ -56,9 +56,10 @@ impl Book {
     /// Whether adding `vote` could change nothing, so that its signature need not be checked.
     pub(super) fn knows(&self, vote: &Vote) -> bool {
         let key = (vote.seat, vote.statement.value, vote.statement.claim);
-        let unasked = vote.statement.verdict == Verdict::Reject && !self.asked.contains(&vote.statement.value);
-        unasked
-            || self.exposed.contains(&vote.seat)
+        let no = vote.statement.verdict == Verdict::Reject && !self.asked.contains(&vote.statement.value);
+        // A no to what nobody asked here says nothing, unless its seat said yes before.
+        let idle = no && self.contradicted_by(vote).is_none();
+        idle || self.exposed.contains(&vote.seat)
             || self.votes.get(&key).is_some_and(|known| known.statement == vote.statement)
     }
 

@@ -9,6 +9,7 @@ use mynet_types::{ManifestHash, Verdict};
 
 use super::{Checker, ensure};
 use crate::{
+    host::Host,
     observe::{Deadline, Seen, View},
     workload::Work,
 };
@@ -79,8 +80,12 @@ impl Decided {
             ensure(!head.taken.is_empty(), || {
                 format!("version {} of {} was never asked for", version + 2, work.value)
             })?;
+            let manifest = &head.manifest.body;
             let mut later = work.heads.iter().skip(version + 1);
-            if later.any(|later| view.files.contains_key(&later.value)) {
+            // Once a later version was acked, validators vote for no earlier one. It may never be certified, if who proposed it
+            // lies; the earlier one is, because the later one was built on it.
+            let acked = |host: &Host| host.votes.store.newest_head(&manifest.group_id) > Some(manifest.version);
+            if later.any(|later| view.files.contains_key(&later.value)) || view.hosts.iter().any(acked) {
                 return ensure(view.files.contains_key(&head.value), || format!("{} has a successor only", head.value));
             }
             head.taken.iter().try_for_each(|node| {

@@ -53,6 +53,18 @@ fn yes_and_no_of_one_seat_are_evidence_once() {
 }
 
 #[test]
+fn a_no_to_a_value_that_was_not_asked_about_counts_against_its_own_yes() {
+    let (mut net, accept) = open();
+    let other = VoteStatement { value: ManifestHash([9; 32]), ..accept };
+    let reject = VoteStatement { verdict: Verdict::Reject, ..other };
+    net.inject(2, 0, vote(&net, 2, reject));
+    net.inject(1, 0, vote(&net, 1, other));
+    assert!(told(&net).is_empty());
+    net.inject(1, 0, vote(&net, 1, reject));
+    assert_eq!(told(&net).iter().map(|(node, _)| *node).collect::<Vec<_>>(), [id(1)]);
+}
+
+#[test]
 fn two_values_in_one_slot_are_evidence() {
     let (mut net, accept) = open();
     let other = VoteStatement { value: mynet_types::ManifestHash([9; 32]), ..accept };
