@@ -34,8 +34,8 @@ use crate::{
     view::{FindOutcome, FindView, ProviderView},
 };
 
-/// Versions that this program reads. Others come with heads, which bind a version to its group; until then a manifest of
-/// another version could name any group as its own.
+/// Versions that this program reads. Others need their head, which binds a version to its group, and peers do not tell heads
+/// yet; without one a manifest of another version could name any group as its own.
 const VERSION: u64 = 1;
 /// Searches through the network for callers without a key at a time. More are told to come back: a stranger's request costs
 /// one request to every peer, and that must not grow with the number of strangers.

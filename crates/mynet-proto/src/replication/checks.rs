@@ -14,8 +14,8 @@ use crate::group;
 
 /// Checks the manifest: version, the rules of groups, size, and the owner's signature.
 ///
-/// Versions above 1 are refused. What makes one of them the successor of another is a head, which nodes cannot certify yet;
-/// without it any member could have any number of manifests of one group prepared here, of which one can become visible.
+/// Versions above 1 are refused. What makes one of them the successor of another is a head, which a prepare does not carry
+/// yet; without it any member could have any number of manifests of one group prepared here, of which one can become visible.
 pub(super) fn check_manifest(manifest: &SignedManifest, network: &NetworkId) -> Result<(), RefuseReason> {
     let body = &manifest.body;
     if body.version != 1 || group::verify_manifest(body).is_err() || manifest.verify(network).is_err() {

@@ -19,8 +19,8 @@
 //! - G10: every transaction ends: by its decision, its deadline or its lease.
 //! - G12: a group whose tombstone is here is neither prepared, nor published, nor made visible again.
 //!
-//! Deliberately absent: versions after the first, which are refused until heads exist, replacement of targets that are out or
-//! banned (repair does that), jitter on questions, and any look at bytes.
+//! Deliberately absent: versions after the first, which are refused until a prepare carries its head, replacement of targets
+//! that are out or banned (repair does that), jitter on questions, and any look at bytes.
 //!
 //! Source: Mohan, Lindsay and Obermarck, "Transaction management in the R* distributed database management system" (1986);
 //! Gray and Lamport, "Consensus on transaction commit" (2006); quorum writes after DeCandia et al., "Dynamo" (2007).
