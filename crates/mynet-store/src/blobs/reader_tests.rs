@@ -45,6 +45,19 @@ async fn every_size_reads_back() {
 }
 
 #[tokio::test]
+async fn what_somebody_reads_stays_readable_to_the_end_when_it_is_collected() {
+    let home = Home::new().await;
+    let data = bytes(5 * GROUP_BYTES + 1);
+    let blob = home.store(&data).await;
+    let reader = home.blobs.read(blob, 1).await.unwrap();
+    assert!(home.blobs.remove(key(&blob)).await.unwrap());
+    assert!(matches!(home.blobs.read(blob, 1).await, Err(ReadError::Missing { .. })), "nobody new finds it");
+    let (got, end) = drain(reader.range(0..blob.size).unwrap()).await;
+    end.unwrap();
+    assert_eq!(got, data);
+}
+
+#[tokio::test]
 async fn a_range_behind_the_end_is_refused() {
     let home = Home::new().await;
     let blob = home.store(&bytes(100)).await;
