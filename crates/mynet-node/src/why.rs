@@ -5,7 +5,7 @@ use mynet_proto::{
     node::NodeCore,
     placement::{Considered, PlacementSlot},
     reason::Reason,
-    replication::explain::{Coordination, CopyStage},
+    replication::explain::{Coordination, TargetState},
 };
 use mynet_store::meta::{Group, LogLine};
 use mynet_types::{ContentState, DecryptedClass, Manifest, Mono, NodeId, Now, Verdict, VerifiedChain, rpc::GroupKey};
@@ -129,7 +129,7 @@ fn candidate(considered: &Considered) -> CandidateView {
 fn copies(found: &Found, explained: &Explained) -> Vec<CopyView> {
     let held = found.backing.receipts.iter().map(|receipt| CopyView {
         node_id: receipt.body.holder,
-        state: CopyStage::Held.as_str().to_owned(),
+        state: TargetState::Held.as_str().to_owned(),
         states: receipt.body.states.iter().collect(),
         until: Some(receipt.body.until),
         attempt: None,
@@ -138,13 +138,13 @@ fn copies(found: &Found, explained: &Explained) -> Vec<CopyView> {
     });
     let mut copies: Vec<CopyView> = held.collect();
     let targets = explained.coordination.iter().flat_map(|coordination| &coordination.targets);
-    for target in targets.filter(|target| target.stage != CopyStage::Held) {
+    for target in targets.filter(|target| target.state != TargetState::Held) {
         if copies.iter().any(|copy| copy.node_id == target.node) {
             continue;
         }
         copies.push(CopyView {
             node_id: target.node,
-            state: target.stage.as_str().to_owned(),
+            state: target.state.as_str().to_owned(),
             states: target.states.iter().collect(),
             until: None,
             attempt: Some(target.attempt),

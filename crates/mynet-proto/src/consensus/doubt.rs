@@ -11,7 +11,7 @@
 //!    what was signed lately, and at the latest what a certificate carries.
 //! 3. A key that was made since the start is in no doubt.
 //!
-//! Source: `research/protocol.md` 1.5; Rebello et al. (2020) on stores that forget.
+//! Source: Rebello et al., "Can Applications Recover from fsync Failures?" (2020), on stores that forget.
 
 use mynet_types::{
     BoundedVec, CertificateFile, ConsensusMessage, Domain, Evidence, NodeId, SignedStatement, signing,

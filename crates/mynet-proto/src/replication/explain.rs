@@ -4,46 +4,12 @@
 
 use mynet_types::{GroupId, Manifest, Mono, NodeId, StatesMask, Timestamp, TxId};
 
-use super::{Replication, io::Mode, plan, target::TargetState};
+pub use super::target::TargetState;
+use super::{Replication, io::Mode, plan};
 use crate::{
     placement::{self, Considered, PlacementSlot},
     reason::Reason,
 };
-
-/// How far one copy is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CopyStage {
-    /// A prepare is out and was not answered yet.
-    Asked,
-    /// The target pulls.
-    Receiving,
-    /// It has verified everything and waits for the decision.
-    Prepared,
-    /// The commit is out.
-    Committing,
-    /// Its receipt is on disk.
-    Held,
-    /// It gave up or refused; asked again after a pause.
-    Paused,
-    /// It refused, for a reason that waiting does not change.
-    Refused,
-}
-
-impl CopyStage {
-    /// The word for it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Asked => "asked",
-            Self::Receiving => "receiving",
-            Self::Prepared => "prepared",
-            Self::Committing => "committing",
-            Self::Held => "held",
-            Self::Paused => "paused",
-            Self::Refused => "refused",
-        }
-    }
-}
 
 /// One copy that this node coordinates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +17,7 @@ pub struct Copy {
     /// Who is to hold it.
     pub node: NodeId,
     /// How far it is.
-    pub stage: CopyStage,
+    pub state: TargetState,
     /// What it is to hold.
     pub states: StatesMask,
     /// The newest try.
@@ -99,15 +65,7 @@ impl Replication {
             targets: targets
                 .map(|(node, target)| Copy {
                     node: *node,
-                    stage: match target.state {
-                        TargetState::Asked => CopyStage::Asked,
-                        TargetState::Receiving => CopyStage::Receiving,
-                        TargetState::Prepared => CopyStage::Prepared,
-                        TargetState::Committing => CopyStage::Committing,
-                        TargetState::Held => CopyStage::Held,
-                        TargetState::Paused => CopyStage::Paused,
-                        TargetState::Refused => CopyStage::Refused,
-                    },
+                    state: target.state,
                     states: target.states,
                     attempt: target.attempt,
                     bytes: target.bytes,

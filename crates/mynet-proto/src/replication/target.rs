@@ -27,7 +27,7 @@ const PARTS: u64 = 64;
 
 /// Where a target stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TargetState {
+pub enum TargetState {
     /// A prepare is out.
     Asked,
     /// It has reserved, and pulls.
@@ -42,6 +42,22 @@ pub(super) enum TargetState {
     Paused,
     /// It will not, for a reason that waiting does not change.
     Refused,
+}
+
+impl TargetState {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Receiving => "receiving",
+            Self::Prepared => "prepared",
+            Self::Committing => "committing",
+            Self::Held => "held",
+            Self::Paused => "paused",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 /// What a target's timer, or the return of its node, asks for.

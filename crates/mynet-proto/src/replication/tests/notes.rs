@@ -8,7 +8,7 @@ use super::world::{World, node, publication};
 use crate::{
     placement::Considered,
     reason::Reason,
-    replication::{explain::CopyStage, io::Mode},
+    replication::{explain::TargetState, io::Mode},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -70,8 +70,8 @@ fn each_refusal_is_noted_with_its_reason_by_who_refuses_and_by_who_is_refused() 
         let owed = copies.targets.iter().find(|copy| copy.node == node(3)).unwrap();
         assert_eq!(owed.refusal, Some(Reason::refused(reason)));
         // What waiting does not change is not tried again, and nobody is told that it will be.
-        assert_eq!(owed.stage == CopyStage::Refused, owed.next_try.is_none(), "{owed:?}");
-        let held = copies.targets.iter().filter(|copy| copy.stage == CopyStage::Held && copy.next_try.is_none());
+        assert_eq!(owed.state == TargetState::Refused, owed.next_try.is_none(), "{owed:?}");
+        let held = copies.targets.iter().filter(|copy| copy.state == TargetState::Held && copy.next_try.is_none());
         assert_eq!((held.count(), copies.committed, copies.mode, copies.need), (2, true, Mode::Quorum, 2));
     }
 }
