@@ -9,10 +9,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use mynet_node::{
+    govern::ProposalView,
     handle::PublishOptions,
     view::{DeletionView, FindView, GroupView, Page, Wait, WhyView},
 };
-use mynet_types::{ContentHash, wire::TARGETS_MAX};
+use mynet_types::{Claim, ContentHash, wire::TARGETS_MAX};
 
 use crate::{
     body::BoundedBody,
@@ -39,6 +40,12 @@ const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 
 /// How long a deletion waits for its holders unless asked otherwise; as `mynet rm`.
 const DELETE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+
+/// Parameters of a proposal.
+pub(crate) const PROPOSE_PARAMS: &[&str] = &["claim", "timeout"];
+
+/// How long a proposal waits for votes unless asked otherwise; as `mynet propose`.
+const PROPOSE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
 /// How long a request may wait: whoever needs more asks again, as the work goes on without them.
 const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -99,6 +106,23 @@ pub(crate) async fn publish(
     }
     let group = id.resolve(|key| app.node.publish(key, options.clone(), wait, timeout)).await?;
     Ok(Json(group).into_response())
+}
+
+/// `POST /api/v1/content/{id}/propose`: 200 whatever the validators said, as the object tells it.
+pub(crate) async fn propose(
+    State(app): State<App>,
+    InPath(id): InPath<ContentKey>,
+    params: Params,
+) -> Result<Json<ProposalView>, Problem> {
+    let claim = params.one("claim", "seen, durable or verified", |text| match text {
+        "seen" => Ok(Claim::Seen),
+        "durable" => Ok(Claim::Durable),
+        "verified" => Ok(Claim::Verified),
+        _ => Err("there is no such claim"),
+    })?;
+    let timeout = timeout_or(&params, PROPOSE_TIMEOUT_DEFAULT)?;
+    let claim = claim.unwrap_or(Claim::Durable);
+    Ok(Json(id.resolve(|key| app.node.propose(key, claim, timeout)).await?))
 }
 
 /// A file to be saved, under `name`.

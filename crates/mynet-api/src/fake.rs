@@ -21,8 +21,8 @@ use mynet_node::{
     },
 };
 use mynet_types::{
-    ContentHash, ContentId, ContentState, GroupId, ManifestHash, NodeId, OwnerKey, RosterHash, Timestamp, VoteKey,
-    rpc::GroupKey,
+    Claim, ContentHash, ContentId, ContentState, GroupId, ManifestHash, NodeId, OwnerKey, RosterHash, Timestamp,
+    VoteKey, rpc::GroupKey,
 };
 
 /// What the node holds under one hash.
@@ -47,6 +47,7 @@ pub(crate) struct Script {
     pub(crate) held: BTreeMap<ContentHash, Held>,
     /// Publications asked for.
     pub(crate) published: Vec<(PublishOptions, Wait, Duration)>,
+    pub(crate) proposed: Vec<(Claim, Duration)>,
     /// Deletions asked for.
     pub(crate) deleted: Vec<(GroupKey, Duration)>,
     /// Panics when asked for its status.
@@ -155,6 +156,28 @@ impl NodeHandle {
         let group = self.show(key).await?;
         self.script().published.push((options, wait, timeout));
         Ok(group)
+    }
+
+    pub(crate) async fn propose(
+        &self,
+        key: GroupKey,
+        claim: Claim,
+        timeout: Duration,
+    ) -> Result<ProposalView, NodeError> {
+        let group = self.show(key).await?;
+        self.script().proposed.push((claim, timeout));
+        Ok(ProposalView {
+            id: "value-claim".to_owned(),
+            group_id: group.group_id,
+            manifest_hash: group.manifest_hash,
+            claim: "verified".to_owned(),
+            outcome: OutcomeView::Approved,
+            accepts: 3,
+            rejects: 0,
+            quorum: 3,
+            validators: 4,
+            abstained: vec![],
+        })
     }
 
     pub(crate) async fn delete(&self, key: GroupKey, timeout: Duration) -> Result<DeletionView, NodeError> {

@@ -15,6 +15,7 @@ use std::{
 };
 
 use mynet_proto::{
+    consensus::io::Hashed,
     node::{
         Config, NodeCore,
         io::{Event, Input, Output, Timer},
@@ -22,7 +23,7 @@ use mynet_proto::{
     persist::PersistId,
 };
 use mynet_types::{
-    ManifestHash, Message, Mono, NodeId, Now, Proposal, Roster, SignedRosterKey, StatesMask, TxId, codec, wire,
+    Claim, ManifestHash, Message, Mono, NodeId, Now, Proposal, Roster, SignedRosterKey, StatesMask, TxId, codec, wire,
 };
 use rand::{Rng, RngExt, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
@@ -91,6 +92,8 @@ struct Siege {
     deals: Vec<Deal>,
     /// Those that were staged.
     staged: Vec<TxId>,
+    /// Values whose bytes the node wants looked at.
+    hashing: BTreeSet<ManifestHash>,
     /// The kinds of events that the node announced.
     events: BTreeSet<&'static str>,
 }
@@ -141,6 +144,7 @@ impl Siege {
             next: None,
             deals: Vec::new(),
             staged: Vec::new(),
+            hashing: BTreeSet::new(),
             events: BTreeSet::new(),
         };
         for admission in &cast.admissions {
@@ -170,6 +174,7 @@ impl Siege {
             25 => self.pass(rng),
             26 | 27 => self.stage(rng),
             28 => self.publish(rng),
+            29 => self.hashed(rng),
             _ => self.rumour(rng),
         }
     }
@@ -256,6 +261,14 @@ impl Siege {
         self.give(Input::Staged { tx, attempt, result }, 0);
     }
 
+    /// The bytes of a value were looked at.
+    fn hashed(&mut self, rng: &mut ChaCha8Rng) {
+        let Some(manifest_hash) = self.hashing.iter().copied().collect::<Vec<_>>().choose(rng).copied() else { return };
+        self.hashing.remove(&manifest_hash);
+        let hashed = *[Hashed::Right, Hashed::Wrong, Hashed::Unavailable].choose(rng).expect("not empty");
+        self.give(Input::Hashed { manifest_hash, hashed }, 0);
+    }
+
     /// A user of the node publishes, or wants a certificate.
     fn publish(&mut self, rng: &mut ChaCha8Rng) {
         let publication = CAST.publications.choose(rng).expect("there are groups").clone();
@@ -264,7 +277,7 @@ impl Siege {
         }
         let holders = CAST.nodes.iter().take(rng.random_range(1..5));
         let receipts = holders.map(|holder| CAST.receipt(&publication.manifest.body, *holder)).collect::<Vec<_>>();
-        let claim = *[mynet_types::Claim::Seen, mynet_types::Claim::Durable].choose(rng).expect("not empty");
+        let claim = *[Claim::Seen, Claim::Durable, Claim::Verified].choose(rng).expect("not empty");
         let receipts = receipts.try_into().expect("few receipts");
         self.give(Input::Certify { manifest: Box::new(publication.manifest), receipts, claim }, 0);
     }
@@ -332,6 +345,10 @@ impl Siege {
             }
             Output::CancelStage { tx } => {
                 self.staging.remove(&tx);
+                0
+            }
+            Output::Hash { manifest, sources: _ } => {
+                self.hashing.insert(manifest.hash());
                 0
             }
             Output::Event(event) => {

@@ -94,7 +94,7 @@ impl Backing {
 
     fn insert_certificate(&mut self, file: Box<CertificateFile>, holders: usize) {
         let statement = &file.certificate.statement;
-        let durable = statement.verdict == Verdict::Accept && statement.claim == Claim::Durable;
+        let durable = statement.verdict == Verdict::Accept && statement.claim >= Claim::Durable;
         let reads = |holding: &&Holding| holding.receipt.body.states.contains(ContentState::Decrypted);
         self.certified = if durable { holders } else { 0 };
         self.certified_readers = if durable { file.holdings.iter().filter(reads).count() } else { 0 };

@@ -100,9 +100,14 @@ impl Board {
         groups.progress.get(group).copied().unwrap_or_default()
     }
 
+    /// Rings at every change from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.bell.subscribe()
+    }
+
     /// Waits until a group has come as far as `wait` with `need` receipts, or cannot now. Never ends by itself otherwise.
     pub(crate) async fn wait(&self, group: &GroupId, wait: Wait, need: usize) -> WaitResult {
-        let mut bell = self.bell.subscribe();
+        let mut bell = self.changes();
         loop {
             bell.mark_unchanged();
             if let Some(result) = self.get(group).reached(wait, need) {

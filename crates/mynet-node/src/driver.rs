@@ -178,6 +178,7 @@ impl Driver {
                 Output::Stage { tx, attempt, prepare, states } => {
                     self.shell.stage(StageJob { tx, attempt, prepare, states });
                 }
+                Output::Hash { manifest, sources } => self.shell.hash_states(manifest, sources),
                 Output::CancelStage { tx } => self.shell.cancel_stage(tx),
                 Output::Event(event) => {
                     if matches!(event, Event::Consensus(consensus::io::Event::RosterChanged { .. })) {

@@ -227,7 +227,7 @@ fn statement_view(signed: &SignedStatement) -> StatementView {
     }
 }
 
-fn proposal_view(value: OpenValue) -> ProposalView {
+pub(crate) fn proposal_view(value: OpenValue) -> ProposalView {
     let claim = claim_word(value.claim);
     ProposalView {
         id: format!("{}-{claim}", value.manifest_hash),

@@ -5,7 +5,9 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::Stream;
 use mynet_store::is_disk_full;
-use mynet_types::{ContentHash, ContentState, ContentType, GenesisFile, NodeId, Roles, Timestamp, rpc::GroupKey};
+use mynet_types::{
+    Claim, ContentHash, ContentState, ContentType, GenesisFile, NodeId, Roles, Timestamp, rpc::GroupKey,
+};
 
 use crate::{
     govern::{EvidenceView, ProposalView, RosterDetailView},
@@ -308,6 +310,16 @@ impl NodeHandle {
         let group_id = self.shell.find_group(key).await?.manifest.group_id;
         let need = self.shell.publish(group_id, &options).await?;
         self.shell.wait_for(group_id, (wait, need), timeout).await
+    }
+
+    /// Asks the validators to certify `claim` about a group that is held here. Returns how far that came within `timeout`;
+    /// votes are collected after it too.
+    ///
+    /// # Errors
+    /// [`NodeError::NotFound`], [`NodeError::Forbidden`] if no copy is here, [`NodeError::Invalid`] if it has too few receipts
+    /// for the claim, [`NodeError::Stopping`].
+    pub async fn propose(&self, key: GroupKey, claim: Claim, timeout: Duration) -> Result<ProposalView, NodeError> {
+        self.shell.propose(key, claim, timeout).await
     }
 
     /// What [`Self::publish`] would do.

@@ -30,6 +30,7 @@ mod peers;
 mod persist;
 mod plaintext;
 pub mod preview;
+mod propose;
 mod publish;
 mod pull;
 mod read;

@@ -10,7 +10,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use mynet_store::blobs::{DecryptError, DecryptedRange, VerifiedStream};
+use mynet_store::blobs::VerifiedStream;
 use mynet_types::{Blake3Root, BlobRef, ContentHash, ContentState, ManifestHash};
 use sha2::{Digest, Sha256};
 
@@ -56,15 +56,13 @@ impl Shell {
     }
 }
 
-/// Names of all that `plain` yields.
+/// Names of all that `stream` yields.
 ///
 /// # Errors
 /// As the stream.
-pub(crate) async fn hash_of<S: VerifiedStream>(
-    plain: &mut DecryptedRange<S>,
-) -> Result<BlobRef, DecryptError<S::Error>> {
+pub(crate) async fn hash_of<S: VerifiedStream>(stream: &mut S) -> Result<BlobRef, S::Error> {
     let (mut sha256, mut blake3, mut size) = (Sha256::new(), blake3::Hasher::new(), 0);
-    while let Some(bytes) = plain.next().await? {
+    while let Some(bytes) = stream.next().await? {
         size += bytes.len() as u64;
         // Hashing 256 KiB takes about a tenth of a millisecond: not worth a hop to another thread.
         sha256.update(&bytes);

@@ -249,6 +249,19 @@ impl Shell {
         Ok(DecryptedRange::new(cipher.clone(), &span, source))
     }
 
+    /// All verified bytes of a blob, from this disk or from `sources` as they stream by.
+    pub(crate) async fn read_whole(
+        self: &Arc<Self>,
+        blob: BlobRef,
+        sources: &[NodeId],
+    ) -> Result<impl VerifiedStream<Error = NodeError> + use<>, NodeError> {
+        let here = self.good_blob(&blob).await.map_err(NodeError::storage)?;
+        let elsewhere = || sources.iter().copied().filter(|node| *node != self.me()).collect();
+        let place = here.map_or_else(|| Place::Peers(elsewhere()), Place::Here);
+        let opened = Location { blob, place, cipher: None, unhashed: None };
+        self.open_blob(&opened, 0..blob.size).await
+    }
+
     /// Opens verified bytes of a blob.
     async fn open_blob(self: &Arc<Self>, opened: &Location, range: Range<u64>) -> Result<BlobSource, NodeError> {
         let stored = match &opened.place {

@@ -60,6 +60,8 @@ pub(crate) struct Shell {
     pub(crate) deletions: Deletions,
     pub(crate) spools: Turns,
     pub(crate) hashed: Hashed,
+    /// Whoever hashes bytes for a vote.
+    pub(crate) voting_turn: tokio::sync::Mutex<()>,
     trust: RwLock<BTreeMap<NodeId, bool>>,
     addresses: Mutex<(String, String)>,
     writers: Writers,
@@ -115,6 +117,7 @@ impl Shell {
             deletions: Deletions::default(),
             spools: Turns::default(),
             hashed: Hashed::default(),
+            voting_turn: tokio::sync::Mutex::default(),
             trust: RwLock::new(trust),
             addresses: Mutex::default(),
             board: Board::new(),

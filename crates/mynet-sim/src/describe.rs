@@ -42,6 +42,7 @@ pub(crate) fn input(input: &Input, cast: &Cast) -> String {
         Input::CertifyHead { manifest, .. } => {
             format!("certify {} version {}", short(manifest.body.hash()), manifest.body.version)
         }
+        Input::Hashed { manifest_hash, hashed } => format!("bytes of {}: {hashed:?}", short(manifest_hash)),
         Input::Start => "start".to_owned(),
         Input::Timer(timer) => format!("{timer:?}"),
         Input::Persisted(id) => format!("{id:?}"),
@@ -61,6 +62,7 @@ pub(crate) fn output(output: &Output, cast: &Cast) -> String {
         Output::SetTimer { timer, at } => format!("timer {timer:?} at {}", at.0),
         Output::Stage { tx, attempt, states, .. } => format!("stage {} attempt {attempt} {states:?}", short(tx)),
         Output::CancelStage { tx } => format!("cancel staging {}", short(tx)),
+        Output::Hash { manifest, .. } => format!("hash all of {}", short(manifest.hash())),
         Output::Event(event) => format!("event {}", self::event(event, cast)),
     }
 }

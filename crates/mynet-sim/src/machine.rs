@@ -78,6 +78,7 @@ impl Machine for ConsensusAlone {
             Input::Timer(Timer::Consensus(timer)) => Own::Timer(timer),
             Input::Persisted(id) => Own::Persisted(id),
             Input::Certify { manifest, receipts, claim } => Own::Propose { manifest, receipts, claim },
+            Input::Hashed { manifest_hash, hashed } => Own::Hashed { manifest_hash, hashed },
             Input::CertifyHead { manifest, previous, receipts, claim } => {
                 Own::ProposeHead { manifest, previous, receipts, claim }
             }
@@ -93,6 +94,7 @@ impl Machine for ConsensusAlone {
             Said::Send { to, message } => Output::Send { to, message: Message::Consensus(message) },
             Said::Persist { id, records } => Output::PersistVotes { id, records },
             Said::SetTimer { timer, at } => Output::SetTimer { timer: Timer::Consensus(timer), at },
+            Said::Hash { manifest, sources } => Output::Hash { manifest, sources },
             Said::Event(event) => Output::Event(Event::Consensus(event)),
         }));
     }

@@ -1,8 +1,8 @@
 //! Staging in the simulated world: bytes flow from a source that is up, reachable and has them.
 
-use mynet_proto::node::io::Input;
+use mynet_proto::{consensus::io::Hashed, node::io::Input};
 use mynet_types::{
-    ContentState, StatesMask, TxId,
+    ContentState, Manifest, ManifestHash, StatesMask, TxId,
     wire::{Prepare, RefuseReason},
 };
 use rand::RngExt;
@@ -16,8 +16,15 @@ use crate::{
 
 /// How often a staging moves on. Longer than most messages take, so that bytes and decisions interleave.
 const TICK_MS: u64 = 1_000;
+/// How long it takes at most to read all bytes of a value for a vote.
+const HASH_MS_MAX: u64 = 20_000;
 /// Ticks without a byte after which staging gives up; the stall detector of the data plane.
 const IDLE_TICKS_MAX: u32 = 30;
+
+/// Whether the names of a value are those of its bytes: every eighth owner lied about the SHA-256.
+pub(crate) fn true_names(value: &ManifestHash) -> Hashed {
+    if value.0[0].is_multiple_of(8) { Hashed::Wrong } else { Hashed::Right }
+}
 
 impl World {
     /// A core wants something staged.
@@ -71,6 +78,20 @@ impl World {
         self.hosts[node].jobs.insert(tx, job);
         self.queue.push(self.now + TICK_MS, Happening::Stage { node, boot: self.hosts[node].boot, tx, attempt });
         self.step(node, Input::Progress { tx, attempt, bytes });
+    }
+
+    /// A core wants all bytes of a value looked at, for a `verified` vote.
+    pub(crate) fn hash(&mut self, node: usize, manifest: &Manifest) {
+        let at = self.now + self.rng.random_range(1..=HASH_MS_MAX);
+        let (boot, manifest_hash) = (self.hosts[node].boot, manifest.hash());
+        self.queue.push(at, Happening::Hashed { node, boot, manifest_hash });
+    }
+
+    /// The bytes were looked at. What is wrong is wrong for everybody; that they could not be had is each node's own luck.
+    pub(crate) fn hashed(&mut self, node: usize, manifest_hash: ManifestHash) {
+        let absent = !self.healed && self.rng.random_ratio(1, 4);
+        let hashed = if absent { Hashed::Unavailable } else { true_names(&manifest_hash) };
+        self.step(node, Input::Hashed { manifest_hash, hashed });
     }
 
     /// Whether somebody whom the coordinator named can deliver: up, reachable, and in possession of what is missing.

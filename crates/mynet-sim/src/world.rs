@@ -63,6 +63,8 @@ pub(crate) enum Happening {
     GroupsOnDisk { node: usize, boot: u64 },
     /// A staging moves on.
     Stage { node: usize, boot: u64, tx: TxId, attempt: u32 },
+    /// A node has looked at the bytes of a value for its vote.
+    Hashed { node: usize, boot: u64, manifest_hash: ManifestHash },
     /// A node notices whether it reaches a peer.
     Notice { node: usize, boot: u64, peer: usize },
     /// A node hears that another was admitted.
@@ -249,11 +251,15 @@ impl World {
             Happening::Stage { node, boot, tx, attempt } if self.is_current(node, boot) => {
                 self.staging_moves(node, tx, attempt);
             }
+            Happening::Hashed { node, boot, manifest_hash } if self.is_current(node, boot) => {
+                self.hashed(node, manifest_hash);
+            }
             Happening::Notice { node, boot, peer } if self.is_current(node, boot) => self.notice(node, peer),
             Happening::Timer { .. }
             | Happening::VotesOnDisk { .. }
             | Happening::GroupsOnDisk { .. }
             | Happening::Stage { .. }
+            | Happening::Hashed { .. }
             | Happening::Notice { .. } => {}
             Happening::Admit { node, who } => self.admit(node, who),
             Happening::Fault(fault) => self.fault(fault),
@@ -337,6 +343,7 @@ impl World {
             Output::CancelStage { tx } => {
                 self.hosts[node].jobs.remove(&tx);
             }
+            Output::Hash { manifest, .. } => self.hash(node, &manifest),
             Output::Event(event) => {
                 if let Event::Consensus(ConsensusEvent::Certified(file)) = &event
                     && file.certificate.statement.verdict == Verdict::Accept

@@ -312,7 +312,7 @@ impl CertificateFile {
         let holders = self.check_holdings(chain, &manifest_hash)?;
         // An owner cannot make "durable" mean less than one copy.
         let need = usize::from(manifest.quorum).max(1);
-        if statement.claim == Claim::Durable && statement.verdict == Verdict::Accept && holders.len() < need {
+        if statement.claim >= Claim::Durable && statement.verdict == Verdict::Accept && holders.len() < need {
             return Err(VerifyError::TooFewReceipts { got: holders.len(), need });
         }
         let seats = self.certificate.signers.seats();

@@ -87,6 +87,9 @@ pub(crate) enum Command {
     /// Replicate a group that is stored here
     #[command(after_help = "Example: mynet publish ID --dry-run")]
     Publish(Publish),
+    /// Have the validators certify a group that is held here, as more than it is
+    #[command(after_help = "Example: mynet propose ID --claim verified --timeout 5m")]
+    Propose(Propose),
     /// Delete a group for good, everywhere; only on the node where it was uploaded
     #[command(after_help = "Example: mynet rm ID")]
     Rm(Rm),
@@ -345,6 +348,31 @@ pub(crate) struct Publish {
     /// How long to wait; never bounds the work
     #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
     pub(crate) timeout: Duration,
+}
+
+/// `mynet propose`
+#[derive(Debug, Args)]
+pub(crate) struct Propose {
+    /// A group id, content id or hash
+    #[arg(value_parser = name)]
+    pub(crate) id: String,
+    /// What the validators are to sign
+    #[arg(long, default_value = "durable")]
+    pub(crate) claim: ClaimWanted,
+    /// How long to wait for their votes; those that come later count too
+    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Duration,
+}
+
+/// What a certificate is to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ClaimWanted {
+    /// Form, links and the owner's signature are right
+    Seen,
+    /// Seen, and enough nodes signed that they hold it
+    Durable,
+    /// Durable, and each validator has hashed the bytes itself
+    Verified,
 }
 
 /// When a publication has succeeded.

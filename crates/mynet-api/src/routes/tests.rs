@@ -12,7 +12,7 @@ use mynet_node::{
     handle::{Grant, PreviewChoice},
     view::{Scope, Wait},
 };
-use mynet_types::ContentHash;
+use mynet_types::{Claim, ContentHash};
 use serde_json::{Value, json};
 
 use super::{Access, router, table};
@@ -386,6 +386,19 @@ async fn a_publication_takes_its_options_from_query_or_body() {
     let [(first, wait, _), (second, _, timeout)] = script.published.as_slice() else { panic!("two publications") };
     assert_eq!((first.replicas, first.all, *wait), (Some(2), Some(true), Wait::Durable));
     assert_eq!((second.replicas, second.all, timeout.as_secs()), (None, Some(false), 1));
+}
+
+#[tokio::test]
+async fn a_proposal_names_its_claim_and_how_long_it_waits() {
+    let node = NodeHandle::default();
+    let path = format!("POST /api/v1/content/{GROUP}/propose");
+    let answer = ask(&node, &format!("{path}?claim=verified&timeout=5m"), "writer", &[], "").await;
+    assert_eq!(answer.json()["outcome"], "approved");
+    assert_eq!(ask(&node, &path, "writer", &[], "").await.status, StatusCode::OK);
+    assert_eq!(ask(&node, &format!("{path}?claim=sure"), "writer", &[], "").await.code(), "invalid_claim");
+    assert_eq!(ask(&node, &path, "reader", &[], "").await.status, StatusCode::FORBIDDEN);
+    let asked: Vec<_> = node.script().proposed.iter().map(|(claim, wait)| (*claim, wait.as_secs())).collect();
+    assert_eq!(asked, [(Claim::Verified, 300), (Claim::Durable, 30)]);
 }
 
 #[tokio::test]

@@ -1,12 +1,16 @@
 //! Certificates prove offline, and nothing but the exact bytes does.
 
-use std::fs;
+use std::{fs, time::Duration};
 
+use anyhow::ensure;
 use mynet_e2e::{
     content::{self, bytes},
     network::Network,
     process::run,
+    wait::until,
 };
+
+use crate::damage::files;
 
 #[test]
 fn a_certificate_verifies_with_the_genesis_alone_and_no_changed_byte_does() {
@@ -66,4 +70,58 @@ fn the_content_is_checked_against_the_certificate_when_it_is_given() {
     let verify = |content: &str| run(&["verify", &certificate, "--genesis", &genesis, "--content", content]).unwrap();
     assert_eq!(verify(&encrypted).status, 0);
     assert_eq!(verify(&path).status, 5, "the plaintext is not what the certificate names");
+}
+
+#[test]
+fn a_verified_certificate_comes_from_validators_that_hashed_the_bytes_wherever_they_are() {
+    let network = Network::trusted(4, "").unwrap();
+    let path = content::file(network.temp.path(), "data.bin", &bytes(5, 400_000)).unwrap();
+    let node = &network.nodes[0];
+    // Three copies: one validator has to read them as they stream by.
+    let view = node.json(&["add", &path, "--wait", "certified"]).unwrap();
+    let group = view["group_id"].as_str().unwrap();
+    let refused = node.run(&["propose", group, "--claim", "certain"]).unwrap();
+    assert_eq!(refused.status, 2, "{}", refused.stderr);
+    let proposed = node.json(&["propose", group, "--claim", "verified", "--timeout", "60s"]).unwrap();
+    assert_eq!((&proposed["outcome"], &proposed["claim"]), (&"approved".into(), &"verified".into()), "{proposed}");
+
+    let certificate = network.temp.path().join("c").to_string_lossy().into_owned();
+    let genesis = network.genesis(network.temp.path()).unwrap();
+    let claim = || {
+        let written = node.run(&["cert", group, "-o", &certificate]).unwrap();
+        assert_eq!(written.status, 0, "{}", written.stderr);
+        run(&["verify", &certificate, "--genesis", &genesis, "--json"]).unwrap().json().unwrap()["claim"].clone()
+    };
+    until("the stronger certificate", Duration::from_secs(30), || {
+        ensure!(claim() == "verified");
+        Ok(())
+    })
+    .unwrap();
+    for claim in ["seen", "durable", "verified"] {
+        let told = run(&["verify", &certificate, "--genesis", &genesis, "--claim", claim, "--json"]).unwrap();
+        assert_eq!(told.status, 0, "{claim}: {}", String::from_utf8_lossy(&told.stdout));
+    }
+}
+
+#[test]
+fn nobody_signs_that_bytes_are_right_which_nobody_has_any_more() {
+    let network = Network::trusted(4, "").unwrap();
+    let path = content::file(network.temp.path(), "data.bin", &bytes(6, 400_000)).unwrap();
+    let view = network.nodes[0].json(&["add", &path, "--wait", "certified"]).unwrap();
+    let group = view["group_id"].as_str().unwrap();
+    network.settled(0, group).unwrap();
+    for node in &network.nodes {
+        for path in files(&node.dir.join("blobs")) {
+            let mut stored = fs::read(&path).unwrap();
+            if stored.len() > 400_000 {
+                stored[200_000] ^= 1;
+                fs::write(path, stored).unwrap();
+            }
+        }
+    }
+    let asked = network.nodes[0].run(&["propose", group, "--claim", "verified", "--timeout", "5s", "--json"]).unwrap();
+    let told = asked.json().unwrap();
+    assert_eq!((asked.status, &told["accepts"]), (4, &0.into()), "{told}");
+    let why: Vec<_> = told["abstained"].as_array().unwrap().iter().map(|silent| silent["reason"].clone()).collect();
+    assert!(!why.is_empty() && why.iter().all(|why| why == "unavailable"), "{told}");
 }

@@ -47,11 +47,6 @@ pub(super) fn verify(file: &CertificateFile, chain: &VerifiedChain) -> Result<Ta
     })
 }
 
-/// Whether a certificate with `certified` says all that `asked` asks for.
-fn implies(certified: Claim, asked: Claim) -> bool {
-    certified == asked || asked == Claim::Seen
-}
-
 /// The values known to be decided.
 #[derive(Default)]
 pub(super) struct Decided {
@@ -67,7 +62,7 @@ impl Decided {
     pub(super) fn outcome(&self, value: &ManifestHash, claim: Claim) -> Option<Tally> {
         let of_value = self.known.range((*value, Claim::Seen)..=(*value, Claim::Verified));
         of_value
-            .filter(|((_, certified), tally)| tally.outcome == Outcome::Rejected || implies(*certified, claim))
+            .filter(|((_, certified), tally)| tally.outcome == Outcome::Rejected || *certified >= claim)
             .map(|(_, tally)| *tally)
             .next_back()
     }

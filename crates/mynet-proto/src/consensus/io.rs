@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use borsh::{BorshDeserialize, BorshSerialize};
 use mynet_types::{
     AckedHead, BoundedVec, CarriedHead, CertificateFile, Claim, ConsensusMessage, Evidence, GroupId, HeadProof,
-    ManifestHash, Mono, NodeId, ProposalId, Roster, RosterLink, SignedAdmission, SignedManifest, SignedProposal,
-    SignedRosterKey, VALIDATORS_MAX, Vote, VoteSecret, VoteStatement,
+    Manifest, ManifestHash, Mono, NodeId, ProposalId, Roster, RosterLink, SignedAdmission, SignedManifest,
+    SignedProposal, SignedRosterKey, VALIDATORS_MAX, Vote, VoteSecret, VoteStatement,
     head::CARRIED_PER_PAGE_MAX,
     wire::{CloseReports, Receipts},
 };
@@ -96,6 +96,13 @@ pub enum Input {
     Approve(NodeId),
     /// Its owner deleted this group: what is proposed of it here is closed, undecided.
     Withdraw(GroupId),
+    /// The driver looked at the bytes that [`Output::Hash`] asked for.
+    Hashed {
+        /// The value.
+        manifest_hash: ManifestHash,
+        /// What it found.
+        hashed: Hashed,
+    },
     /// Certify a version after the first: as [`Input::Propose`], with what shows that the version before is certified. While
     /// another value of this version is on its way here, it is refused with [`Event::HeadBlocked`].
     ProposeHead {
@@ -135,8 +142,29 @@ pub enum Output {
         /// When.
         at: Mono,
     },
+    /// Read all bytes of every state of this manifest that any storage node may hold, from this node's disk or, where they
+    /// are not here, from one of `sources`, then hand in [`Input::Hashed`]. Asked once per value until that comes; what a
+    /// restart cuts off is asked for again.
+    Hash {
+        /// The value.
+        manifest: Box<Manifest>,
+        /// Who should have the bytes.
+        sources: Vec<NodeId>,
+    },
     /// Something that others care about.
     Event(Event),
+}
+
+/// What this node found in the bytes of a manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hashed {
+    /// Every state is what the manifest names.
+    Right,
+    /// Complete bytes of one have the size and the BLAKE3 root that the manifest names, and another SHA-256: no copy can ever
+    /// be right.
+    Wrong,
+    /// Not all of them could be had. Says nothing about the manifest.
+    Unavailable,
 }
 
 /// Opaque to the driver.

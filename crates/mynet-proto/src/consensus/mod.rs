@@ -13,6 +13,7 @@
 //! | `certified` | which values are decided |
 //! | `evidence` | which seats contradicted themselves, and that all know |
 //! | `doubt` | whether this node may trust its own store |
+//! | `hashing` | which proposals wait for the bytes |
 //! | `heads` | which later versions this node is bound to |
 //! | `growth` | who gets a seat, who loses one, and when all get fresh keys |
 //! | `closing` | which heads go into the next epoch |
@@ -48,6 +49,7 @@ mod closing;
 mod doubt;
 mod evidence;
 mod growth;
+mod hashing;
 mod heads;
 mod proposer;
 mod shared;
@@ -242,6 +244,12 @@ impl Consensus {
         open.or_else(|| self.decided.strongest(value))
     }
 
+    /// The outcome of `claim` about `value`, if it is decided as far as this node knows and remembers.
+    #[must_use]
+    pub fn decided(&self, value: &ManifestHash, claim: Claim) -> Option<Tally> {
+        self.decided.outcome(value, claim)
+    }
+
     /// All evidence known here with the nodes it accuses, oldest epoch first.
     pub fn evidence(&self) -> impl DoubleEndedIterator<Item = (&Evidence, NodeId)> {
         self.shared.evidence.all()
@@ -299,6 +307,9 @@ impl Consensus {
                 self.shared.note_peer(node, false, step.now.mono);
             }
             Input::Approve(node) => self.approve(step, node),
+            Input::Hashed { manifest_hash, hashed } => {
+                self.validator.on_hashed(&self.shared, step, (manifest_hash, hashed));
+            }
         }
     }
 
@@ -378,7 +389,7 @@ impl Consensus {
         match message {
             ConsensusMessage::Propose { proposal, manifest, receipts, previous } => {
                 let (proposal, manifest, receipts) = (&proposal, &*manifest, &receipts);
-                let ask = Ask { from, proposal, manifest, receipts, previous: previous.as_deref() };
+                let ask = Ask { from, proposal, manifest, receipts, previous: previous.as_deref(), hashed: None };
                 self.validator.on_propose(shared, step, ask);
             }
             ConsensusMessage::Vote(vote) => {

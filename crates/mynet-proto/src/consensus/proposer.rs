@@ -86,7 +86,7 @@ struct Round {
 impl Case {
     /// Whether this node can show what `claim` claims. Votes do not tell: those for another proposer's receipts count too.
     fn shows(&self, claim: Claim) -> bool {
-        claim != Claim::Durable || self.receipts.len() >= usize::from(self.manifest.body.quorum).max(1)
+        claim == Claim::Seen || self.receipts.len() >= usize::from(self.manifest.body.quorum).max(1)
     }
 
     /// The version of a group that this is about, if it is a head.

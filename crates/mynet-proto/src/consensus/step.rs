@@ -117,6 +117,11 @@ impl<'a> Step<'a> {
         self.out.push(Output::Event(event));
     }
 
+    /// Wants something done that needs neither peer nor disk of the core.
+    pub(super) fn output(&mut self, output: Output) {
+        self.out.push(output);
+    }
+
     /// A line for the log of a group.
     pub(super) fn note(&mut self, note: Note) {
         self.event(Event::Noted(note));

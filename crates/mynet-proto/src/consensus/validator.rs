@@ -21,7 +21,9 @@
 //! second round asks only whether a quorum stands in the first: a validator acks a value that it did not vote for, or that
 //! a rival of it holds its vote for.
 //!
-//! **Deliberately absent:** `Verified` claims, because no input tells yet what this node hashed. Policy.
+//! A `verified` claim is judged when this node has hashed the bytes, see [`super::hashing`].
+//!
+//! **Deliberately absent:** policy.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,8 +38,9 @@ use mynet_types::{
 
 use super::{
     chain_sync::sync_rosters,
+    hashing::Hashing,
     heads::Forbidden,
-    io::{Event, Record},
+    io::{Event, Hashed, Record},
     shared::Shared,
     step::{BallotKey, Step, Then},
     tally::contradict,
@@ -60,6 +63,8 @@ pub(super) struct Ask<'a> {
     pub(super) manifest: &'a SignedManifest,
     pub(super) receipts: &'a Receipts,
     pub(super) previous: Option<&'a HeadProof>,
+    /// What this node found in the bytes, if it looked for this.
+    pub(super) hashed: Option<Hashed>,
 }
 
 /// One vote of this node.
@@ -75,6 +80,8 @@ enum Answer {
     Silence(&'static str),
     Abstain(AbstainReason),
     Known(BallotKey),
+    /// The bytes must be hashed first; these should have them.
+    Hash(Vec<NodeId>),
     Vote(Judgement),
 }
 
@@ -96,6 +103,7 @@ pub(super) struct Validator {
     /// Votes of this epoch that only their proposer stands for, by proposer. Who proposed is not in a vote, so those of
     /// before a restart are not among them.
     unvouched: BTreeMap<NodeId, usize>,
+    hashing: Hashing,
 }
 
 fn ballot_key(statement: &VoteStatement) -> BallotKey {
@@ -108,7 +116,7 @@ impl Validator {
         let of_epoch = votes.into_iter().filter(|vote| vote.statement.epoch == epoch);
         let ballot = |vote| Ballot { vote, durable: true, waiting: BTreeSet::new() };
         let ballots = of_epoch.map(|vote: Vote| (ballot_key(&vote.statement), ballot(vote))).collect();
-        Self { ballots, in_flight: BTreeMap::new(), unvouched: BTreeMap::new() }
+        Self { ballots, in_flight: BTreeMap::new(), unvouched: BTreeMap::new(), hashing: Hashing::default() }
     }
 
     /// Forgets the votes of an epoch that is over; its key is erased, so nothing can contradict them any more.
@@ -120,23 +128,37 @@ impl Validator {
 
     /// Answers a proposal.
     pub(super) fn on_propose(&mut self, shared: &Shared, step: &mut Step<'_>, ask: Ask<'_>) {
-        let proposal_id = ask.proposal.body.id();
         match self.weigh(shared, step.now.wall, ask) {
             Answer::Silence(why) => tracing::debug!(from = %ask.from, why, "proposal ignored"),
-            Answer::Abstain(reason) => {
-                tracing::debug!(from = %ask.from, ?reason, "no vote");
-                let group_id = ask.manifest.body.group_id;
-                step.note(Note::about(group_id, Reason::withheld(reason)).with(ask.from));
-                step.tell(ask.from, ConsensusMessage::Abstain(Abstention { proposal_id, reason }));
-                if reason == AbstainReason::Locked {
-                    self.tell_lock(step, &ask);
-                }
-                if reason == AbstainReason::OtherRoster {
-                    sync_rosters(shared, step, ask.from, ask.proposal.body.epoch);
-                }
-            }
+            Answer::Abstain(reason) => self.abstain(shared, step, ask, reason),
             Answer::Known(key) => self.answer(step, key, ask.from),
             Answer::Vote(judged) => self.cast(shared, step, ask, judged),
+            Answer::Hash(sources) => {
+                if let Err(reason) = self.hashing.wait(step, ask, sources) {
+                    self.abstain(shared, step, ask, reason);
+                }
+            }
+        }
+    }
+
+    /// This node looked at the bytes of a value: whoever waits for that gets its answer.
+    pub(super) fn on_hashed(&mut self, shared: &Shared, step: &mut Step<'_>, (value, hashed): (ManifestHash, Hashed)) {
+        let mut hashing = std::mem::take(&mut self.hashing);
+        hashing.finish(&value, hashed, |ask| self.on_propose(shared, step, ask));
+        self.hashing = hashing;
+    }
+
+    /// Says why there is no vote.
+    fn abstain(&self, shared: &Shared, step: &mut Step<'_>, ask: Ask<'_>, reason: AbstainReason) {
+        let proposal_id = ask.proposal.body.id();
+        tracing::debug!(from = %ask.from, ?reason, "no vote");
+        step.note(Note::about(ask.manifest.body.group_id, Reason::withheld(reason)).with(ask.from));
+        step.tell(ask.from, ConsensusMessage::Abstain(Abstention { proposal_id, reason }));
+        if reason == AbstainReason::Locked {
+            self.tell_lock(step, &ask);
+        }
+        if reason == AbstainReason::OtherRoster {
+            sync_rosters(shared, step, ask.from, ask.proposal.body.epoch);
         }
     }
 
@@ -174,15 +196,18 @@ impl Validator {
         if shared.voting_key().is_none() {
             return Answer::Abstain(AbstainReason::NotVoting);
         }
-        match judge(shared, wall, ask) {
-            Ok(judged) if self.rival(&proposal.statement(judged.verdict)).is_some() => {
-                Answer::Abstain(AbstainReason::Locked)
-            }
-            Ok(judged) if !judged.vouched && self.has_used_up(shared, &ask.from) => {
-                Answer::Abstain(AbstainReason::Busy)
-            }
-            Ok(judged) => Answer::Vote(judged),
-            Err(reason) => Answer::Abstain(reason),
+        let judged = match judge(shared, wall, ask) {
+            Ok(judged) => judged,
+            Err(NoVerdict::Abstain(reason)) => return Answer::Abstain(reason),
+            Err(NoVerdict::Hash(_)) if self.rival(&accept).is_some() => return Answer::Abstain(AbstainReason::Locked),
+            Err(NoVerdict::Hash(sources)) => return Answer::Hash(sources),
+        };
+        if self.rival(&proposal.statement(judged.verdict)).is_some() {
+            Answer::Abstain(AbstainReason::Locked)
+        } else if !judged.vouched && self.has_used_up(shared, &ask.from) {
+            Answer::Abstain(AbstainReason::Busy)
+        } else {
+            Answer::Vote(judged)
         }
     }
 
@@ -334,42 +359,59 @@ impl From<Forbidden> for AbstainReason {
     }
 }
 
+/// Why there is no verdict.
+enum NoVerdict {
+    Abstain(AbstainReason),
+    /// The bytes must be hashed first; these should have them.
+    Hash(Vec<NodeId>),
+}
+
+impl From<AbstainReason> for NoVerdict {
+    fn from(reason: AbstainReason) -> Self {
+        Self::Abstain(reason)
+    }
+}
+
 /// Yes, no with its objective reason, or why there is no verdict.
-fn judge(shared: &Shared, wall: Timestamp, ask: Ask<'_>) -> Result<Judgement, AbstainReason> {
+fn judge(shared: &Shared, wall: Timestamp, ask: Ask<'_>) -> Result<Judgement, NoVerdict> {
     let manifest = &ask.manifest.body;
     if ask.manifest.verify(&shared.network).is_err() {
-        return Err(AbstainReason::Unavailable);
+        return Err(AbstainReason::Unavailable.into());
     }
-    let rejected = |reason| Judgement { verdict: Verdict::Reject, reason: Some(reason), vouched: false };
+    let rejected = |reason, vouched| Judgement { verdict: Verdict::Reject, reason: Some(reason), vouched };
     if let Err(defect) = group::verify_manifest(manifest) {
-        return defect.reject_reason().map(rejected).ok_or(AbstainReason::Unavailable);
+        let reason = defect.reject_reason().ok_or(AbstainReason::Unavailable)?;
+        return Ok(rejected(reason, false));
     }
     if is_head(manifest.version) {
         let previous = ask.previous.ok_or(AbstainReason::Unavailable)?;
         match previous.verify(manifest, &shared.chain) {
             Ok(()) => {}
-            Err(HeadProofError::Lineage) => return Ok(rejected(RejectReason::ManifestInvalid)),
+            Err(HeadProofError::Lineage) => return Ok(rejected(RejectReason::ManifestInvalid, false)),
             Err(error) => {
                 tracing::debug!(from = %ask.from, %error, "a head on top of nothing");
-                return Err(AbstainReason::Unavailable);
+                return Err(AbstainReason::Unavailable.into());
             }
         }
         if group::verify_succession(&previous.manifest, manifest).is_err() {
-            return Ok(rejected(RejectReason::ManifestInvalid));
+            return Ok(rejected(RejectReason::ManifestInvalid, false));
         }
-        shared.heads.may_vote(manifest)?;
+        shared.heads.may_vote(manifest).map_err(AbstainReason::from)?;
     }
-    let vouched = match ask.proposal.body.claim {
-        Claim::Seen => false,
-        Claim::Durable => {
-            let about = (&ask.proposal.body.manifest_hash, manifest);
-            let counting = shared.counting_receipts(ask.receipts, about, wall);
-            if counting.len() < usize::from(manifest.quorum) {
-                return Err(AbstainReason::Unavailable);
-            }
-            counting.iter().any(|receipt| receipt.body.holder != ask.from)
-        }
-        Claim::Verified => return Err(AbstainReason::Unavailable),
-    };
-    Ok(Judgement { verdict: Verdict::Accept, reason: None, vouched })
+    let accepted = |vouched| Judgement { verdict: Verdict::Accept, reason: None, vouched };
+    if ask.proposal.body.claim == Claim::Seen {
+        return Ok(accepted(false));
+    }
+    let counting = shared.counting_receipts(ask.receipts, (&ask.proposal.body.manifest_hash, manifest), wall);
+    if counting.len() < usize::from(manifest.quorum) {
+        return Err(AbstainReason::Unavailable.into());
+    }
+    let holders = counting.iter().map(|receipt| receipt.body.holder);
+    let vouched = holders.clone().any(|holder| holder != ask.from);
+    match (ask.proposal.body.claim, ask.hashed) {
+        (Claim::Seen | Claim::Durable, _) | (Claim::Verified, Some(Hashed::Right)) => Ok(accepted(vouched)),
+        (Claim::Verified, Some(Hashed::Wrong)) => Ok(rejected(RejectReason::HashMismatch, vouched)),
+        (Claim::Verified, Some(Hashed::Unavailable)) => Err(AbstainReason::Unavailable.into()),
+        (Claim::Verified, None) => Err(NoVerdict::Hash(holders.filter(|holder| *holder != shared.me).collect())),
+    }
 }

@@ -1,8 +1,8 @@
 //! What goes into the composed node and what comes out: the union of the cores, with one vocabulary for the driver.
 
 use mynet_types::{
-    Claim, GroupId, HeadProof, Message, Mono, NodeId, SignedAdmission, SignedManifest, SignedTombstone, StatesMask,
-    TxId,
+    Claim, GroupId, HeadProof, Manifest, ManifestHash, Message, Mono, NodeId, SignedAdmission, SignedManifest,
+    SignedTombstone, StatesMask, TxId,
     wire::{Prepare, Receipts, RefuseReason, Wraps},
 };
 
@@ -78,6 +78,13 @@ pub enum Input {
         /// Whoever gave a receipt for the group.
         holders: Vec<NodeId>,
     },
+    /// See [`consensus::io::Input::Hashed`].
+    Hashed {
+        /// The value.
+        manifest_hash: ManifestHash,
+        /// What was found in its bytes.
+        hashed: consensus::io::Hashed,
+    },
     /// Certify a version after the first; see [`consensus::io::Input::ProposeHead`].
     CertifyHead {
         /// The value.
@@ -132,6 +139,13 @@ pub enum Output {
         prepare: Box<Prepare>,
         /// The states that this node may and shall hold.
         states: StatesMask,
+    },
+    /// See [`consensus::io::Output::Hash`].
+    Hash {
+        /// The value.
+        manifest: Box<Manifest>,
+        /// Who should have the bytes.
+        sources: Vec<NodeId>,
     },
     /// See [`replication::io::Output::CancelStage`].
     CancelStage {

@@ -155,6 +155,9 @@ impl NodeCore {
             Input::Certify { manifest, receipts, claim } => {
                 self.consensus(now, ToConsensus::Propose { manifest, receipts, claim }, out);
             }
+            Input::Hashed { manifest_hash, hashed } => {
+                self.consensus(now, ToConsensus::Hashed { manifest_hash, hashed }, out);
+            }
             Input::CertifyHead { manifest, previous, receipts, claim } => {
                 self.consensus(now, ToConsensus::ProposeHead { manifest, previous, receipts, claim }, out);
             }
@@ -236,6 +239,7 @@ impl NodeCore {
             Said::Send { to, message } => Output::Send { to, message: Message::Consensus(message) },
             Said::Persist { id, records } => Output::PersistVotes { id: outer_id(Writer::Consensus, id), records },
             Said::SetTimer { timer, at } => Output::SetTimer { timer: Timer::Consensus(timer), at },
+            Said::Hash { manifest, sources } => Output::Hash { manifest, sources },
             Said::Event(event) => Output::Event(Event::Consensus(event)),
         }));
     }

@@ -19,7 +19,7 @@ use sea_orm::{
 
 use super::{
     MetaError,
-    column::{calendar, fixed, from_column, millis, pack, pack_record, to_column, unpack_record},
+    column::{calendar, fixed, from_column, millis, pack, pack_record, to_column, unpack, unpack_record},
     model::{Granted, GroupRows, Mode, NewGroup, PinKind, ReplicationStatus, WriteError},
     rows::{self, Known},
     schema::{
@@ -262,12 +262,22 @@ impl WriteScope<'_> {
     pub(super) async fn certificate(&mut self, file: &CertificateFile) -> Result<(), WriteError> {
         let manifest_hash = file.certificate.statement.value;
         let Some(model) = self.find_manifest(manifest_hash).await? else { return Ok(()) };
+        // A weaker claim about the same value may come later: it takes nothing away from the stronger one.
+        let known = certificates::Entity::find_by_id(manifest_hash.0.to_vec()).one(self.db).await?;
+        let claim_of = |bytes: &[u8]| CertificateFile::decode(bytes).ok().map(|file| file.certificate.statement.claim);
+        let known = known.and_then(|row| claim_of(unpack(&row.certificate).ok()?));
+        if known.is_some_and(|claim| claim > file.certificate.statement.claim) {
+            return Ok(());
+        }
         let row = certificates::Model { manifest_hash: manifest_hash.0.to_vec(), certificate: pack(&file.encode()) };
         let mut conflict = OnConflict::column(certificates::Column::ManifestHash);
         sql::upsert(self.db, row, conflict.update_column(certificates::Column::Certificate)).await?;
+        let accepts = file.certificate.statement.verdict == Verdict::Accept;
         let changed = groups::ActiveModel {
             certificate_hash: Set(Some(file.hash().0.to_vec())),
-            certified: Set(file.certificate.statement.verdict == Verdict::Accept),
+            certified: Set(accepts),
+            // What the validators found wrong is read nowhere but where it was uploaded, where its owner sees why.
+            visible: Set(accepts || model.origin),
             ..model.into_active_model()
         };
         let model = groups::Entity::update(changed).exec(self.db).await?;

@@ -1,13 +1,18 @@
 //! Commands about validators: the roster, approvals, evidence, open proposals.
 
-use mynet_node::govern::{EvidenceView, ProposalView, RosterDetailView};
+use std::process::ExitCode;
+
+use mynet_node::{
+    govern::{EvidenceView, ProposalView, RosterDetailView},
+    view::OutcomeView,
+};
 use reqwest::Method;
 
 use super::network::all;
 use crate::{
-    args::{Global, Roster},
+    args::{ClaimWanted, Global, Propose, Roster},
     client::Client,
-    output::{self, short},
+    output::{self, Status, short},
 };
 
 /// Shows the roster, or approves a node for it.
@@ -77,14 +82,47 @@ pub(crate) async fn proposals(global: &Global) -> anyhow::Result<()> {
     if global.json {
         return output::object(&proposals);
     }
-    let row = |proposal: &ProposalView| {
-        let votes = format!("{} yes, {} no, {} needed", proposal.accepts, proposal.rejects, proposal.quorum);
-        let silent: Vec<String> = proposal
-            .abstained
-            .iter()
-            .map(|abstained| format!("{} {}", short(&abstained.node_id), abstained.reason))
-            .collect();
-        vec![short(&proposal.group_id), proposal.claim.clone(), votes, silent.join(", ")]
+    let rows: Vec<Vec<String>> = proposals.iter().map(row).collect();
+    output::table(&HEAD, &rows)
+}
+
+const HEAD: [&str; 4] = ["GROUP", "CLAIM", "VOTES", "ABSTAINED"];
+
+fn row(proposal: &ProposalView) -> Vec<String> {
+    let votes = format!("{} yes, {} no, {} needed", proposal.accepts, proposal.rejects, proposal.quorum);
+    let silent: Vec<String> = proposal
+        .abstained
+        .iter()
+        .map(|abstained| format!("{} {}", short(&abstained.node_id), abstained.reason))
+        .collect();
+    vec![short(&proposal.group_id), proposal.claim.clone(), votes, silent.join(", ")]
+}
+
+/// Has a group certified, and tells what the validators said.
+pub(crate) async fn propose(global: &Global, args: Propose) -> anyhow::Result<ExitCode> {
+    let client = Client::new(global)?;
+    let claim = match args.claim {
+        ClaimWanted::Seen => "seen",
+        ClaimWanted::Durable => "durable",
+        ClaimWanted::Verified => "verified",
     };
-    output::table(&["GROUP", "CLAIM", "VOTES", "ABSTAINED"], &proposals.iter().map(row).collect::<Vec<_>>())
+    let timeout = humantime::format_duration(args.timeout).to_string().replace(' ', "");
+    let query = [("claim", claim.to_owned()), ("timeout", timeout)];
+    let request = client.request(Method::POST, &format!("content/{}/propose", args.id)).query(&query);
+    let proposal: ProposalView = client.json(request).await?;
+    let (word, status) = match proposal.outcome {
+        OutcomeView::Approved => ("certified", None),
+        OutcomeView::Rejected => ("rejected", Some(Status::Failed)),
+        OutcomeView::Pending | OutcomeView::Undecided => {
+            ("undecided, votes are still collected", Some(Status::Undecided))
+        }
+        OutcomeView::NotEnoughValidators => ("too few validators to certify anything", Some(Status::Undecided)),
+    };
+    if global.json {
+        output::object(&proposal)?;
+    } else {
+        output::table(&HEAD, &[row(&proposal)])?;
+        output::line(word)?;
+    }
+    Ok(status.map_or(ExitCode::SUCCESS, ExitCode::from))
 }

@@ -124,6 +124,8 @@ pub(super) struct Node {
     pub(super) disk: Disk,
     pub(super) events: Vec<Event>,
     pub(super) notes: Vec<Note>,
+    /// Values whose bytes it was asked to look at, and where.
+    pub(super) hashing: Vec<(ManifestHash, Vec<NodeId>)>,
     pub(super) down: bool,
     writes: VecDeque<(PersistId, Vec<Record>)>,
     timers: BTreeSet<(Mono, Timer)>,
@@ -167,8 +169,9 @@ impl Net {
                 disk.restored.keys.insert(0, VoteSecret(founder_vote_key().to_bytes()));
             }
             let core = net.boot(index, &disk);
-            let (events, notes, writes, timers) = (Vec::new(), Vec::new(), VecDeque::new(), BTreeSet::new());
-            net.nodes.push(Node { core, disk, events, notes, down: false, writes, timers });
+            let (events, notes, hashing) = (Vec::new(), Vec::new(), Vec::new());
+            let (writes, timers) = (VecDeque::new(), BTreeSet::new());
+            net.nodes.push(Node { core, disk, events, notes, hashing, down: false, writes, timers });
         }
         for index in 0..count {
             net.begin(index);
@@ -268,6 +271,7 @@ impl Net {
                 Output::SetTimer { timer, at } => {
                     node.timers.insert((at, timer));
                 }
+                Output::Hash { manifest, sources } => node.hashing.push((manifest.hash(), sources)),
                 Output::Event(Event::Noted(note)) => node.notes.push(note),
                 Output::Event(event) => node.events.push(event),
             }

@@ -8,7 +8,7 @@ use mynet_types::{
 };
 
 use super::kit::{EPOCH_MS, Net, id, key};
-use crate::consensus::io::{Config, Event, Input};
+use crate::consensus::io::{Config, Event, Hashed, Input};
 
 /// The proposal that `proposer` would make, changed by `change` before it is signed.
 fn proposal(
@@ -227,13 +227,10 @@ fn the_copy_of_an_edge_never_counts() {
 }
 
 #[test]
-fn a_head_on_top_of_nothing_and_what_only_a_reader_could_certify_get_an_abstention() {
+fn a_head_on_top_of_nothing_gets_an_abstention() {
     let mut net = Net::grown(4, 4);
     let second = net.manifest(|manifest| (manifest.version, manifest.prev) = (2, Some(ManifestHash([1; 32]))));
     assert_eq!(ask(&mut net, (&second, Claim::Seen), BoundedVec::new()), [Err(AbstainReason::Unavailable)]);
-    let manifest = net.manifest(|_| ());
-    let receipts = net.receipts(&[0, 1, 2, 3], &manifest);
-    assert_eq!(ask(&mut net, (&manifest, Claim::Verified), receipts), [Err(AbstainReason::Unavailable)]);
 }
 
 #[test]
@@ -383,4 +380,101 @@ fn a_doubtful_vote_store_abstains_and_its_keys_are_erased() {
     let kept: Vec<u64> = net.keys(1).keys().copied().collect();
     assert_eq!(kept, [next], "a key made since is kept, or a node that dies often never votes again");
     assert!(!net.nodes[1].core.may_vote());
+}
+
+/// What node 1 answers to node 2, who asks for a `verified` claim, once it was told what the bytes are.
+fn verdict_of_bytes(net: &mut Net, manifest: &SignedManifest, hashed: Hashed) -> Vec<Result<Verdict, AbstainReason>> {
+    let receipts = net.receipts(&[2, 3], manifest);
+    assert_eq!(ask(net, (manifest, Claim::Verified), receipts), [], "no word before the bytes were looked at");
+    let manifest_hash = manifest.body.hash();
+    net.input(1, Input::Hashed { manifest_hash, hashed });
+    net.settle();
+    answers(net).into_iter().map(|answer| answer.map(|vote| vote.statement.verdict)).collect()
+}
+
+#[test]
+fn a_verified_claim_is_signed_only_after_this_node_has_hashed_the_bytes() {
+    let mut net = Net::grown(4, 4);
+    let manifest = net.manifest(|_| ());
+    assert_eq!(verdict_of_bytes(&mut net, &manifest, Hashed::Unavailable), [Err(AbstainReason::Unavailable)]);
+    assert_eq!(verdict_of_bytes(&mut net, &manifest, Hashed::Right), [Ok(Verdict::Accept)]);
+    let asked: Vec<_> = net.nodes[1].hashing.iter().map(|(value, sources)| (*value, sources.clone())).collect();
+    let mut holders = vec![id(2), id(3)];
+    holders.sort();
+    assert_eq!(asked, vec![(manifest.body.hash(), holders); 2], "an answer that says nothing is no answer for ever");
+    // What was signed is not looked at again.
+    let receipts = net.receipts(&[2, 3], &manifest);
+    assert_eq!(ask(&mut net, (&manifest, Claim::Verified), receipts), [Ok(Verdict::Accept)]);
+    assert_eq!(net.nodes[1].hashing.len(), 2);
+}
+
+#[test]
+fn bytes_with_another_sha256_are_rejected_unless_the_value_was_accepted_before() {
+    let mut net = Net::grown(4, 4);
+    let manifest = net.manifest(|_| ());
+    assert_eq!(verdict_of_bytes(&mut net, &manifest, Hashed::Wrong), [Ok(Verdict::Reject)]);
+    assert_eq!(answers(&net)[0].as_ref().unwrap().reason, Some(RejectReason::HashMismatch));
+
+    let other = net.manifest(|manifest| manifest.replicas += 1);
+    let receipts = net.receipts(&[2, 3], &other);
+    assert_eq!(ask(&mut net, (&other, Claim::Durable), receipts), [Ok(Verdict::Accept)]);
+    assert_eq!(verdict_of_bytes(&mut net, &other, Hashed::Wrong), [Err(AbstainReason::Locked)]);
+}
+
+#[test]
+fn a_verified_claim_needs_the_receipts_of_a_durable_one_before_anything_is_read() {
+    let mut net = Net::grown(4, 4);
+    let manifest = net.manifest(|_| ());
+    let receipts = net.receipts(&[2], &manifest);
+    assert_eq!(ask(&mut net, (&manifest, Claim::Verified), receipts), [Err(AbstainReason::Unavailable)]);
+    assert!(net.nodes[1].hashing.is_empty());
+}
+
+#[test]
+fn all_who_ask_about_one_value_wait_for_one_look_at_its_bytes_and_few_values_wait_for_one_proposer() {
+    let mut net = Net::grown(4, 4);
+    let manifest = net.manifest(|_| ());
+    let receipts = net.receipts(&[2, 3], &manifest);
+    for proposer in [2, 3, 2] {
+        let asked = proposal(&net, proposer, (&manifest, Claim::Verified), |_| ());
+        net.inject(proposer, 1, message(asked, &manifest, receipts.clone()));
+    }
+    assert_eq!(net.nodes[1].hashing.len(), 1);
+    net.clear();
+    net.input(1, Input::Hashed { manifest_hash: manifest.body.hash(), hashed: Hashed::Right });
+    net.settle();
+    let told: Vec<_> = net.sent.iter().filter(|(from, ..)| *from == id(1)).map(|(_, to, _)| *to).collect();
+    assert_eq!(told.len(), 2);
+    assert!(told.contains(&id(2)) && told.contains(&id(3)), "{told:?}");
+
+    for more in 1..=5 {
+        let manifest = net.manifest(|manifest| manifest.replicas += more);
+        let receipts = net.receipts(&[2, 3], &manifest);
+        let expected: &[_] = if more == 5 { &[Err(AbstainReason::Busy)] } else { &[] };
+        assert_eq!(ask(&mut net, (&manifest, Claim::Verified), receipts), expected, "{more}");
+    }
+    assert_eq!(net.nodes[1].hashing.len(), 5);
+}
+
+#[test]
+fn a_verified_certificate_is_made_and_says_durable_too() {
+    let mut net = Net::grown(4, 4);
+    let manifest = net.manifest(|_| ());
+    let value = manifest.body.hash();
+    let receipts = net.receipts(&[2, 3], &manifest);
+    net.propose(0, &manifest, Claim::Verified, receipts.clone());
+    net.settle();
+    for index in 0..4 {
+        net.input(index, Input::Hashed { manifest_hash: value, hashed: Hashed::Right });
+    }
+    net.settle();
+    let claims: Vec<_> = net.certificates(3).iter().map(|file| file.certificate.statement.claim).collect();
+    assert_eq!(claims, [Claim::Verified]);
+    for claim in [Claim::Seen, Claim::Durable, Claim::Verified] {
+        assert!(net.nodes[3].core.decided(&value, claim).is_some(), "{claim:?}");
+    }
+    net.clear();
+    net.propose(0, &manifest, Claim::Durable, receipts);
+    net.settle();
+    assert!(net.sent.is_empty(), "what is certified as more needs no votes for less");
 }

@@ -183,3 +183,34 @@ async fn only_an_accepting_certificate_sets_consensus_achieved() {
     store.write(MetaWrite::Certificate(Box::new(certificate(2, Verdict::Accept)))).await;
     assert_eq!(store.meta.certificate(&hash_of(2)).await.unwrap(), None);
 }
+
+#[tokio::test]
+async fn what_was_rejected_is_seen_only_where_it_was_uploaded() {
+    let store = published().await;
+    store.meta.batch(replicate(1, 2, UNREAD), NOW).await.unwrap();
+    for seed in [1, 2] {
+        store.write(MetaWrite::Certificate(Box::new(certificate(seed, Verdict::Reject)))).await;
+    }
+    let seen = async |seed| store.meta.group(&GroupKey::Group(group_id(seed))).await.unwrap().is_some();
+    assert_eq!((seen(1).await, seen(2).await), (true, false));
+}
+
+#[tokio::test]
+async fn a_certificate_of_a_weaker_claim_takes_no_stronger_ones_place() {
+    let store = published().await;
+    let of = |claim| {
+        let mut file = certificate(1, Verdict::Accept);
+        file.certificate.statement.claim = claim;
+        file
+    };
+    for (claim, kept) in [
+        (Claim::Durable, Claim::Durable),
+        (Claim::Verified, Claim::Verified),
+        (Claim::Seen, Claim::Verified),
+        (Claim::Durable, Claim::Verified),
+    ] {
+        store.write(MetaWrite::Certificate(Box::new(of(claim)))).await;
+        assert_eq!(store.meta.certificate(&hash_of(1)).await.unwrap(), Some(of(kept).encode()), "{claim:?}");
+        assert_eq!(view(&store).await.group.certificate, Some(of(kept).hash()));
+    }
+}
