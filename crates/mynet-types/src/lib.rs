@@ -7,6 +7,24 @@
 //! [`evidence`], [`head`] and [`certificate`]; [`records`] and [`wire`] use all of them. Whoever only checks certificates
 //! needs [`verifier`] alone.
 
+/// Whether a planted bug is switched on: `false` in every build without `--cfg planted`.
+#[cfg(planted)]
+#[macro_export]
+macro_rules! planted {
+    ($bug:ident) => {
+        $crate::planted::is_active($crate::planted::Bug::$bug)
+    };
+}
+
+/// Whether a planted bug is switched on: `false` in every build without `--cfg planted`.
+#[cfg(not(planted))]
+#[macro_export]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
+
 pub mod certificate;
 pub mod codec;
 pub mod content;
@@ -14,6 +32,8 @@ pub mod evidence;
 pub mod head;
 pub mod ids;
 pub mod manifest;
+#[cfg(planted)]
+pub mod planted;
 pub mod quorum;
 pub mod records;
 pub mod roster;

@@ -29,7 +29,9 @@ impl Quorum {
             1 | 2 if allow_degraded => Some(Self { validators, accept: validators, degraded: true }),
             1 | 2 => None,
             3..=VALIDATORS_MAX => {
-                let accept = (validators + faulty_max(validators) + 1).div_ceil(2).max(min_quorum);
+                let sum = validators + faulty_max(validators) + 1;
+                let half = if planted!(FloorQuorum) { sum / 2 } else { sum.div_ceil(2) };
+                let accept = if planted!(ConstantQuorum) { 3 } else { half.max(min_quorum) };
                 (accept <= validators).then_some(Self { validators, accept, degraded: false })
             }
             _ => None,
@@ -51,7 +53,8 @@ impl Quorum {
     /// Reject votes that make a reject certificate, n-q+f+1.
     #[must_use]
     pub fn reject(&self) -> usize {
-        self.validators - self.accept + self.faulty() + 1
+        let shared = if planted!(SmallRejectQuorum) { 0 } else { self.faulty() };
+        self.validators - self.accept + shared + 1
     }
 
     /// Bad validators tolerated, f.

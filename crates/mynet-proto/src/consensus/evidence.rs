@@ -107,7 +107,7 @@ pub(super) fn head(shared: &Shared) -> ConsensusMessage {
     ConsensusMessage::RosterHead {
         epoch: shared.roster().epoch,
         evidence: shared.evidence.digest(),
-        wants_key: shared.wants_key(),
+        wants_key: shared.wants_key() && !mynet_types::planted!(KeyWishUnsent),
     }
 }
 

@@ -300,7 +300,7 @@ impl Growth {
         let leaving = leaving.iter().copied().filter(|node| newest.seat_of(node).is_some()).collect();
         let change = Change { leaving, newcomer: newcomer.filter(|node| newest.seat_of(node).is_none()) };
         if newest.seat_of(&shared.me).is_some() {
-            if self.lock.is_some() {
+            if self.lock.is_some() && !mynet_types::planted!(SecondRosterSigned) {
                 return self.tell_lock(step, from);
             }
             let until = step.now.mono.after(shared.config.roster_timeout);
@@ -381,6 +381,7 @@ impl Growth {
         }
         let admission = plan.change.newcomer.and_then(|node| shared.admitted.get(&node));
         let made_at = admission.map(|admission| admission.body.admitted_at);
+        let made_at = if mynet_types::planted!(SecondRosterSigned) { Some(step.now.wall) } else { made_at };
         let body = next_roster(newest, &plan.offers, made_at.unwrap_or_default());
         if let Err(error) = roster::check_succession(newest, &body.roster) {
             tracing::warn!(%error, "offered keys do not make a roster");
@@ -409,6 +410,7 @@ impl Growth {
         let Some(asker) = newest.seat_of(&from) else { return };
         if newest.seat_of(&shared.me).is_some()
             && let Some(lock) = &mut self.lock
+            && !(mynet_types::planted!(SecondRosterSigned) && lock.body.roster != body.roster)
         {
             if lock.body.roster != body.roster {
                 return self.tell_lock(step, from);
@@ -427,11 +429,14 @@ impl Growth {
             return vote(shared, step, from, &body.roster);
         }
         let rival = self.promise.as_ref().is_some_and(|held| held.until > step.now.mono && held.seat != asker);
-        if rival {
+        if rival && !mynet_types::planted!(SecondRosterSigned) {
             return;
         }
         if let Err(defect) = self.closing.check(shared, step, (from, &body)) {
             tracing::debug!(%from, %defect, "next roster not signed");
+        } else if mynet_types::planted!(RosterLockUnwritten) {
+            self.lock = Some(Lock { body, durable: true, waiting: BTreeSet::from([from]) });
+            self.sign_locked(shared, step);
         } else {
             step.persist(Record::RosterLock(body.clone()));
             self.closing.write_next(shared, step);

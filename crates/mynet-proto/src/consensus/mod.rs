@@ -168,7 +168,7 @@ impl Consensus {
         let (mut votes, mut lock, mut distrusted) = (restored.votes, lock, None);
         let (mut acked, mut closed) = (restored.acked, restored.closed);
         let mut keys = restored.keys;
-        if !restored.may_vote {
+        if !restored.may_vote && !mynet_types::planted!(VoteAfterLostStore) {
             // Only the key of this epoch is in doubt: the store gives out no key that is older than the doubt.
             let later = keys.split_off(&(epoch + 1));
             distrusted = std::mem::replace(&mut keys, later).into_keys().next_back();

@@ -147,7 +147,7 @@ impl Proposer {
             let alive =
                 |round: &Round| round.proposal.body.epoch == epoch && round.proposal.body.expires_at > step.now.wall;
             match &case.round {
-                Some(round) if alive(round) => {
+                Some(round) if alive(round) && !mynet_types::planted!(NewProposalAfterRestart) => {
                     let id = round.id();
                     self.open(shared, step, key);
                     self.announce(shared, step, id);
@@ -414,7 +414,9 @@ impl Proposer {
         if seat.node != from || statement.roster != roster.hash() || book.knows(&vote) {
             return None;
         }
-        if let Err(error) = vote.verify(&shared.network, roster) {
+        let verified =
+            if mynet_types::planted!(VoteSignatureUnchecked) { Ok(()) } else { vote.verify(&shared.network, roster) };
+        if let Err(error) = verified {
             tracing::debug!(%from, %error, "vote ignored");
             return None;
         }

@@ -218,11 +218,16 @@ impl Shared {
         (hash, manifest): (&ManifestHash, &Manifest),
         wall: Timestamp,
     ) -> Receipts {
+        if mynet_types::planted!(ReceiptsCountedTwice) {
+            return BoundedVec::truncated(receipts.into_iter().cloned());
+        }
         let mut by_holder: BTreeMap<NodeId, &SignedReceipt> = BTreeMap::new();
         for receipt in receipts {
             let body = &receipt.body;
             let longer = by_holder.get(&body.holder).is_none_or(|known| known.body.until < body.until);
-            let counts = body.counts_for(hash, manifest) && body.until > wall && self.may_hold(&body.holder, wall);
+            let about = body.counts_for(hash, manifest) || mynet_types::planted!(ForeignManifestCounted);
+            let lasts = body.until > wall || mynet_types::planted!(ExpiredReceiptCounted);
+            let counts = about && lasts && self.may_hold(&body.holder, wall);
             if longer && counts && receipt.verify(&self.network).is_ok() {
                 by_holder.insert(body.holder, receipt);
             }

@@ -55,6 +55,9 @@ impl Book {
 
     /// Whether adding `vote` could change nothing, so that its signature need not be checked.
     pub(super) fn knows(&self, vote: &Vote) -> bool {
+        if mynet_types::planted!(DuplicateSigner) {
+            return false;
+        }
         let key = (vote.seat, vote.statement.value, vote.statement.claim);
         let no = vote.statement.verdict == Verdict::Reject && !self.asked.contains(&vote.statement.value);
         // A no to what nobody asked here says nothing, unless its seat said yes before.
@@ -74,9 +77,12 @@ impl Book {
             let news = self.exposed.insert(vote.seat);
             return if news { Added::Contradicts(Box::new(first)) } else { Added::Ignored };
         }
-        let key = (vote.seat, vote.statement.value, vote.statement.claim);
-        if self.votes.contains_key(&key) {
-            return Added::Ignored;
+        let mut key = (vote.seat, vote.statement.value, vote.statement.claim);
+        while self.votes.contains_key(&key) {
+            if !mynet_types::planted!(DuplicateSigner) {
+                return Added::Ignored;
+            }
+            key.0 += 100;
         }
         self.votes.insert(key, vote);
         Added::Counted
@@ -105,6 +111,8 @@ impl Book {
             Outcome::Rejected
         } else if waits {
             Outcome::Pending
+        } else if mynet_types::planted!(TimeoutIsRejection) {
+            Outcome::Rejected
         } else {
             Outcome::Undecided
         };

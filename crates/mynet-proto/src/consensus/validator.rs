@@ -277,7 +277,8 @@ impl Validator {
         let key = ballot_key(&statement);
         step.persist(Record::Vote(vote.clone()));
         step.then(Then::Vote(key, statement.epoch));
-        self.ballots.insert(key, Ballot { vote, durable: false, waiting: BTreeSet::new() });
+        let durable = mynet_types::planted!(VoteBeforePersist);
+        self.ballots.insert(key, Ballot { vote, durable, waiting: BTreeSet::new() });
         Some(key)
     }
 

@@ -232,6 +232,9 @@ impl Group {
         if !target.prepares(attempt) {
             return;
         }
+        if mynet_types::planted!(LeaseFromAnswer) {
+            target.sent(step.now.mono);
+        }
         step.note(self.about(Reason::Prepared).with(node).value(attempt));
         let errand = if self.is_committed() { Errand::Commit } else { Errand::Nothing };
         self.run(node, errand, step);
@@ -247,6 +250,9 @@ impl Group {
             }
             step.note(self.about(reason.map_or(Reason::GaveUp, Reason::refused)).with(node).value(attempt));
             self.run(node, Errand::Nothing, step);
+            if mynet_types::planted!(AbortAfterCommit) {
+                self.transaction.iter().for_each(|transaction| self.abandon(transaction, step));
+            }
             if self.target_mut(&node).is_some_and(|target| target.is_full()) {
                 step.note(self.about(Reason::TargetFull).with(node));
                 self.replan(step);
@@ -278,6 +284,9 @@ impl Group {
         let decided = Decided { group_id, tx, decisions };
         transaction.stage = Stage::Deciding;
         step.persist(vec![Record::Decided(decided)], Pending::Decided(group_id, tx));
+        if mynet_types::planted!(CommitBeforeLog) {
+            self.on_decided(tx, step);
+        }
     }
 
     /// The commit is on disk: every prepared target hears of it, and this node's own copy gets its receipt.
@@ -285,6 +294,10 @@ impl Group {
         let Some(transaction) = self.transaction.as_mut().filter(|transaction| transaction.id == tx) else { return };
         transaction.stage = Stage::Committed;
         self.aborts = 0;
+        if mynet_types::planted!(SuccessAtDecision) {
+            let manifest = Box::new(self.publication.manifest.clone());
+            step.event(Event::Durable { manifest, receipts: self.receipts.to_wire(step.now.wall) });
+        }
         let prepared: Vec<NodeId> = transaction
             .targets
             .iter()

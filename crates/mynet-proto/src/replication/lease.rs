@@ -22,6 +22,7 @@ const MARGIN_PART: u32 = 4;
 /// Until when a coordinator counts on a lease that it asked for at `sent_at`.
 #[must_use]
 pub(super) fn counted_until(sent_at: Mono, lease: Duration) -> Mono {
+    let lease = if mynet_types::planted!(PreparedAfterLease) { lease * 2 } else { lease };
     let margin = MARGIN.min(lease / MARGIN_PART);
     sent_at.after(lease.saturating_sub(lease / DRIFT_PART).saturating_sub(margin))
 }

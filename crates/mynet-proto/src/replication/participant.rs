@@ -220,7 +220,7 @@ impl Participant {
             if part.coordinator != from || over {
                 return;
             }
-            if attempt <= part.attempt {
+            if attempt <= part.attempt && !mynet_types::planted!(RepeatedPrepareReopens) {
                 // The coordinator counts from when it sent this, so the lease runs from when it arrived.
                 if part.is_staging() {
                     let lease = lease::granted(prepare.lease_ms, step.shared.config.receiving_lease);
@@ -316,10 +316,13 @@ impl Participant {
             return;
         }
         match result {
-            Ok(states) if states.covers(part.states) => {
+            Ok(states) if states.covers(part.states) || mynet_types::planted!(PreparedWithPart) => {
                 part.state = PartState::Securing;
                 let states = part.states;
                 step.persist(vec![Record::Prepared { tx, attempt, states }], Pending::Prepared(tx, attempt));
+                if mynet_types::planted!(PreparedBeforePersist) {
+                    self.prepared(tx, attempt, step);
+                }
             }
             // Fewer states than promised are not a group.
             Ok(_) => self.abort(tx, Parting::Refused(RefuseReason::Unavailable), None, step),
@@ -371,8 +374,8 @@ impl Participant {
         let Some(part) = self.open.get_mut(&tx) else { return self.decided_already(from, &decision, step) };
         let rightful = decision.body.coordinator == part.coordinator
             && decision.body.manifest_hash == part.manifest_hash
-            && attempt == part.attempt
-            && decision.verify(&step.shared.network).is_ok();
+            && (attempt == part.attempt || mynet_types::planted!(AttemptNotCompared))
+            && (decision.verify(&step.shared.network).is_ok() || mynet_types::planted!(DecisionSignatureUnchecked));
         if !rightful {
             return;
         }
@@ -382,6 +385,9 @@ impl Participant {
                 let record = Record::Commit { tx, attempt, receipt: receipt.clone() };
                 part.state = PartState::Committing { receipt, decision };
                 step.persist(vec![record], Pending::Committed(tx));
+                if mynet_types::planted!(ReceiptBeforeCommit) {
+                    self.committed(tx, step);
+                }
             }
             (PartState::Held(receipt), true) => {
                 part.state = PartState::Committing { receipt: receipt.clone(), decision };
@@ -428,6 +434,9 @@ impl Participant {
     }
 
     fn remember(&mut self, tx: TxId, outcome: Outcome, step: &mut Step<'_>) {
+        if mynet_types::planted!(OutcomeForgotten) {
+            return;
+        }
         self.outcomes.insert(tx, outcome);
         if let Some(forgotten) = self.outcomes.overflow() {
             step.persist(vec![Record::Forget(forgotten)], Pending::Nothing);

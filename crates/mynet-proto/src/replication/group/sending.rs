@@ -95,11 +95,12 @@ impl Group {
 
     /// Tells everybody who may hold a reservation that an undecided transaction is over.
     pub(in crate::replication) fn abandon(&self, transaction: &Transaction, step: &mut Step<'_>) {
-        if transaction.stage != Stage::Preparing {
+        if transaction.stage != Stage::Preparing && !mynet_types::planted!(AbortAfterCommit) {
             return;
         }
         for (node, target) in &transaction.targets {
             let asked = matches!(target.state, TargetState::Asked | TargetState::Receiving | TargetState::Prepared);
+            let asked = asked || mynet_types::planted!(AbortAfterCommit);
             if asked && !target.is_local() {
                 let decision = step.sign_decision((transaction.id, target.attempt), self.manifest_hash, false);
                 step.send(*node, ReplicationMessage::Decision(decision));
