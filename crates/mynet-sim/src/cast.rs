@@ -60,7 +60,7 @@ pub(crate) struct GroupPlan {
     pub(crate) quorum: u8,
     pub(crate) mode: Mode,
     /// Nodes to wrap the key to, by bit.
-    pub(crate) granted: u8,
+    pub(crate) granted: u16,
 }
 
 impl Cast {
@@ -164,7 +164,7 @@ impl Cast {
     }
 
     /// Wraps of a manifest's key for the nodes in `granted`.
-    pub(crate) fn wraps(&self, rng: &mut ChaCha8Rng, manifest: &SignedManifest, granted: u8) -> Wraps {
+    pub(crate) fn wraps(&self, rng: &mut ChaCha8Rng, manifest: &SignedManifest, granted: u16) -> Wraps {
         let readers = self.players.iter().enumerate().filter(|(index, _)| granted >> index & 1 == 1);
         Wraps::truncated(readers.map(|(_, player)| {
             let mut ciphertext = [0; 48];
@@ -204,6 +204,24 @@ impl Cast {
         body.version += 1;
         body.created_at = Timestamp(body.created_at.0 + rng.random_range(1..=1_000_000));
         SignedManifest::new(&self.network, body, &self.owner)
+    }
+
+    /// Receipts that look like enough: all but one of W, and then one that has ended, one for another manifest, or one of a
+    /// holder that gave one already.
+    pub(crate) fn unproven_receipts(&self, rng: &mut ChaCha8Rng, manifest: &SignedManifest) -> Receipts {
+        let quorum = usize::from(manifest.body.quorum).min(self.players.len());
+        let mut receipts = self.receipts(manifest, quorum).into_vec();
+        let Some(mut last) = receipts.pop() else { return Receipts::default() };
+        match (rng.random_range(0..3), receipts.first()) {
+            (0, Some(first)) => last = first.clone(),
+            (0 | 1, _) => last.body.until = Timestamp(1),
+            _ => last.body.manifest_hash = mynet_types::ManifestHash(rng.random()),
+        }
+        if let Some(holder) = self.index_of(&last.body.holder) {
+            receipts.push(SignedReceipt::new(&self.network, last.body, &self.players[holder].key));
+        }
+        receipts.sort_by_key(|receipt| receipt.body.holder);
+        Receipts::truncated(receipts)
     }
 
     /// Makes a signed manifest that every honest validator must reject: numbers that do not fit, or links that make no

@@ -31,6 +31,8 @@ pub(crate) struct Disk<S: Store> {
     /// What is on disk.
     pub(crate) store: S,
     pending: VecDeque<Batch<S::Record>>,
+    /// The oldest batch that could not be written; those after it were never begun.
+    failed: Option<PersistId>,
     /// When the newest batch will be on disk; the next one comes no earlier.
     busy_until: u64,
 }
@@ -40,14 +42,14 @@ pub(crate) struct Disk<S: Store> {
 pub(crate) struct Loss<R> {
     /// Batches that are on disk all the same.
     pub(crate) kept: Vec<Vec<R>>,
-    /// How many are lost.
-    pub(crate) lost: usize,
+    /// Batches of which nothing is on disk.
+    pub(crate) lost: Vec<Vec<R>>,
 }
 
 impl<S: Store> Disk<S> {
     /// A disk that holds `store`.
     pub(crate) fn new(store: S) -> Self {
-        Self { store, pending: VecDeque::new(), busy_until: 0 }
+        Self { store, pending: VecDeque::new(), failed: None, busy_until: 0 }
     }
 
     /// Takes a batch that needs `delay` ms and tells when it will be on disk.
@@ -57,12 +59,38 @@ impl<S: Store> Disk<S> {
         self.busy_until
     }
 
+    /// The newest batch cannot be written: no space, or a bad disk. Its node has to stop.
+    pub(crate) fn fail(&mut self) {
+        if self.failed.is_none() {
+            self.failed = self.pending.back().map(|(id, _)| *id);
+        }
+    }
+
+    /// Batches that are not on disk.
+    pub(crate) fn pending(&self) -> impl Iterator<Item = &[S::Record]> {
+        self.pending.iter().map(|(_, records)| records.as_slice())
+    }
+
+    /// The store as it will be when every batch is on disk.
+    ///
+    /// # Errors
+    /// As [`Store::apply`].
+    pub(crate) fn all_written(&self) -> Result<S, String>
+    where
+        S: Clone,
+    {
+        let mut store = self.store.clone();
+        self.pending().flatten().try_for_each(|record| store.apply(record))?;
+        Ok(store)
+    }
+
     /// The oldest batch is on disk now.
     ///
     /// # Errors
     /// As [`Store::apply`].
     pub(crate) fn complete(&mut self) -> Result<Option<Batch<S::Record>>, String> {
-        let Some((id, records)) = self.pending.pop_front() else { return Ok(None) };
+        let failed = self.failed;
+        let Some((id, records)) = self.pending.pop_front_if(|(id, _)| Some(*id) != failed) else { return Ok(None) };
         records.iter().try_for_each(|record| self.store.apply(record))?;
         Ok(Some((id, records)))
     }
@@ -72,10 +100,11 @@ impl<S: Store> Disk<S> {
     /// # Errors
     /// As [`Store::apply`].
     pub(crate) fn crash(&mut self, rng: &mut ChaCha8Rng) -> Result<Loss<S::Record>, String> {
-        let kept = rng.random_range(0..=self.pending.len());
-        let lost = self.pending.len() - kept;
+        let failed = self.failed.take();
+        let whole = self.pending.iter().position(|(id, _)| Some(*id) == failed).unwrap_or(self.pending.len());
+        let kept = rng.random_range(0..=whole);
         let kept: Vec<_> = self.pending.drain(..kept).map(|(_, records)| records).collect();
-        self.pending.clear();
+        let lost = self.pending.drain(..).map(|(_, records)| records).collect();
         self.busy_until = 0;
         kept.iter().flatten().try_for_each(|record| self.store.apply(record))?;
         Ok(Loss { kept, lost })
@@ -112,10 +141,26 @@ mod tests {
             let on_disk = &disk.store.0;
             assert_eq!(*on_disk, (0..u32::try_from(on_disk.len()).unwrap()).collect::<Vec<_>>());
             assert_eq!(on_disk.len(), 2 + 2 * loss.kept.len());
-            assert_eq!(loss.kept.len() + loss.lost, 3);
+            assert_eq!(loss.kept.len() + loss.lost.len(), 3);
             lengths.insert(on_disk.len());
         }
         assert_eq!(lengths.len(), 4, "every prefix occurs");
+    }
+
+    #[test]
+    fn neither_a_batch_that_failed_nor_a_later_one_is_ever_on_disk() {
+        for seed in 0..50 {
+            let mut disk = Disk::new(Numbers(Vec::new()));
+            for batch in 0..4 {
+                disk.write((PersistId(u64::from(batch)), vec![batch]), 0, 1);
+                if batch == 1 {
+                    disk.fail();
+                }
+            }
+            assert!(disk.complete().unwrap().is_some() && disk.complete().unwrap().is_none());
+            disk.crash(&mut ChaCha8Rng::seed_from_u64(seed)).unwrap();
+            assert_eq!(disk.store.0, [0]);
+        }
     }
 
     #[test]

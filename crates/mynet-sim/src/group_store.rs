@@ -7,14 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mynet_proto::replication::io::{Decided, Intent, Publication, Record, Restored};
 use mynet_types::{
-    ContentState, GroupId, ManifestHash, NodeId, OwnerKey, SignedManifest, SignedReceipt, SignedTombstone, StatesMask,
-    TxId, wire::Receipts,
+    BlobRef, ContentHash, ContentState, GroupId, ManifestHash, NodeId, OwnerKey, SignedManifest, SignedReceipt,
+    SignedTombstone, StatesMask, TxId, wire::Receipts,
 };
 
-use crate::disk::Store;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use crate::{disk::Store, files::Files};
 
 /// A visible group version.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Row {
     /// What it is.
     pub(crate) manifest: SignedManifest,
@@ -28,24 +31,34 @@ pub(crate) struct Row {
     pub(crate) tx: Option<TxId>,
 }
 
+impl Row {
+    /// The blobs of the states that are here.
+    pub(crate) fn blobs(&self) -> impl Iterator<Item = BlobRef> {
+        let held = self.held;
+        self.manifest.body.blobs().filter(move |(member, _)| held.contains(member.state)).map(|(_, blob)| blob)
+    }
+}
+
 /// Bytes of one transaction that no reader sees.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Staging {
     /// The states that are complete and fsynced.
     pub(crate) states: StatesMask,
     /// Verified bytes so far.
     pub(crate) bytes: u64,
+    /// The files of those states.
+    blobs: BTreeSet<ContentHash>,
 }
 
 /// A group that this node coordinates.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Coordinated {
     publication: Publication,
     decided: Option<Decided>,
 }
 
 /// What one node's metadata store and blobs hold.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct GroupStore {
     /// Whose it is; a row needs the decrypted state only where this node is granted.
     node: Option<NodeId>,
@@ -59,6 +72,7 @@ pub(crate) struct GroupStore {
     rows: BTreeMap<GroupId, Row>,
     staging: BTreeMap<TxId, Staging>,
     reserved: BTreeMap<TxId, u64>,
+    files: Files,
     /// Ingested here but not yet begun; handed to the core again after a restart.
     waiting: BTreeMap<GroupId, Publication>,
     ended: BTreeSet<GroupId>,
@@ -89,6 +103,7 @@ impl GroupStore {
         self.boot += 1;
         let intents = &self.intents;
         self.staging.retain(|tx, _| intents.contains_key(tx));
+        self.files.sweep(&self.pinned());
         Restored {
             boot: self.boot,
             intents: self.intents.values().cloned().collect(),
@@ -145,6 +160,7 @@ impl GroupStore {
         let manifest = publication.manifest.clone();
         let group_id = manifest.body.group_id;
         let states = manifest.body.states();
+        manifest.body.blobs().for_each(|(_, blob)| self.files.put(&blob, true));
         let row = Row { hash: manifest.body.hash(), manifest, required: states, held: states, tx: None };
         self.rows.insert(group_id, row);
         self.waiting.insert(group_id, publication.clone());
@@ -196,10 +212,67 @@ impl GroupStore {
     }
 
     /// Bytes of a transaction arrived in staging; `complete` states are fsynced.
-    pub(crate) fn stage(&mut self, tx: TxId, bytes: u64, complete: StatesMask) {
+    pub(crate) fn stage(&mut self, tx: TxId, manifest: &SignedManifest, (bytes, complete): (u64, StatesMask)) {
+        let stored = manifest.body.blobs().filter(|(member, _)| complete.contains(member.state));
+        let blobs: Vec<ContentHash> = stored
+            .map(|(_, blob)| {
+                self.files.put(&blob, !mynet_types::planted!(StagedUnsynced));
+                blob.sha256
+            })
+            .collect();
         let staging = self.staging.entry(tx).or_default();
         staging.bytes = staging.bytes.max(bytes);
+        staging.blobs.extend(blobs);
         staging.states = complete.iter().fold(staging.states, StatesMask::with);
+    }
+
+    /// Files that a visible group or an open transaction needs.
+    pub(crate) fn pinned(&self) -> BTreeSet<ContentHash> {
+        let of_rows = self.rows.values().flat_map(|row| row.blobs().map(|blob| blob.sha256));
+        of_rows.chain(self.staging.values().flat_map(|staging| staging.blobs.iter().copied())).collect()
+    }
+
+    /// The blob files.
+    pub(crate) fn files(&self) -> &Files {
+        &self.files
+    }
+
+    #[cfg(test)]
+    pub(crate) fn files_mut(&mut self) -> &mut Files {
+        &mut self.files
+    }
+
+    /// Unlinks what nobody needs any more; says how many files were needed again.
+    pub(crate) fn collect(&mut self) -> usize {
+        let pinned = self.pinned();
+        self.files.collect(&pinned)
+    }
+
+    /// The machine dies: of what was not fsynced some is gone. Says how many files lost something.
+    pub(crate) fn crash(&mut self, rng: &mut ChaCha8Rng) -> usize {
+        let unfinished = self.staging.values_mut().filter(|staging| staging.states.is_empty() && staging.bytes > 0);
+        let torn = unfinished.map(|staging| staging.bytes = rng.random_range(0..staging.bytes)).count();
+        torn + self.files.crash(rng)
+    }
+
+    /// Whether a transaction is over here, and how is remembered.
+    pub(crate) fn is_over(&self, tx: &TxId) -> bool {
+        !self.intents.contains_key(tx) && (self.committed.contains_key(tx) || self.aborted.contains_key(tx))
+    }
+
+    /// Open transactions that are prepared.
+    pub(crate) fn prepared(&self) -> impl Iterator<Item = &Intent> {
+        self.intents.values().filter(|(_, states)| states.is_some()).map(|(intent, _)| intent)
+    }
+
+    /// The logged commit of a group that is coordinated here.
+    pub(crate) fn decided(&self) -> impl Iterator<Item = &Decided> {
+        self.coordinated.values().filter_map(|group| group.decided.as_ref())
+    }
+
+    /// Groups coordinated here without a logged commit.
+    pub(crate) fn undecided(&self) -> usize {
+        self.coordinated.values().filter(|group| group.decided.is_none()).count()
     }
 
     /// T1.
@@ -255,7 +328,9 @@ impl GroupStore {
         let required = manifest.body.allowed(granted);
         let origin = self.rows.get(&group_id).is_some_and(|row| row.tx.is_none());
         self.rows.insert(group_id, Row { manifest, hash, required, held, tx: (!origin).then_some(tx) });
-        self.reserved.remove(&tx);
+        if !mynet_types::planted!(ReservationLeaks) {
+            self.reserved.remove(&tx);
+        }
         self.merge_receipts(receipt.body.manifest_hash, [receipt]);
         self.committed.insert(tx, (attempt, receipt.clone()));
         Ok(())
@@ -267,7 +342,10 @@ impl GroupStore {
             return Err(format!("{tx} was aborted after it was committed"));
         }
         self.intents.remove(&tx);
-        self.staging.remove(&tx);
+        let staged = self.staging.remove(&tx).unwrap_or_default();
+        if !mynet_types::planted!(StagingLeaks) {
+            self.files.doom(staged.blobs);
+        }
         self.reserved.remove(&tx);
         let remembered = self.aborted.entry(tx).or_default();
         *remembered = attempt.max(*remembered);
@@ -346,6 +424,8 @@ impl Store for GroupStore {
             Record::Forget(tx) => return self.forget(tx),
             Record::Begin(publication) => self.begin(publication),
             Record::Decided(decided) => return self.decide(decided),
+            Record::Receipts { .. } if mynet_types::planted!(ReceiptsUnwritten) => {}
+            Record::End(_) if mynet_types::planted!(EndUnwritten) => {}
             Record::Receipts { manifest_hash, receipts, .. } => self.merge_receipts(*manifest_hash, receipts),
             Record::Wraps { group_id, wraps } => self.merge_wraps(group_id, wraps),
             Record::End(group_id) => {

@@ -27,6 +27,8 @@ pub(crate) struct Host {
     pub(crate) groups: Disk<GroupStore>,
     /// Dies while its next batch is being written, and stays down for so many milliseconds.
     pub(crate) doomed: Option<u64>,
+    /// Dies when it has sent some of the messages that it has to send at once, and not the others.
+    pub(crate) doomed_sending: Option<u64>,
     /// Stagings that run.
     pub(crate) jobs: BTreeMap<TxId, Job>,
     /// Peers it was told it can reach, since it started.
@@ -45,6 +47,8 @@ pub(crate) struct Job {
     pub(crate) idle: u32,
     /// Told how it will end when it does not end well.
     pub(crate) fails: Option<mynet_types::wire::RefuseReason>,
+    /// It will say that it has fewer states than were asked for.
+    pub(crate) in_part: bool,
 }
 
 impl Host {
@@ -60,6 +64,7 @@ impl Host {
             votes_backup: VoteStore::default(),
             groups: Disk::new(GroupStore::new(id)),
             doomed: None,
+            doomed_sending: None,
             jobs: BTreeMap::new(),
             up: BTreeSet::new(),
             admitted: BTreeSet::new(),

@@ -9,19 +9,21 @@
 //! | module | holds |
 //! |---|---|
 //! | `options`, `cast`, `workload`, `nemesis` | what one seed means: the network, its people, what is asked, what breaks |
-//! | `world`, `life`, `staging` | the loop, starts and deaths, bytes that flow |
+//! | `world`, `life`, `post`, `staging` | the loop, starts and deaths, messages and bytes that flow |
 //! | `queue`, `clock`, `network`, `disk` | virtual time, links, fsync and crash |
-//! | `vote_store`, `group_store` | models of the two stores |
+//! | `vote_store`, `group_store`, `files` | models of the two stores and of blob files |
 //! | `machine`, `host` | the cores and the machines under them |
 //! | `observe`, `checker`, `watch`, `sometimes` | what is seen, what must hold, what was met |
+//! | `trace`, `describe`, `run`, `regress` | hash and lines of a run; running many, and those that failed once |
+//! | `plants` | planted bugs and who must catch them, in builds with `--cfg planted` |
 //! | `model` | small protocols in every order of their steps |
-//! | `trace`, `describe`, `run` | hash and lines of a run; running many |
 
 mod cast;
 mod checker;
 mod clock;
 mod describe;
 mod disk;
+mod files;
 mod group_store;
 mod host;
 mod liar;
@@ -32,9 +34,11 @@ mod nemesis;
 mod network;
 mod observe;
 mod options;
-#[cfg(test)]
+#[cfg(planted)]
 mod plants;
+mod post;
 mod queue;
+mod regress;
 mod run;
 mod sometimes;
 mod staging;
@@ -46,4 +50,7 @@ mod world;
 
 pub use model::{Verdict, groups, votes};
 pub use options::Suite;
+#[cfg(planted)]
+pub use plants::{Hunt, bug_named, control, document, hunt, missing_rows};
+pub use regress::regressions;
 pub use run::{Failure, Report, reproduce, run};

@@ -13,6 +13,7 @@ use crate::{
     nemesis::Fault,
     observe::Seen,
     sometimes::{Fault as Broken, Rare},
+    watch,
     world::{Happening, World},
 };
 
@@ -53,6 +54,10 @@ impl World {
         if self.hosts[node].joined && self.hosts[node].admitted.insert(who) {
             let record = self.cast.players[who].admission.clone();
             self.step(node, Input::Admitted(Box::new(record)));
+            if !self.options.suite.replicates() {
+                // Receipts of holders that were not admitted yet did not count; the replication core would hand them in now.
+                self.certify_uncertified(node);
+            }
         }
     }
 
@@ -67,9 +72,16 @@ impl World {
             Fault::Join { .. } => {}
             Fault::Crash { node, down_ms } => self.crash(node, down_ms),
             Fault::CrashOnWrite { node, down_ms } => self.hosts[node].doomed = Some(down_ms),
+            Fault::CrashOnSend { node, down_ms } => self.hosts[node].doomed_sending = Some(down_ms),
             Fault::Cut { pairs, one_way } => {
                 self.trace.note(self.now, format_args!("cut {pairs:?}"));
                 self.counts.fault(if one_way { Broken::OneWayPartition } else { Broken::Partition });
+                pairs.into_iter().for_each(|pair| self.network.set_cut(pair, true));
+                self.reachability_changed();
+            }
+            Fault::Clog { pairs } => {
+                self.trace.note(self.now, format_args!("clog {pairs:?}"));
+                self.counts.fault(Broken::Clogged);
                 pairs.into_iter().for_each(|pair| self.network.set_cut(pair, true));
                 self.reachability_changed();
             }
@@ -136,7 +148,7 @@ impl World {
         self.reachability_changed();
     }
 
-    fn crash(&mut self, node: usize, down_ms: u64) {
+    pub(crate) fn crash(&mut self, node: usize, down_ms: u64) {
         if !self.hosts[node].is_up() {
             return;
         }
@@ -144,14 +156,15 @@ impl World {
         self.counts.fault(Broken::Crash);
         let host = &mut self.hosts[node];
         host.machine = None;
-        host.doomed = None;
+        (host.doomed, host.doomed_sending) = (None, None);
         host.jobs.clear();
         host.up.clear();
         match (host.votes.crash(&mut self.rng), host.groups.crash(&mut self.rng)) {
             (Ok(votes), Ok(groups)) => {
-                if votes.lost + groups.lost > 0 {
+                if votes.lost.len() + groups.lost.len() > 0 {
                     self.counts.fault(Broken::BatchesLost);
                 }
+                watch::count_crash_inside(&groups, &mut self.counts);
                 for records in &votes.kept {
                     self.counts.met(Rare::OnDiskButNotTold);
                     self.see(&Seen::VotesOnDisk { node, records });
@@ -163,6 +176,9 @@ impl World {
             }
             (Err(error), _) | (_, Err(error)) => self.violate("store", format!("n{node}: {error}")),
         }
+        let lost = self.hosts[node].groups.store.crash(&mut self.rng);
+        (0..lost).for_each(|_| self.counts.fault(Broken::FileLost));
+        self.past.retain(|(_, to, _)| *to != node);
         self.see(&Seen::Crashed(node));
         self.maybe_lose_votes(node);
         self.queue.push(self.now + down_ms, Happening::Restart { node });
@@ -180,9 +196,15 @@ impl World {
         if self.options.faults.votes_lost && !self.votes_lost && others >= 3 {
             self.trace.note(self.now, format_args!("n{node} loses its vote store"));
             self.votes_lost = true;
+            self.see(&Seen::VotesLost(node));
             self.counts.fault(Broken::VotesLost);
             let host = &mut self.hosts[node];
-            let old = self.rng.random_bool(0.5).then(|| host.votes_backup.clone());
+            let old = match self.rng.random_range(0..4) {
+                0 | 1 => None,
+                // A copy that happens to be the newest one; nobody can know that.
+                2 if !self.options.suite.replicates() => Some(host.votes.store.clone()),
+                _ => Some(host.votes_backup.clone()),
+            };
             host.votes.store.lose(old);
         }
     }

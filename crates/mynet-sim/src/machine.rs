@@ -27,7 +27,9 @@ pub(crate) fn boot(
     restored: node::Restored,
     seed: [u8; 32],
 ) -> Result<Box<dyn Machine>, RestoreError> {
-    let config = node::Config { consensus: consensus::io::Config::default(), replication: replication_config(options) };
+    let consensus =
+        consensus::io::Config { automatic_validators: options.automatic, ..consensus::io::Config::default() };
+    let config = node::Config { consensus, replication: replication_config(options) };
     Ok(match options.suite {
         Suite::Consensus => {
             let Identity { node_key, genesis } = identity;

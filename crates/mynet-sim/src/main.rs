@@ -2,8 +2,8 @@
 
 use std::{ops::RangeInclusive, process::ExitCode};
 
-use clap::{Parser, Subcommand, ValueEnum};
-use mynet_sim::Suite;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use mynet_sim::{Report, Suite};
 
 /// Runs the real cores of MY Network on virtual time, links and disks.
 #[derive(Debug, Parser)]
@@ -16,25 +16,34 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Runs seeds, or repeats one with its trace on stderr and its hash on stdout.
-    Run {
-        /// consensus, replication, node, or all.
-        #[arg(long, default_value = "all", value_parser = suites)]
-        suite: Suites,
-        /// Seeds to run, the last one excluded.
-        #[arg(long, value_name = "A..B", default_value = "0..100", value_parser = seeds, conflicts_with = "reproduce")]
-        seeds: RangeInclusive<u64>,
-        /// Repeats this seed and prints its trace.
-        #[arg(long, value_name = "SEED")]
-        reproduce: Option<u64>,
-        /// Stops a suite after this many failures.
-        #[arg(long, default_value_t = 1)]
-        failures: usize,
-    },
+    Run(Run),
     /// Explores every state of the small models, and of those with a broken rule.
     Model {
         /// votes or groups; both without.
         which: Option<Which>,
     },
+    /// Switches one planted bug on after the other and sees which checker catches it.
+    #[cfg(planted)]
+    Plants(plants::Plants),
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// consensus, replication, node, or all.
+    #[arg(long, default_value = "all", value_parser = suites)]
+    suite: Suites,
+    /// Seeds to run, the last one excluded. Seeds that failed once run first.
+    #[arg(long, value_name = "A..B", default_value = "0..100", value_parser = seeds, conflicts_with = "reproduce")]
+    seeds: RangeInclusive<u64>,
+    /// Repeats this seed and prints its trace.
+    #[arg(long, value_name = "SEED")]
+    reproduce: Option<u64>,
+    /// Stops a suite after this many failures.
+    #[arg(long, default_value_t = 1)]
+    failures: usize,
+    /// Fails if a rare situation occurred in no suite.
+    #[arg(long)]
+    cover: bool,
 }
 
 /// A family of models.
@@ -52,8 +61,9 @@ fn suites(word: &str) -> Result<Suites, String> {
     if word == "all" {
         return Ok(Suites(Suite::ALL.to_vec()));
     }
-    let suite = Suite::ALL.into_iter().find(|suite| suite.as_str() == word);
-    suite.map(|suite| Suites(vec![suite])).ok_or_else(|| "expected consensus, replication, node or all".to_owned())
+    Suite::named(word)
+        .map(|suite| Suites(vec![suite]))
+        .ok_or_else(|| "expected consensus, replication, node or all".to_owned())
 }
 
 fn seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
@@ -66,8 +76,13 @@ fn seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
 
 fn main() -> ExitCode {
     let clean = match Arguments::parse().command {
-        Command::Run { suite, seeds, reproduce, failures } => run(suite, &seeds, reproduce, failures),
+        Command::Run(run) => match run.reproduce {
+            Some(seed) => reproduce(&run.suite.0, seed),
+            None => self::run(&run),
+        },
         Command::Model { which } => explore(which),
+        #[cfg(planted)]
+        Command::Plants(plants) => plants.run(),
     };
     if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -82,26 +97,106 @@ fn explore(which: Option<Which>) -> bool {
     verdicts.iter().all(mynet_sim::Verdict::is_expected)
 }
 
-/// Runs seeds, or repeats one. Says whether all held every invariant.
+/// Repeats one seed. Says whether it held every invariant.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the program talks to whoever started it")]
-fn run(Suites(suites): Suites, seeds: &RangeInclusive<u64>, reproduce: Option<u64>, failures: usize) -> bool {
+fn reproduce(suites: &[Suite], seed: u64) -> bool {
     let mut clean = true;
     for suite in suites {
-        if let Some(seed) = reproduce {
-            let hash = mynet_sim::reproduce(suite, seed).unwrap_or_else(|(hash, failure)| {
-                eprintln!("{failure}");
-                clean = false;
-                hash
-            });
-            println!("trace_hash={}", hex::encode(hash));
-            continue;
-        }
-        let report = mynet_sim::run(suite, seeds.clone(), failures);
+        let hash = mynet_sim::reproduce(*suite, seed).unwrap_or_else(|(hash, failure)| {
+            eprintln!("{failure}");
+            clean = false;
+            hash
+        });
+        println!("trace_hash={}", hex::encode(hash));
+    }
+    clean
+}
+
+/// Runs the seeds that failed once, then those asked for. Says whether all held every invariant.
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the program talks to whoever started it")]
+fn run(run: &Run) -> bool {
+    let mut clean = true;
+    let mut reports = Vec::new();
+    for suite in &run.suite.0 {
+        let again = mynet_sim::regressions(*suite);
+        println!("{suite}: {} seeds that failed once, {} failures", again.seeds(), again.failures().len());
+        let report = mynet_sim::run(*suite, run.seeds.clone(), run.failures);
         println!("{report}");
-        for failure in report.failures() {
+        for failure in again.failures().iter().chain(report.failures()) {
             eprintln!("{failure}");
             clean = false;
         }
+        reports.push(report);
+    }
+    let missed = Report::never_met(&reports);
+    if run.cover && !missed.is_empty() {
+        eprintln!("these situations never occurred: {}", missed.join(", "));
+        clean = false;
     }
     clean
+}
+
+#[cfg(planted)]
+mod plants {
+    //! The hunt for planted bugs.
+
+    use std::{fs, path::PathBuf};
+
+    use clap::Args;
+
+    #[derive(Debug, Args)]
+    pub(super) struct Plants {
+        /// Hunts this bug only.
+        #[arg(long, value_name = "NAME")]
+        bug: Option<String>,
+        /// Seeds that a bug may stay hidden for.
+        #[arg(long, default_value_t = 400)]
+        budget: u64,
+        /// Writes the table of all bugs here.
+        #[arg(long, value_name = "FILE", conflicts_with = "bug")]
+        write: Option<PathBuf>,
+        /// Fails if this file lacks a row, numbers of seeds left aside.
+        #[arg(long, value_name = "FILE")]
+        check: Option<PathBuf>,
+    }
+
+    impl Plants {
+        /// Hunts. Says whether every bug was caught by the right checker, and nothing without one.
+        #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the program talks to whoever started it")]
+        pub(super) fn run(&self) -> bool {
+            let bugs = match &self.bug {
+                None => mynet_types::planted::Bug::ALL.to_vec(),
+                Some(name) => mynet_sim::bug_named(name).into_iter().collect(),
+            };
+            if bugs.is_empty() {
+                eprintln!("no bug has this name; they stand in docs/protocol/planted-bugs.md");
+                return false;
+            }
+            // A core that panics over a bug is caught as well, and need not say so on stderr.
+            std::panic::set_hook(Box::new(|_| {}));
+            let mut hunts = Vec::new();
+            for bug in bugs {
+                let hunt = mynet_sim::hunt(bug, self.budget);
+                println!("{hunt}");
+                hunts.push(hunt);
+            }
+            let mut clean = hunts.iter().all(mynet_sim::Hunt::succeeded);
+            for failure in mynet_sim::control(&hunts) {
+                eprintln!("without a planted bug: {failure}");
+                clean = false;
+            }
+            if let Some(path) = &self.write {
+                clean &= fs::write(path, mynet_sim::document(&hunts)).inspect_err(|error| eprintln!("{error}")).is_ok();
+            }
+            if let Some(path) = &self.check {
+                let document = fs::read_to_string(path).unwrap_or_default();
+                for row in mynet_sim::missing_rows(&hunts, &document) {
+                    eprintln!("{} lacks this row, write it with --write: {row}", path.display());
+                    clean = false;
+                }
+            }
+            println!("{} bugs, {}", hunts.len(), if clean { "all caught" } else { "NOT all caught" });
+            clean
+        }
+    }
 }

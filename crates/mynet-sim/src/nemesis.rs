@@ -17,8 +17,12 @@ pub(crate) enum Fault {
     Crash { node: usize, down_ms: u64 },
     /// A node dies while its next batch is being written.
     CrashOnWrite { node: usize, down_ms: u64 },
+    /// A node dies between two messages.
+    CrashOnSend { node: usize, down_ms: u64 },
     /// Directions are cut.
     Cut { pairs: Vec<(usize, usize)>, one_way: bool },
+    /// All links of one node are cut.
+    Clog { pairs: Vec<(usize, usize)> },
     /// Directions are open again.
     Mend { pairs: Vec<(usize, usize)> },
     /// A wall clock jumps.
@@ -38,7 +42,11 @@ pub(crate) fn schedule(options: &Options) -> Vec<(u64, Fault)> {
         // A process manager starts again at once as often as a machine stays down for long.
         let down_ms = if rng.random() { rng.random_range(1..=50) } else { rng.random_range(1..=down_max) };
         // Most of the time a node writes nothing; deaths in between find little.
-        let fault = if rng.random() { Fault::Crash { node, down_ms } } else { Fault::CrashOnWrite { node, down_ms } };
+        let fault = match rng.random_range(0..4) {
+            0 | 1 => Fault::Crash { node, down_ms },
+            2 => Fault::CrashOnWrite { node, down_ms },
+            _ => Fault::CrashOnSend { node, down_ms },
+        };
         faults.push((rng.random_range(0..safety), fault));
     }
     if options.faults.blackout {
@@ -54,6 +62,9 @@ pub(crate) fn schedule(options: &Options) -> Vec<(u64, Fault)> {
         faults.push((start, Fault::Cut { pairs: pairs.clone(), one_way }));
         faults.push((end, Fault::Mend { pairs }));
     }
+    for _ in 0..options.faults.swizzles {
+        swizzle(&mut rng, options.nodes, safety, &mut faults);
+    }
     for _ in 0..options.faults.wall_jumps {
         let node = rng.random_range(0..options.nodes);
         let delta_ms = rng.random_range(-JUMP_MS_MAX..=JUMP_MS_MAX);
@@ -63,6 +74,23 @@ pub(crate) fn schedule(options: &Options) -> Vec<(u64, Fault)> {
         faults.push((rng.random_range(0..safety), Fault::Join { node }));
     }
     faults
+}
+
+/// Nodes lose all their links one after the other and get them back in another order, so that for a while every part of the
+/// network sees another part. Source: FoundationDB's swizzle-clogging.
+fn swizzle(rng: &mut ChaCha8Rng, nodes: usize, safety: u64, faults: &mut Vec<(u64, Fault)>) {
+    let start = rng.random_range(0..safety);
+    let mut order: Vec<usize> = (0..nodes).collect();
+    order.shuffle(rng);
+    order.truncate(rng.random_range(1..nodes));
+    for node in order {
+        let pairs: Vec<_> =
+            (0..nodes).filter(|peer| *peer != node).flat_map(|peer| [(node, peer), (peer, node)]).collect();
+        let cut = start + rng.random_range(0..PARTITION_MS_MAX / 2);
+        let mend = start + rng.random_range(PARTITION_MS_MAX / 2..PARTITION_MS_MAX);
+        faults.push((cut, Fault::Clog { pairs: pairs.clone() }));
+        faults.push((mend, Fault::Mend { pairs }));
+    }
 }
 
 /// The directions between two drawn sides.

@@ -1,6 +1,4 @@
-//! Simulated links: latency, loss, duplicates, reorder, stalls and partitions, one-way ones among them.
-//!
-//! Bytes are never changed under way: in the daemon a changed byte breaks the TLS record and thereby the connection.
+//! Simulated links: latency, loss, duplicates, reorder, stalls, changed bytes and partitions, one-way ones among them.
 
 use std::collections::BTreeSet;
 
@@ -33,6 +31,8 @@ pub(crate) enum Fate {
     Stalled(u64),
     /// It arrives twice.
     Twice(u64, u64),
+    /// It arrives with a byte changed.
+    Changed(u64),
 }
 
 impl Network {
@@ -54,6 +54,8 @@ impl Network {
             Fate::Stalled(delay + STALL_MS)
         } else if rng.random_ratio(self.options.duplicate_percent, 100) {
             Fate::Twice(delay, delay + self.delay(rng))
+        } else if rng.random_ratio(self.options.corrupt_permille, 1000) {
+            Fate::Changed(delay)
         } else {
             Fate::Arrives(delay)
         }
@@ -84,6 +86,7 @@ impl Network {
         self.options.loss_percent = 0;
         self.options.duplicate_percent = 0;
         self.options.stall_permille = 0;
+        self.options.corrupt_permille = 0;
         // Half a second between any two nodes would not be a healed network.
         self.options.jitter_ms = self.options.jitter_ms.min(20);
     }
@@ -102,6 +105,7 @@ mod tests {
             loss_percent: 30,
             duplicate_percent: 10,
             stall_permille: 20,
+            corrupt_permille: 20,
         };
         Network::new(options)
     }
@@ -116,6 +120,7 @@ mod tests {
         assert!(fates.iter().any(|fate| matches!(fate, Fate::Lost)));
         assert!(fates.iter().any(|fate| matches!(fate, Fate::Stalled(_))));
         assert!(fates.iter().any(|fate| matches!(fate, Fate::Twice(..))));
+        assert!(fates.iter().any(|fate| matches!(fate, Fate::Changed(_))));
         network.heal();
         for _ in 0..2000 {
             assert!(matches!(network.carry(&mut rng, 0, 1), Fate::Arrives(5..=25)));

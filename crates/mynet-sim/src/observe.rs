@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use mynet_proto::{consensus, node, replication};
 use mynet_types::{
-    CertificateFile, ConsensusMessage, ManifestHash, Message, ReplicationMessage, SignedDecision, SignedReceipt,
-    wire::DecisionOutcome,
+    CertificateFile, ConsensusMessage, ManifestHash, Message, Mono, NodeId, ReplicationMessage, SignedDecision,
+    SignedReceipt, wire::DecisionOutcome,
 };
 
-use crate::{cast::Cast, host::Host};
+use crate::{cast::Cast, group_store::GroupStore, host::Host};
 
 /// One thing that happened.
 #[derive(Debug)]
@@ -16,9 +16,23 @@ pub(crate) enum Seen<'a> {
     /// A node died.
     Crashed(usize),
     /// A message left a node.
-    Sent { from: usize, message: &'a Message },
+    Sent { from: usize, to: NodeId, message: &'a Message },
     /// A message arrives at a node that is up.
     Delivered { to: usize, from: usize, message: &'a Message },
+    /// A node is handed an input.
+    Given { node: usize, input: &'a node::io::Input },
+    /// A node asks for a timer, on its own clock.
+    Armed { node: usize, timer: &'a node::io::Timer, at: Mono },
+    /// A node has a batch for its metadata store.
+    Writing { node: usize, records: &'a [replication::io::Record] },
+    /// A message that a node had before is about to come again.
+    Replaying(usize),
+    /// A message came again; what will be on disk without and with it.
+    Replayed { node: usize, before: &'a GroupStore, after: &'a GroupStore },
+    /// The collector of a node unlinked files.
+    Collected(usize),
+    /// A node lost its vote store, or an old copy stands in its place.
+    VotesLost(usize),
     /// A core announced something.
     Told { node: usize, event: &'a node::io::Event },
     /// A batch is in a vote store.
@@ -47,6 +61,8 @@ pub(crate) enum Deadline {
 /// The whole world, for looking only.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct View<'a> {
+    /// True time.
+    pub(crate) now: u64,
     pub(crate) cast: &'a Cast,
     pub(crate) hosts: &'a [Host],
     pub(crate) works: &'a [crate::workload::Work],

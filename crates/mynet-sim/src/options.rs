@@ -31,6 +31,12 @@ impl Suite {
         }
     }
 
+    /// The suite with this word.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|suite| suite.as_str() == word)
+    }
+
     /// Whether the consensus core runs.
     pub(crate) fn certifies(self) -> bool {
         self != Self::Replication
@@ -48,6 +54,9 @@ impl fmt::Display for Suite {
     }
 }
 
+/// Seats that a roster grows to by itself in most runs: the default of the consensus core.
+const SEATS_AUTOMATIC: usize = 4;
+
 /// What a run is like.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
@@ -61,8 +70,10 @@ pub(crate) struct Options {
     pub(crate) validators: usize,
     /// Whether one or two validators may certify.
     pub(crate) degraded_allowed: bool,
+    /// Rosters grow by themselves up to this many seats.
+    pub(crate) automatic: usize,
     /// Nodes whom owners grant decrypted states, by bit.
-    pub(crate) trusted: u8,
+    pub(crate) trusted: u16,
     /// Length of the phase with faults.
     pub(crate) safety: Duration,
     pub(crate) network: NetworkOptions,
@@ -91,6 +102,8 @@ pub(crate) struct NetworkOptions {
     pub(crate) duplicate_percent: u32,
     /// Messages, of a thousand, that arrive ten seconds late.
     pub(crate) stall_permille: u32,
+    /// Messages, of a thousand, in which a byte is changed under way.
+    pub(crate) corrupt_permille: u32,
 }
 
 /// What breaks, and how often, in the phase with faults.
@@ -102,6 +115,8 @@ pub(crate) struct FaultOptions {
     pub(crate) partitions: usize,
     /// Partitions that cut one direction only.
     pub(crate) one_way_percent: u32,
+    /// Times that the links of some nodes break one by one and come back in another order.
+    pub(crate) swizzles: usize,
     pub(crate) wall_jumps: usize,
     /// Largest drift of a monotonic clock, either way.
     pub(crate) drift_ppm: i64,
@@ -111,6 +126,10 @@ pub(crate) struct FaultOptions {
     pub(crate) votes_lost: bool,
     /// A validator that signs what contradicts itself, wherever the roster tolerates one.
     pub(crate) liar: Option<usize>,
+    /// Messages, of a thousand, that a member sends again later.
+    pub(crate) replay_permille: u32,
+    /// Percentage of `Prepared` after which another member pretends that the commit was decided.
+    pub(crate) forged_percent: u32,
 }
 
 /// What the disks are like.
@@ -122,8 +141,10 @@ pub(crate) struct DiskOptions {
     pub(crate) stall_permille: u32,
     /// Bytes that staging takes in per second.
     pub(crate) bytes_per_second: u64,
-    /// Stagings that fail: no space, no source, a bad disk.
+    /// Stagings that fail: no space, no source, a bad disk, a part of the states.
     pub(crate) stage_failure_percent: u32,
+    /// Batches, of ten thousand, that cannot be written: the node stops.
+    pub(crate) write_failure_per_myriad: u32,
 }
 
 /// A generator for one purpose of one seed, so that a new draw in one place moves nothing elsewhere.
@@ -153,10 +174,18 @@ impl Options {
     pub(crate) fn from_seed(suite: Suite, seed: u64) -> Self {
         let mut rng = generator(suite, seed, "options");
         let rng = &mut rng;
-        let nodes = rng.random_range(3..=7);
+        // Four seats hide what is wrong with quorums: many roundings and constants are right there.
+        let wide = suite == Suite::Consensus && rng.random_ratio(1, 8);
+        let nodes = if wide { rng.random_range(5..=10) } else { rng.random_range(3..=7) };
         let late = usize::try_from(sometimes(rng, 2)).unwrap_or(0).min(nodes - 3);
         // Two validators at most certify nothing, or in class small only: worth a look now and then.
-        let validators = if rng.random_ratio(1, 12) { rng.random_range(1..=2) } else { rng.random_range(3..=nodes) };
+        let validators = if wide {
+            nodes
+        } else if rng.random_ratio(1, 12) {
+            rng.random_range(1..=2)
+        } else {
+            rng.random_range(3..=nodes)
+        };
         let liar = draw_liar(suite, seed, validators);
         let (late, validators) = if has_last_epoch_late(suite, seed) { (nodes - 3, nodes) } else { (late, validators) };
         Self {
@@ -165,6 +194,7 @@ impl Options {
             nodes,
             late,
             validators,
+            automatic: if wide { nodes } else { SEATS_AUTOMATIC },
             degraded_allowed: rng.random_ratio(1, 4),
             trusted: rng.random(),
             safety: Duration::from_secs(rng.random_range(30..=300)),
@@ -174,24 +204,29 @@ impl Options {
                 loss_percent: sometimes(rng, 30),
                 duplicate_percent: sometimes(rng, 10),
                 stall_permille: sometimes(rng, 20),
+                corrupt_permille: sometimes(rng, 30),
             },
             faults: FaultOptions {
                 crashes: usize::try_from(sometimes(rng, 12)).unwrap_or(0),
                 downtime: Duration::from_secs(rng.random_range(1..=90)),
                 partitions: usize::try_from(sometimes(rng, 8)).unwrap_or(0),
                 one_way_percent: rng.random_range(0..=100),
+                swizzles: usize::try_from(sometimes(rng, 2)).unwrap_or(0),
                 wall_jumps: usize::try_from(sometimes(rng, 3)).unwrap_or(0),
                 drift_ppm: i64::from(sometimes(rng, 20_000)),
                 blackout: rng.random_ratio(1, 5),
-                // A liar is all that four seats tolerate.
-                votes_lost: suite.certifies() && rng.random_ratio(1, 4) && liar.is_none(),
+                // A liar is all that four seats tolerate. In a wide roster the node gets another seat, and votes again.
+                votes_lost: suite.certifies() && rng.random_ratio(if wide { 2 } else { 1 }, 4) && liar.is_none(),
                 liar,
+                replay_permille: sometimes(rng, 60),
+                forged_percent: sometimes(rng, 10),
             },
             disk: DiskOptions {
                 persist_ms: rng.random_range(1..=200),
                 stall_permille: sometimes(rng, 20),
                 bytes_per_second: rng.random_range(1..=50) << 20,
                 stage_failure_percent: sometimes(rng, 30),
+                write_failure_per_myriad: sometimes(rng, 100),
             },
             works: rng.random_range(2..=20),
             bad_percent: sometimes(rng, 30),
@@ -203,9 +238,9 @@ impl Options {
 
 impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { suite, seed, nodes, late, validators, degraded_allowed, trusted, safety, .. } = self;
-        writeln!(f, "suite {suite} seed {seed}: {nodes} nodes, {late} late, {validators} for seats")?;
-        writeln!(f, "  degraded quorums {degraded_allowed}, trusted {trusted:07b}, faults for {safety:?}")?;
+        let Self { suite, seed, nodes, late, validators, automatic, degraded_allowed, trusted, safety, .. } = self;
+        writeln!(f, "suite {suite} seed {seed}: {nodes} nodes, {late} late, {validators} for {automatic} seats")?;
+        writeln!(f, "  degraded quorums {degraded_allowed}, trusted {trusted:010b}, faults for {safety:?}")?;
         writeln!(f, "  {:?}\n  {:?}\n  {:?}", self.network, self.faults, self.disk)?;
         let Self { works, bad_percent, bytes_max, lease, .. } = self;
         write!(f, "  {works} works, {bad_percent} % bad, states up to {bytes_max} bytes, prepared lease {lease:?}")
@@ -223,6 +258,9 @@ mod tests {
         for nodes in 3..=7 {
             assert!(all.iter().any(|options| options.nodes == nodes));
         }
+        assert!(all.iter().all(|options| options.automatic == 4));
+        let consensus: Vec<_> = (0..200).map(|seed| Options::from_seed(Suite::Consensus, seed)).collect();
+        assert!(consensus.iter().any(|options| options.automatic == 10));
         assert!(all.iter().any(|options| options.late > 0));
         assert!(all.iter().any(|options| options.validators < 3));
         assert!(all.iter().any(|options| options.network.loss_percent == 0));

@@ -1,171 +1,156 @@
-//! Planted bugs: every one is a mistake that somebody could make, and must be found within a few seeds, by the checker
-//! that is there for it.
+//! Planted bugs: every one is a mistake that somebody could make, and must be caught by the checker that is there for it.
+//!
+//! A build with `--cfg planted` holds all of them, each switched off. One after the other is switched on and its suite is run
+//! until a checker objects. Afterwards the same seeds run without a bug, and must hold every invariant: a checker that objects to
+//! everything would catch everything.
 
-use mynet_proto::{
-    consensus::io::{Event as ConsensusEvent, Outcome, Record as VoteRecord},
-    node::io::{Event, Output},
-    replication::io::{Event as ReplicationEvent, Record as GroupRecord},
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
 };
-use mynet_types::{ConsensusMessage, Message, Phase, ReplicationMessage};
+
+use mynet_types::planted::{Bug, select};
 
 use crate::{
-    options::{Options, Suite},
-    trace::Audience,
-    world::World,
+    options::Suite,
+    run::{Failure, run_each},
 };
 
-/// Seeds that a planted bug may stay hidden for.
-const SEEDS: u64 = 20;
-
-/// Runs seeds with `plant` until an invariant breaks, which must be `expected`.
-fn check(suite: Suite, expected: &str, plant: fn(&mut Vec<Output>)) {
-    for seed in 0..SEEDS {
-        let options = Options::from_seed(suite, seed);
-        let mut world =
-            World::new(options, Audience::Nobody).with_plant(Box::new(move |_node, outputs| plant(outputs)));
-        world.run();
-        if let Some(violation) = world.violation {
-            assert_eq!(violation.invariant, expected, "seed {seed}: {}", violation.message);
-            return;
-        }
-    }
-    panic!("{SEEDS} seeds of {suite} do not find it");
-}
-
-/// Records of the vote store that are acknowledged and never written.
-fn forget_votes(outputs: &mut [Output], forgotten: fn(&VoteRecord) -> bool) {
-    for output in outputs {
-        if let Output::PersistVotes { records, .. } = output {
-            records.retain(|record| !forgotten(record));
-        }
-    }
-}
-
-/// Records of the metadata store that are acknowledged and never written.
-fn forget_groups(outputs: &mut [Output], forgotten: fn(&GroupRecord) -> bool) {
-    for output in outputs {
-        if let Output::PersistGroups { records, .. } = output {
-            records.retain(|record| !forgotten(record));
-        }
+/// Where a bug shows, and the number of the checker that must catch it.
+fn expectation(bug: Bug) -> (Suite, &'static str) {
+    use Suite::{Consensus, Node, Replication};
+    match bug {
+        Bug::FloorQuorum | Bug::ConstantQuorum | Bug::SmallRejectQuorum => (Consensus, "C3"),
+        Bug::DuplicateSigner | Bug::VoteSignatureUnchecked => (Consensus, "C3"),
+        Bug::MissingDomain => (Consensus, "W4"),
+        Bug::VoteBeforePersist | Bug::RosterLockUnwritten | Bug::AckBeforeWrite => (Consensus, "W1"),
+        Bug::VoteAfterLostStore | Bug::SecondRosterSigned => (Consensus, "C2"),
+        Bug::SecondRoot | Bug::TimeoutIsRejection => (Consensus, "C4"),
+        Bug::ExpiredReceiptCounted | Bug::ForeignManifestCounted | Bug::ReceiptsCountedTwice => (Consensus, "C4"),
+        Bug::NewProposalAfterRestart => (Consensus, "W3"),
+        Bug::VotesUnsent | Bug::KeyWishUnsent => (Consensus, "C5"),
+        Bug::EvidenceUnsent => (Consensus, "C7"),
+        Bug::CommitBeforeLog | Bug::UnknownIsCommitted => (Replication, "G7"),
+        Bug::AbortAfterCommit => (Replication, "G3"),
+        Bug::SuccessAtDecision | Bug::DecisionsUnsent | Bug::ReceiptsUnwritten => (Replication, "G4"),
+        Bug::LeaseFromAnswer | Bug::PreparedAfterLease => (Replication, "L1"),
+        Bug::AttemptNotCompared | Bug::OutcomeForgotten => (Replication, "store"),
+        Bug::RepeatedPrepareReopens => (Replication, "G6"),
+        Bug::DecryptedUngranted => (Replication, "G9"),
+        Bug::PreparedWithPart => (Replication, "G1"),
+        Bug::PreparedBeforePersist | Bug::ReceiptBeforeCommit => (Replication, "W2"),
+        Bug::DecisionSignatureUnchecked => (Replication, "G2"),
+        Bug::ZonesIgnored => (Replication, "P1"),
+        Bug::EndUnwritten => (Replication, "G10"),
+        Bug::ReservationLeaks => (Replication, "G5"),
+        Bug::StagingLeaks => (Replication, "G11"),
+        Bug::StagedUnsynced | Bug::CollectWithoutRecheck => (Replication, "G8"),
+        Bug::DurableUnheard => (Node, "G4"),
     }
 }
 
-/// Messages that are never sent.
-fn swallow(outputs: &mut Vec<Output>, swallowed: fn(&Message) -> bool) {
-    outputs.retain(|output| !matches!(output, Output::Send { message, .. } if swallowed(message)));
+/// What became of one bug.
+#[derive(Debug)]
+pub struct Hunt {
+    bug: Bug,
+    suite: Suite,
+    expected: &'static str,
+    /// Seeds run until something was caught, or all of them.
+    seeds: u64,
+    caught: Option<Failure>,
 }
 
-#[test]
-fn a_vote_that_is_not_fsynced_is_found() {
-    check(Suite::Consensus, "W1", |outputs| forget_votes(outputs, |record| matches!(record, VoteRecord::Vote(_))));
+impl Hunt {
+    /// Whether the right checker caught it.
+    #[must_use]
+    pub fn succeeded(&self) -> bool {
+        self.caught.as_ref().is_some_and(|failure| failure.invariant() == self.expected)
+    }
+
+    /// What the table says of it, but for the seeds, which every change of the simulator changes.
+    fn row(&self) -> String {
+        let Self { bug, suite, expected, .. } = self;
+        format!("| `{bug:?}` | {} | {expected} | {suite} |", bug.what())
+    }
 }
 
-#[test]
-fn a_roster_signature_that_is_not_fsynced_is_found() {
-    check(Suite::Consensus, "W1", |outputs| {
-        forget_votes(outputs, |record| matches!(record, VoteRecord::RosterLock(_)))
-    });
+/// The bug of this name.
+#[must_use]
+pub fn bug_named(name: &str) -> Option<Bug> {
+    Bug::ALL.iter().copied().find(|bug| format!("{bug:?}") == name)
 }
 
-#[test]
-fn a_timeout_read_as_a_no_is_found() {
-    check(Suite::Consensus, "C4", |outputs| {
-        for output in outputs {
-            if let Output::Event(Event::Consensus(ConsensusEvent::Progress { tally, .. })) = output
-                && tally.outcome == Outcome::Undecided
-            {
-                tally.outcome = Outcome::Rejected;
+/// Switches a bug on and runs its suite until a checker objects, for `budget` seeds at most.
+#[must_use]
+pub fn hunt(bug: Bug, budget: u64) -> Hunt {
+    let (suite, expected) = expectation(bug);
+    let report = run_each(suite, 0..=budget.saturating_sub(1), 1, &|| select(Some(bug)));
+    let caught = report.failures().first().cloned();
+    let seeds = caught.as_ref().map_or(budget, |failure| failure.seed() + 1);
+    Hunt { bug, suite, expected, seeds, caught }
+}
+
+/// Runs the seeds that the hunts needed without a bug. The failures, which should be none.
+#[must_use]
+pub fn control(hunts: &[Hunt]) -> Vec<Failure> {
+    let mut seeds: BTreeMap<Suite, u64> = BTreeMap::new();
+    for hunt in hunts {
+        let most = seeds.entry(hunt.suite).or_default();
+        *most = hunt.seeds.max(*most);
+    }
+    let clean = |(suite, seeds): (Suite, u64)| run_each(suite, 0..=seeds - 1, 1, &|| select(None));
+    seeds.into_iter().map(clean).flat_map(|report| report.failures().to_vec()).collect()
+}
+
+/// The document with the table of all bugs.
+#[must_use]
+pub fn document(hunts: &[Hunt]) -> String {
+    let mut text = String::from(HEAD);
+    for hunt in hunts {
+        writeln!(text, "{} {} |", hunt.row(), hunt.seeds).expect("writing to a string does not fail");
+    }
+    text
+}
+
+/// The rows of `hunts` that `document` lacks, numbers of seeds left aside.
+#[must_use]
+pub fn missing_rows(hunts: &[Hunt], document: &str) -> Vec<String> {
+    let has = |row: &String| document.lines().any(|line| line.starts_with(row.as_str()));
+    hunts.iter().map(Hunt::row).filter(|row| !has(row)).collect()
+}
+
+/// What stands above the table.
+const HEAD: &str = "\
+# Planted bugs
+
+Made by `mynet-sim plants --write docs/protocol/planted-bugs.md`; `scripts/test` hunts all of them again and compares every
+column but the last. Each bug is a few lines of the real cores, or of the simulated machine where the mistake is the
+shell's, that exist only in a build with `--cfg planted`. Each is caught by the checker named, which
+`docs/protocol/simulation.md` describes, and the same seeds are clean without it. \"store\" is the model of the metadata store, which
+refuses what a store must refuse.
+
+```
+RUSTFLAGS='--cfg planted' cargo run --locked --profile sim -p mynet-sim --target-dir target/planted -- plants
+```
+
+| bug | what is wrong | caught by | suite | seeds needed |
+|---|---|---|---|---|
+";
+
+/// One line: the bug, who caught it, when.
+impl fmt::Display for Hunt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bug, suite, expected, seeds, caught } = self;
+        match caught {
+            Some(_) if self.succeeded() => write!(f, "{bug:?}: {expected} after {seeds} seeds of {suite}")?,
+            Some(failure) => {
+                write!(f, "{bug:?}: NOT {expected} BUT {} after {seeds} seeds of {suite}", failure.invariant())?
             }
+            None => return write!(f, "{bug:?}: NOT CAUGHT in {seeds} seeds of {suite}, expected {expected}"),
         }
-    });
-}
-
-#[test]
-fn an_approval_reported_one_vote_early_is_found() {
-    check(Suite::Consensus, "C3", |outputs| {
-        for output in outputs {
-            if let Output::Event(Event::Consensus(ConsensusEvent::Progress { tally, .. })) = output
-                && tally.outcome == Outcome::Pending
-                && tally.rejects == 0
-                && tally.accepts + 1 == tally.quorum
-            {
-                tally.outcome = Outcome::Approved;
-            }
-        }
-    });
-}
-
-#[test]
-fn votes_that_are_never_sent_are_found() {
-    check(Suite::Consensus, "C5", |outputs| {
-        swallow(outputs, |message| matches!(message, Message::Consensus(ConsensusMessage::Vote(_))));
-    });
-}
-
-#[test]
-fn acks_that_are_never_sent_are_found() {
-    check(Suite::Consensus, "C5", |outputs| {
-        swallow(
-            outputs,
-            |message| matches!(message, Message::Consensus(ConsensusMessage::Vote(vote)) if vote.statement.phase == Phase::Ack),
-        );
-    });
-}
-
-#[test]
-fn a_close_that_is_reported_and_not_fsynced_is_found() {
-    check(Suite::Consensus, "W1", |outputs| {
-        forget_votes(outputs, |record| matches!(record, VoteRecord::EpochClosed(_)));
-    });
-}
-
-#[test]
-fn a_commit_sent_before_it_is_logged_is_found() {
-    check(Suite::Replication, "G7", |outputs| {
-        forget_groups(outputs, |record| matches!(record, GroupRecord::Decided(_)));
-    });
-}
-
-#[test]
-fn a_receipt_without_a_local_commit_is_found() {
-    check(Suite::Replication, "W2", |outputs| {
-        forget_groups(outputs, |record| matches!(record, GroupRecord::Commit { .. }));
-    });
-}
-
-#[test]
-fn decisions_that_are_never_sent_are_found() {
-    check(Suite::Replication, "G4", |outputs| {
-        swallow(outputs, |message| {
-            matches!(message, Message::Replication(ReplicationMessage::Decision(_) | ReplicationMessage::Status { .. }))
-        });
-    });
-}
-
-#[test]
-fn a_receipt_that_the_coordinator_does_not_keep_is_found() {
-    check(Suite::Replication, "G4", |outputs| {
-        forget_groups(outputs, |record| matches!(record, GroupRecord::Receipts { .. }));
-    });
-}
-
-#[test]
-fn a_group_that_is_never_closed_is_found() {
-    check(Suite::Replication, "G10", |outputs| forget_groups(outputs, |record| matches!(record, GroupRecord::End(_))));
-}
-
-#[test]
-fn an_abort_that_leaves_its_reservation_is_found() {
-    check(Suite::Replication, "G5", |outputs| {
-        forget_groups(outputs, |record| matches!(record, GroupRecord::Abort { .. }));
-    });
-}
-
-#[test]
-fn durability_that_nobody_hears_of_is_found() {
-    check(Suite::Node, "G4", |outputs| {
-        outputs.retain(|output| !matches!(output, Output::Event(Event::Replication(ReplicationEvent::Durable { .. }))));
-    });
+        let message = caught.as_ref().map_or("", |failure| failure.message());
+        write!(f, ": {message}")
+    }
 }
 
 #[test]

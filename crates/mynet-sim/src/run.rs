@@ -30,6 +30,26 @@ pub struct Failure {
     tail: Vec<String>,
 }
 
+impl Failure {
+    /// The invariant that was broken.
+    #[must_use]
+    pub fn invariant(&self) -> &'static str {
+        self.violation.invariant
+    }
+
+    /// What was seen.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.violation.message
+    }
+
+    /// The seed.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+}
+
 /// What many runs came to.
 #[derive(Debug, Clone)]
 pub struct Report {
@@ -46,6 +66,25 @@ impl Report {
     #[must_use]
     pub fn events(&self) -> u64 {
         self.events
+    }
+
+    /// Rare situations that occurred in none of `reports`, by name.
+    #[must_use]
+    pub fn never_met(reports: &[Self]) -> Vec<String> {
+        let mut counts = Counts::default();
+        reports.iter().for_each(|report| counts.add(&report.counts));
+        counts.never_met().map(|rare| format!("{rare:?}")).collect()
+    }
+
+    /// Nothing was run yet.
+    fn empty(suite: Suite) -> Self {
+        Self { suite, seeds: 0, events: 0, counts: Counts::default(), took: Duration::ZERO, failures: Vec::new() }
+    }
+
+    /// Seeds run.
+    #[must_use]
+    pub fn seeds(&self) -> u64 {
+        self.seeds
     }
 
     /// Runs that broke an invariant, by seed.
@@ -98,15 +137,28 @@ fn failure(suite: Suite, seed: u64, violation: Violation, tail: Vec<String>) -> 
 /// Runs every seed in `seeds`; after `failures_max` failures no further seed is begun.
 #[must_use]
 pub fn run(suite: Suite, seeds: RangeInclusive<u64>, failures_max: usize) -> Report {
+    run_each(suite, seeds, failures_max, &|| {})
+}
+
+/// The same; every thread does `begin` first.
+pub(crate) fn run_each(
+    suite: Suite,
+    seeds: RangeInclusive<u64>,
+    failures_max: usize,
+    begin: &(dyn Fn() + Sync),
+) -> Report {
     let started = Instant::now();
     let next = AtomicU64::new(*seeds.start());
     let stop = AtomicBool::new(false);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut report =
-        Report { suite, seeds: 0, events: 0, counts: Counts::default(), took: Duration::ZERO, failures: Vec::new() };
+    let mut report = Report::empty(suite);
     std::thread::scope(|scope| {
-        let workers: Vec<_> =
-            (0..threads).map(|_| scope.spawn(|| work(suite, (&next, *seeds.end()), &stop, failures_max))).collect();
+        let (next, stop, last) = (&next, &stop, *seeds.end());
+        let worker = move || {
+            begin();
+            work(suite, (next, last), stop, failures_max)
+        };
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
         for worker in workers {
             report.add(worker.join().expect("a worker catches what its runs do"));
         }
@@ -116,10 +168,18 @@ pub fn run(suite: Suite, seeds: RangeInclusive<u64>, failures_max: usize) -> Rep
     report
 }
 
+/// Runs these seeds one by one.
+pub(crate) fn run_listed(suite: Suite, seeds: &[u64]) -> Report {
+    let started = Instant::now();
+    let mut report = Report::empty(suite);
+    seeds.iter().for_each(|seed| report.take(suite, *seed));
+    report.took = started.elapsed();
+    report
+}
+
 /// Takes seeds until there are none, or until enough failed.
 fn work(suite: Suite, (next, last): (&AtomicU64, u64), stop: &AtomicBool, failures_max: usize) -> Report {
-    let mut report =
-        Report { suite, seeds: 0, events: 0, counts: Counts::default(), took: Duration::ZERO, failures: Vec::new() };
+    let mut report = Report::empty(suite);
     while !stop.load(Ordering::Relaxed) {
         let seed = next.fetch_add(1, Ordering::Relaxed);
         if seed > last {

@@ -31,18 +31,32 @@ counters!(
         Stalled,
         /// A message found its receiver down.
         ReceiverDown,
+        /// A byte of a message was changed under way.
+        Changed,
+        /// A member sent again what it had sent before.
+        Replayed,
+        /// A member passed on the decision on an attempt that was over.
+        RelayedOld,
+        /// A member pretended to know a decision.
+        Forged,
         /// A node died.
         Crash,
         /// A node started again.
         Restart,
         /// Unacknowledged batches were lost.
         BatchesLost,
+        /// A batch could not be written, and its node stopped.
+        WriteFailed,
+        /// A file that was not fsynced was lost, or a part of it.
+        FileLost,
         /// An fsync took seconds.
         SlowDisk,
         /// Links were cut both ways.
         Partition,
         /// Links were cut one way.
         OneWayPartition,
+        /// All links of one node broke, as those of others were about to.
+        Clogged,
         /// A wall clock jumped.
         WallJump,
         /// A vote store was lost.
@@ -61,6 +75,10 @@ counters!(
         LateVoteCompletesCertificate,
         /// A reject certificate was made.
         RejectCertificate,
+        /// A value with too few copies was asked for and is undecided.
+        TooFewCopiesShown,
+        /// The roster was too small to certify.
+        TooFewValidators,
         /// A node with open proposals died and asked again.
         ProposerRestartResends,
         /// A node died between its signature on a roster and that roster's link.
@@ -69,10 +87,34 @@ counters!(
         RosterLocked,
         /// The roster reached four seats.
         RosterOfFour,
+        /// The roster reached seven seats.
+        RosterOfSeven,
+        /// A node voted again, with a fresh key, after its vote store was lost.
+        VotesAgainAfterLoss,
         /// A batch was on disk although its writer died before it knew.
         OnDiskButNotTold,
-        /// A coordinator died after its commit was on disk and before anybody heard of it.
+        /// Crash table: a coordinator died before C2.
+        CoordinatorDiesBeforeC2,
+        /// Crash table: a coordinator died after its commit was on disk and before anybody heard of it.
         CrashBeforeFirstDecision,
+        /// Crash table: a coordinator died when some had heard of its commit and others had not.
+        CrashBetweenDecisions,
+        /// Crash table: a coordinator died after success was reported and before C3.
+        CrashAfterSuccess,
+        /// Crash table: a coordinator died while C3 was being written.
+        CrashInsideC3,
+        /// Crash table: a participant died while T1 was being written.
+        CrashInsideT1,
+        /// Crash table: a participant died between T1 and T3.
+        CrashWhileStaging,
+        /// Crash table: a participant died after T3, before it said so.
+        CrashAfterT3Untold,
+        /// Crash table: a participant died prepared, with the commit logged.
+        CrashBeforeDecisionArrives,
+        /// Crash table: a participant died inside T4, and nothing of it is on disk.
+        CrashInsideT4Lost,
+        /// Crash table: a participant died inside T4, and all of it is on disk; its receipt was not given.
+        CrashInsideT4Kept,
         /// A commit came after the lease had ended.
         LeaseEndAfterDecision,
         /// A participant asked what became of a transaction.
@@ -83,8 +125,14 @@ counters!(
         ParticipantAborts,
         /// A group was tried again with a higher attempt.
         HigherAttempt,
+        /// A group was tried again in another transaction.
+        AnotherTransaction,
         /// A target had no space.
         NoSpace,
+        /// Staging came to an end with a part of the states.
+        StagedInPart,
+        /// The collector found that what it was to unlink is needed again.
+        CollectorSpares,
         /// There were fewer eligible nodes than W.
         NotEnoughTargets,
         /// A group was durable with a holder still missing.
@@ -115,6 +163,10 @@ counters!(
         CloseSetFetched,
         /// What was behind a report had to be fetched.
         AckedListFetched,
+        /// A changed message did not decode.
+        ChangedDoesNotDecode,
+        /// A changed message decoded and was handed to the core.
+        ChangedIsHandedIn,
     }
 );
 
@@ -136,6 +188,11 @@ impl Counts {
         *self.rare.entry(rare).or_default() += 1;
     }
 
+    /// Situations that never occurred.
+    pub(crate) fn never_met(&self) -> impl Iterator<Item = Rare> {
+        Rare::ALL.iter().copied().filter(|rare| !self.rare.contains_key(rare))
+    }
+
     /// Adds those of another run.
     pub(crate) fn add(&mut self, other: &Self) {
         for (fault, count) in &other.faults {
@@ -150,7 +207,7 @@ impl Counts {
 /// Two lines: faults, then rare situations; zeros are shown.
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("  faults:")?;
+        write!(f, "  {} faults:", self.faults.values().sum::<u64>())?;
         for fault in Fault::ALL {
             write!(f, " {fault:?}={}", self.faults.get(fault).unwrap_or(&0))?;
         }

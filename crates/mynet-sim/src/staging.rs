@@ -35,7 +35,8 @@ impl World {
             1 => RefuseReason::Unavailable,
             _ => RefuseReason::Storage,
         });
-        self.hosts[node].jobs.insert(tx, Job { prepare, states, bytes: 0, idle: 0, fails });
+        let in_part = !self.healed && fails.is_none() && self.rng.random_ratio(failure, 400);
+        self.hosts[node].jobs.insert(tx, Job { prepare, states, bytes: 0, idle: 0, fails, in_part });
         let at = self.now + self.rng.random_range(1..=TICK_MS);
         self.queue.push(at, Happening::Stage { node, boot: self.hosts[node].boot, tx, attempt });
     }
@@ -55,7 +56,10 @@ impl World {
         }
         let store = &mut self.hosts[node].groups.store;
         let manifest_hash = job.prepare.manifest.body.hash();
-        let missing = store.held(&manifest_hash).iter().fold(job.states, StatesMask::without);
+        // A file that an earlier attempt put in place is not pulled again.
+        let blobs = job.prepare.manifest.body.blobs().filter(|(_, blob)| store.files().has(blob));
+        let here = blobs.map(|(member, _)| member.state).chain(store.held(&manifest_hash).iter());
+        let missing = here.fold(job.states, StatesMask::without);
         let total = bytes_of(&job.prepare.manifest, missing);
         if job.bytes < total {
             if !self.has_source(node, &job, missing) {
@@ -69,10 +73,14 @@ impl World {
             }
         }
         let complete = job.bytes >= total;
-        let states = if complete { job.states } else { StatesMask::EMPTY };
-        self.hosts[node].groups.store.stage(tx, job.bytes, states);
+        let mut states = if complete { job.states } else { StatesMask::EMPTY };
+        if complete && job.in_part && !self.healed {
+            self.counts.met(Rare::StagedInPart);
+            states = states.iter().take(1).fold(states, StatesMask::without);
+        }
+        self.hosts[node].groups.store.stage(tx, &job.prepare.manifest, (job.bytes, states));
         if complete {
-            return self.staged(node, (tx, attempt), Ok(job.states));
+            return self.staged(node, (tx, attempt), Ok(states));
         }
         let bytes = job.bytes;
         self.hosts[node].jobs.insert(tx, job);

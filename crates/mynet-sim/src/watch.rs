@@ -8,12 +8,13 @@ use mynet_proto::{
     replication::io::{Event as ReplicationEvent, Record},
 };
 use mynet_types::{
-    AbstainReason, ConsensusMessage, ContentState, ManifestHash, Message, NodeId, Phase, ReplicationMessage,
+    AbstainReason, ConsensusMessage, ContentState, GroupId, ManifestHash, Message, NodeId, Phase, ReplicationMessage,
     RosterLink, TxId, Verdict,
     wire::{DecisionOutcome, TxStatus},
 };
 
 use crate::{
+    disk::Loss,
     observe::{Seen, View, decision_in},
     sometimes::{Counts, Rare},
 };
@@ -25,8 +26,14 @@ pub(crate) struct Watch {
     undecided: BTreeSet<(usize, ManifestHash)>,
     /// Nodes that died with open proposals.
     open_at_death: BTreeSet<usize>,
-    /// Commits on disk, until their decision is first sent.
-    untold: BTreeMap<TxId, usize>,
+    /// Commits on disk.
+    logged: BTreeMap<TxId, Logged>,
+    /// Groups that a node reported durable.
+    durable: BTreeSet<(usize, GroupId)>,
+    /// The newest transaction of each group.
+    transactions: BTreeMap<GroupId, TxId>,
+    /// Nodes that lost their vote store.
+    votes_lost: BTreeSet<usize>,
     rosters: BTreeSet<u64>,
     seated: BTreeMap<u64, BTreeSet<NodeId>>,
     /// Values that are later versions.
@@ -35,6 +42,35 @@ pub(crate) struct Watch {
     carried: BTreeMap<ManifestHash, u64>,
     /// Nodes that died with acks of the epoch on disk.
     acked_at_death: BTreeSet<usize>,
+}
+
+/// A commit on its coordinator's disk.
+#[derive(Debug)]
+struct Logged {
+    coordinator: usize,
+    targets: usize,
+    /// Who was told.
+    told: BTreeSet<NodeId>,
+}
+
+/// Counts what batches were in the middle of when their node died.
+pub(crate) fn count_crash_inside(loss: &Loss<Record>, counts: &mut Counts) {
+    for record in loss.kept.iter().flatten() {
+        match record {
+            Record::Prepared { .. } => counts.met(Rare::CrashAfterT3Untold),
+            Record::Commit { .. } => counts.met(Rare::CrashInsideT4Kept),
+            Record::End(_) => counts.met(Rare::CrashInsideC3),
+            _ => {}
+        }
+    }
+    for record in loss.lost.iter().flatten() {
+        match record {
+            Record::Intent(_) => counts.met(Rare::CrashInsideT1),
+            Record::Commit { .. } => counts.met(Rare::CrashInsideT4Lost),
+            Record::End(_) => counts.met(Rare::CrashInsideC3),
+            _ => {}
+        }
+    }
 }
 
 impl Watch {
@@ -47,12 +83,24 @@ impl Watch {
     pub(crate) fn see(&mut self, seen: &Seen<'_>, view: &View<'_>, counts: &mut Counts) {
         match seen {
             Seen::Crashed(node) => self.crashed(*node, view, counts),
-            Seen::Sent { from, message, .. } => self.sent(*from, message, view, counts),
-            Seen::Told { node, event: Event::Consensus(event) } => self.consensus(*node, event, counts),
-            Seen::Told { event: Event::Replication(event), .. } => replication(event, view, counts),
+            Seen::Sent { from, to, message } => self.sent((*from, *to), message, view, counts),
+            Seen::Told { node, event: Event::Consensus(event) } => self.consensus(*node, event, view, counts),
+            Seen::Told { node, event: Event::Replication(event) } => self.replication(*node, event, view, counts),
+            Seen::VotesLost(node) => {
+                self.votes_lost.insert(*node);
+            }
             Seen::GroupsOnDisk { node, records } => self.on_disk(*node, records, counts),
             Seen::VotesOnDisk { node, records } => self.votes_on_disk(*node, records, view, counts),
-            Seen::Delivered { .. } | Seen::Handled(_) | Seen::Healed | Seen::Deadline(_) => {}
+            Seen::Delivered { .. }
+            | Seen::Given { .. }
+            | Seen::Armed { .. }
+            | Seen::Writing { .. }
+            | Seen::Replaying(_)
+            | Seen::Replayed { .. }
+            | Seen::Collected(_)
+            | Seen::Handled(_)
+            | Seen::Healed
+            | Seen::Deadline(_) => {}
         }
     }
 
@@ -104,15 +152,34 @@ impl Watch {
         if votes.lock().is_some_and(|lock| lock.roster.epoch > votes.epoch()) {
             counts.met(Rare::RosterProposerLost);
         }
-        if self.untold.values().any(|coordinator| *coordinator == node) {
-            counts.met(Rare::CrashBeforeFirstDecision);
-            self.untold.retain(|_, coordinator| *coordinator != node);
+        let store = &view.hosts[node].groups.store;
+        for decided in store.decided() {
+            let Some(logged) = self.logged.get(&decided.tx) else { continue };
+            if logged.told.is_empty() && logged.targets > 0 {
+                counts.met(Rare::CrashBeforeFirstDecision);
+            } else if logged.told.len() < logged.targets {
+                counts.met(Rare::CrashBetweenDecisions);
+            }
+        }
+        if store.undecided() > 0 {
+            counts.met(Rare::CoordinatorDiesBeforeC2);
+        }
+        if self.durable.iter().any(|(of, group)| *of == node && !store.has_ended(group)) {
+            counts.met(Rare::CrashAfterSuccess);
+        }
+        if store.prepared().any(|intent| self.logged.contains_key(&intent.prepare.tx)) {
+            counts.met(Rare::CrashBeforeDecisionArrives);
+        }
+        if store.intents().count() > store.prepared().count() {
+            counts.met(Rare::CrashWhileStaging);
         }
     }
 
-    fn sent(&mut self, from: usize, message: &Message, view: &View<'_>, counts: &mut Counts) {
+    fn sent(&mut self, (from, to): (usize, NodeId), message: &Message, view: &View<'_>, counts: &mut Counts) {
         if let Some(decision) = decision_in(message) {
-            self.untold.remove(&decision.body.tx);
+            if let Some(logged) = self.logged.get_mut(&decision.body.tx).filter(|logged| logged.coordinator == from) {
+                logged.told.insert(to);
+            }
             if view.cast.index_of(&decision.body.coordinator) != Some(from) {
                 counts.met(Rare::DecisionRelayed);
             }
@@ -127,10 +194,21 @@ impl Watch {
             Message::Consensus(ConsensusMessage::RosterLocked { .. }) => counts.met(Rare::RosterLocked),
             Message::Consensus(ConsensusMessage::MyVotes { .. }) => counts.met(Rare::InDoubtOfItsStore),
             Message::Replication(ReplicationMessage::StatusQuery { .. }) => counts.met(Rare::InDoubt),
-            Message::Replication(ReplicationMessage::Prepare(prepare)) if prepare.attempt > 1 => {
-                counts.met(Rare::HigherAttempt);
+            Message::Consensus(ConsensusMessage::Vote(_)) if self.votes_lost.contains(&from) => {
+                counts.met(Rare::VotesAgainAfterLoss);
             }
-            Message::Replication(ReplicationMessage::DecisionAck { outcome: DecisionOutcome::Gone, .. }) => {
+            Message::Replication(ReplicationMessage::Prepare(prepare)) => {
+                if prepare.attempt > 1 {
+                    counts.met(Rare::HigherAttempt);
+                }
+                let before = self.transactions.insert(prepare.manifest.body.group_id, prepare.tx);
+                if before.is_some_and(|before| before != prepare.tx) {
+                    counts.met(Rare::AnotherTransaction);
+                }
+            }
+            Message::Replication(ReplicationMessage::DecisionAck { tx, outcome: DecisionOutcome::Gone, .. })
+                if self.logged.contains_key(tx) =>
+            {
                 counts.met(Rare::LeaseEndAfterDecision);
             }
             Message::Replication(ReplicationMessage::Status { status: TxStatus::Aborted, .. }) => {
@@ -157,10 +235,14 @@ impl Watch {
         }
     }
 
-    fn consensus(&mut self, node: usize, event: &ConsensusEvent, counts: &mut Counts) {
+    fn consensus(&mut self, node: usize, event: &ConsensusEvent, view: &View<'_>, counts: &mut Counts) {
         match event {
             ConsensusEvent::Progress { manifest_hash, tally, .. } => match tally.outcome {
+                Outcome::NotEnoughValidators => counts.met(Rare::TooFewValidators),
                 Outcome::Undecided => {
+                    if view.works.iter().any(|work| work.unproven && work.value == *manifest_hash) {
+                        counts.met(Rare::TooFewCopiesShown);
+                    }
                     self.undecided.insert((node, *manifest_hash));
                 }
                 Outcome::Approved if self.undecided.remove(&(node, *manifest_hash)) => {
@@ -179,7 +261,7 @@ impl Watch {
             ConsensusEvent::Evidence { .. } => counts.met(Rare::Accused),
             ConsensusEvent::HeadBlocked { .. } => counts.met(Rare::HeadLocked),
             ConsensusEvent::RosterChanged { epoch } if *epoch >= 3 && self.rosters.insert(*epoch) => {
-                counts.met(Rare::RosterOfFour);
+                counts.met(if *epoch < 6 { Rare::RosterOfFour } else { Rare::RosterOfSeven });
             }
             _ => {}
         }
@@ -189,7 +271,8 @@ impl Watch {
         for record in records {
             match record {
                 Record::Decided(decided) => {
-                    self.untold.insert(decided.tx, node);
+                    let targets = decided.decisions.len();
+                    self.logged.insert(decided.tx, Logged { coordinator: node, targets, told: BTreeSet::new() });
                 }
                 Record::Commit { receipt, .. } if receipt.body.states.contains(ContentState::Decrypted) => {
                     counts.met(Rare::DecryptedHeld);
@@ -198,19 +281,20 @@ impl Watch {
             }
         }
     }
-}
 
-fn replication(event: &ReplicationEvent, view: &View<'_>, counts: &mut Counts) {
-    match event {
-        ReplicationEvent::NotEnoughTargets { .. } => counts.met(Rare::NotEnoughTargets),
-        ReplicationEvent::Durable { manifest, receipts } => {
-            let value = manifest.body.hash();
-            let work = view.works.iter().find(|work| work.value == value);
-            if work.is_some_and(|work| receipts.len() < usize::from(work.publication.replicas)) {
-                counts.met(Rare::DurableBeforeReplicated);
+    fn replication(&mut self, node: usize, event: &ReplicationEvent, view: &View<'_>, counts: &mut Counts) {
+        match event {
+            ReplicationEvent::NotEnoughTargets { .. } => counts.met(Rare::NotEnoughTargets),
+            ReplicationEvent::Durable { manifest, receipts } => {
+                self.durable.insert((node, manifest.body.group_id));
+                let value = manifest.body.hash();
+                let work = view.works.iter().find(|work| work.value == value);
+                if work.is_some_and(|work| receipts.len() < usize::from(work.publication.replicas)) {
+                    counts.met(Rare::DurableBeforeReplicated);
+                }
             }
+            ReplicationEvent::Aborted { .. } => counts.met(Rare::ParticipantAborts),
+            _ => {}
         }
-        ReplicationEvent::Aborted { .. } => counts.met(Rare::ParticipantAborts),
-        _ => {}
     }
 }

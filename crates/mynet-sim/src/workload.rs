@@ -37,6 +37,8 @@ pub(crate) struct Work {
     pub(crate) receipts: Receipts,
     /// No honest validator may accept it.
     pub(crate) bad: bool,
+    /// Its receipts are of too few holders, so no honest validator may call it durable.
+    pub(crate) unproven: bool,
     /// Every wrap of the group after more readers were granted, and when.
     pub(crate) granted_later: Option<(u64, Wraps)>,
     /// When its owner deletes the group.
@@ -157,17 +159,22 @@ fn one(rng: &mut ChaCha8Rng, options: &Options, cast: &Cast) -> Work {
     }
     let later = plan.class == DecryptedClass::Granted && rng.random_ratio(1, 3);
     let granted_later = later.then(|| {
-        let granted = plan.granted | rng.random::<u8>();
+        let granted = plan.granted | rng.random::<u16>();
         (at + rng.random_range(0..safety), cast.wraps(rng, &publication.manifest, granted))
     });
+    let bad_receipts = (options.suite == Suite::Consensus && plan.quorum > 1 && rng.random_ratio(1, 8))
+        .then(|| cast.unproven_receipts(rng, &publication.manifest));
+    let unproven = bad_receipts.is_some();
+    let good = |manifest| cast.receipts(manifest, usize::from(plan.replicas));
     Work {
         at,
         value: publication.manifest.body.hash(),
         node: rng.random_range(0..options.nodes),
         rival: rng.random_ratio(1, 4).then(|| rng.random_range(0..options.nodes)),
-        receipts: cast.receipts(&publication.manifest, usize::from(plan.replicas)),
+        receipts: bad_receipts.unwrap_or_else(|| good(&publication.manifest)),
         publication,
         bad,
+        unproven,
         granted_later,
         deleted_at: None,
         taken: false,

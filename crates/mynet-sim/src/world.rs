@@ -12,15 +12,23 @@
 //! 4. Messages are encoded when they are sent and decoded when they arrive, as on the wire.
 //!
 //! Absent on purpose: bandwidth shared between messages, byte-wise file systems, and nodes that are bad in other ways than
-//! [`crate::liar`].
+//! [`crate::liar`], repeating what they heard and pretending to know decisions.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use mynet_proto::{
     consensus::io::Event as ConsensusEvent,
-    node::io::{Event, Input, Output, Timer},
+    node::{
+        self,
+        io::{Event, Input, Output, Timer},
+    },
+    persist::PersistId,
+    replication,
 };
-use mynet_types::{CertificateFile, ManifestHash, Message, TxId, Verdict, codec};
+use mynet_types::{CertificateFile, ManifestHash, SignedDecision, TxId, Verdict};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -30,7 +38,7 @@ use crate::{
     host::Host,
     liar::Liar,
     nemesis::{self, Fault},
-    network::{Fate, Network},
+    network::Network,
     observe::{Deadline, Seen, View},
     options::{Options, generator},
     queue::Queue,
@@ -42,19 +50,28 @@ use crate::{
 
 /// Inputs of one run at most; two orders of magnitude above what runs need, so only a loop without end reaches it.
 const EVENTS_MAX: u64 = 3_000_000;
-/// Size of one message at most; above the largest legal one, the certificate file.
-const MESSAGE_BYTES_MAX: usize = 8 << 20;
 /// Time that validators and roster need at most once the network is healed: four roster links of at most two attempts,
 /// then the longest resend pause, and as much again.
 const DECIDE_MS: u64 = 120_000;
 /// Time that one version more needs after the one before it: two rounds with a resend pause each, and as much again.
 const HEAD_MS: u64 = 80_000;
+/// Time that every further roster link needs at most.
+const LINK_MS: u64 = 20_000;
 
 /// Something that will happen.
 #[derive(Debug)]
 pub(crate) enum Happening {
     /// A message arrives.
-    Deliver { from: usize, to: usize, bytes: Vec<u8> },
+    Deliver(Parcel),
+    /// A message arrives of which a byte was changed under way.
+    Changed(Parcel),
+    /// A member sends once more what arrived before.
+    Replay(Parcel),
+    /// A disk says that a batch is written.
+    #[cfg(planted)]
+    Ack { node: usize, boot: u64, id: PersistId },
+    /// The collector unlinks files that nobody needs any more.
+    Collect { node: usize, boot: u64 },
     /// A timer runs out.
     Timer { node: usize, boot: u64, timer: Timer },
     /// The oldest batch of the vote store is on disk.
@@ -89,6 +106,9 @@ pub(crate) enum Happening {
     End,
 }
 
+/// A message on its way: from, to, and its bytes.
+pub(crate) type Parcel = (usize, usize, Vec<u8>);
+
 /// A rule was broken.
 #[derive(Debug, Clone)]
 pub(crate) struct Violation {
@@ -97,9 +117,6 @@ pub(crate) struct Violation {
     /// What was seen.
     pub(crate) message: String,
 }
-
-/// Changes what a core said before it is carried out: how tests plant a bug.
-pub(crate) type Plant = Box<dyn FnMut(usize, &mut Vec<Output>)>;
 
 /// Everything.
 pub(crate) struct World {
@@ -119,8 +136,11 @@ pub(crate) struct World {
     /// Certificates by what they accept: public, so whoever needs one gets it.
     pub(crate) files: BTreeMap<ManifestHash, CertificateFile>,
     checkers: Vec<Box<dyn Checker>>,
-    plant: Option<Plant>,
     liar: Option<Liar>,
+    /// Messages about replication that arrived lately.
+    pub(crate) past: VecDeque<Parcel>,
+    /// The first decision that left its coordinator, by transaction.
+    pub(crate) decisions: BTreeMap<TxId, SignedDecision>,
     pub(crate) violation: Option<Violation>,
     over: bool,
 }
@@ -153,9 +173,10 @@ impl World {
             votes_lost: false,
             watch: Watch::default(),
             files: BTreeMap::new(),
-            checkers: checker::of(options.suite),
-            plant: None,
+            checkers: checker::of(&options),
             liar,
+            past: VecDeque::new(),
+            decisions: BTreeMap::new(),
             violation: None,
             over: false,
             cast,
@@ -163,13 +184,6 @@ impl World {
         };
         world.schedule();
         world
-    }
-
-    /// Plants a bug.
-    #[cfg(test)]
-    pub(crate) fn with_plant(mut self, plant: Plant) -> Self {
-        self.plant = Some(plant);
-        self
     }
 
     fn schedule(&mut self) {
@@ -203,12 +217,14 @@ impl World {
         // A transaction begun in bad times runs into its deadline of one and a half leases at worst; then a pause.
         let durable = heal + 2 * lease + transfer + 180_000;
         let quiet = heal + 3 * lease + 2 * transfer + 240_000;
+        let links = u64::try_from(self.options.automatic.saturating_sub(4)).unwrap_or(0);
+        let decide = DECIDE_MS + links * LINK_MS;
         let (decided, end) = if self.options.suite.replicates() {
             self.queue.push(durable, Happening::Deadline(Deadline::Durable));
             self.queue.push(quiet, Happening::Deadline(Deadline::Quiet));
-            (durable + DECIDE_MS, quiet.max(durable + DECIDE_MS))
+            (durable + decide, quiet.max(durable + decide))
         } else {
-            let decided = heal + DECIDE_MS + workload::VERSIONS_MAX * HEAD_MS;
+            let decided = heal + decide + workload::VERSIONS_MAX * HEAD_MS;
             (decided, decided)
         };
         if self.options.suite.certifies() {
@@ -242,7 +258,14 @@ impl World {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Deliver { from, to, bytes } => self.deliver(from, to, &bytes),
+            Happening::Deliver(parcel) => self.deliver(parcel),
+            Happening::Changed((from, to, bytes)) => self.deliver_changed(from, to, &bytes),
+            Happening::Replay(parcel) => self.replay(&parcel, false),
+            Happening::Collect { node, boot } if self.is_current(node, boot) => self.collect(node),
+            #[cfg(planted)]
+            Happening::Ack { node, boot, id } if self.is_current(node, boot) => self.step(node, Input::Persisted(id)),
+            #[cfg(planted)]
+            Happening::Ack { .. } => {}
             Happening::Timer { node, boot, timer } if self.is_current(node, boot) => {
                 self.step(node, Input::Timer(timer));
             }
@@ -260,6 +283,7 @@ impl World {
             | Happening::GroupsOnDisk { .. }
             | Happening::Stage { .. }
             | Happening::Hashed { .. }
+            | Happening::Collect { .. }
             | Happening::Notice { .. } => {}
             Happening::Admit { node, who } => self.admit(node, who),
             Happening::Fault(fault) => self.fault(fault),
@@ -286,7 +310,7 @@ impl World {
 
     /// Shows something to the checkers.
     pub(crate) fn see(&mut self, seen: &Seen<'_>) {
-        let view = View { cast: &self.cast, hosts: &self.hosts, works: &self.works, files: &self.files };
+        let view = View { now: self.now, cast: &self.cast, hosts: &self.hosts, works: &self.works, files: &self.files };
         self.watch.see(seen, &view, &mut self.counts);
         for checker in &mut self.checkers {
             if let Err(message) = checker.see(seen, &view) {
@@ -297,9 +321,10 @@ impl World {
 
     /// Hands an input to a node that is up and carries out what it says.
     pub(crate) fn step(&mut self, node: usize, input: Input) {
-        if self.violation.is_some() {
+        if self.violation.is_some() || !self.hosts[node].is_up() {
             return;
         }
+        self.see(&Seen::Given { node, input: &input });
         let now = self.hosts[node].clock.read(self.now);
         let Some(machine) = self.hosts[node].machine.as_mut() else { return };
         self.trace.input((self.now, node), &input, &self.cast);
@@ -310,14 +335,28 @@ impl World {
                 self.counts.fault(Broken::Lied);
             }
         }
-        if let Some(plant) = &mut self.plant {
-            plant(node, &mut outputs);
-        }
+        let dies = self.dies_between(node, &mut outputs);
         for output in outputs {
             self.trace.output((self.now, node), &output, &self.cast);
             self.carry_out(node, output);
         }
-        self.see(&Seen::Handled(node));
+        match dies {
+            None => self.see(&Seen::Handled(node)),
+            Some(down_ms) => self.crash(node, down_ms),
+        }
+    }
+
+    /// A node that is to die between two messages does so where it has several: what comes after the drawn place is never done.
+    fn dies_between(&mut self, node: usize, outputs: &mut Vec<Output>) -> Option<u64> {
+        let sends = |output: &Output| matches!(output, Output::Send { .. });
+        let places: Vec<usize> = (0..outputs.len()).filter(|place| outputs.get(*place).is_some_and(sends)).collect();
+        let (first, last) = (places.first().copied()?, places.last().copied()?);
+        if first == last {
+            return None;
+        }
+        let down_ms = self.hosts[node].doomed_sending.take()?;
+        outputs.truncate(self.rng.random_range(first + 1..=last));
+        Some(down_ms)
     }
 
     fn carry_out(&mut self, node: usize, output: Output) {
@@ -328,13 +367,23 @@ impl World {
                 let delay = self.fsync(node);
                 let at = self.hosts[node].votes.write((id, records), self.now, delay);
                 self.queue.push(at, Happening::VotesOnDisk { node, boot });
+                self.written(node, id);
+                if self.write_fails(node) {
+                    self.hosts[node].votes.fail();
+                }
             }
             Output::PersistGroups { id, records } => {
+                self.see(&Seen::Writing { node, records: &records });
                 let delay = self.fsync(node);
                 let at = self.hosts[node].groups.write((id, records), self.now, delay);
                 self.queue.push(at, Happening::GroupsOnDisk { node, boot });
+                self.written(node, id);
+                if self.write_fails(node) {
+                    self.hosts[node].groups.fail();
+                }
             }
             Output::SetTimer { timer, at } => {
+                self.see(&Seen::Armed { node, timer: &timer, at });
                 let late = self.rng.random_range(0..=5);
                 let at = self.hosts[node].clock.true_time(at).max(self.now).saturating_add(late);
                 self.queue.push(at, Happening::Timer { node, boot, timer });
@@ -344,6 +393,8 @@ impl World {
                 self.hosts[node].jobs.remove(&tx);
             }
             Output::Hash { manifest, .. } => self.hash(node, &manifest),
+            Output::Event(node::io::Event::Replication(replication::io::Event::Durable { .. }))
+                if mynet_types::planted!(DurableUnheard) => {}
             Output::Event(event) => {
                 if let Event::Consensus(ConsensusEvent::Certified(file)) = &event
                     && file.certificate.statement.verdict == Verdict::Accept
@@ -353,6 +404,30 @@ impl World {
                 self.see(&Seen::Told { node, event: &event });
             }
         }
+    }
+
+    /// A disk that lies says at once that a batch is written.
+    #[cfg(planted)]
+    fn written(&mut self, node: usize, id: PersistId) {
+        if mynet_types::planted!(AckBeforeWrite) {
+            self.queue.push(self.now, Happening::Ack { node, boot: self.hosts[node].boot, id });
+        }
+    }
+
+    /// An honest disk says nothing before a batch is written.
+    #[cfg(not(planted))]
+    #[expect(clippy::unused_self, reason = "the disk that lies needs it")]
+    fn written(&mut self, _node: usize, _id: PersistId) {}
+
+    /// Whether the batch just handed to a disk cannot be written; its node stops then, as the driver does.
+    fn write_fails(&mut self, node: usize) -> bool {
+        let fails = !self.healed && self.rng.random_ratio(self.options.disk.write_failure_per_myriad, 10_000);
+        if fails {
+            self.counts.fault(Broken::WriteFailed);
+            let down_ms = self.rng.random_range(1..=30_000);
+            self.queue.push(self.now, Happening::Fault(Fault::Crash { node, down_ms }));
+        }
+        fails
     }
 
     /// How long one batch of a node takes to be on disk; a doomed node dies meanwhile.
@@ -371,44 +446,6 @@ impl World {
         delay
     }
 
-    fn send(&mut self, from: usize, to: mynet_types::NodeId, message: &Message) {
-        self.see(&Seen::Sent { from, message });
-        let Some(index) = self.cast.index_of(&to).filter(|index| *index != from) else {
-            self.violate("rig", format!("n{from} sends to {to}, which is itself or nobody"));
-            return;
-        };
-        let bytes = codec::encode(message);
-        let (first, second) = match self.network.carry(&mut self.rng, from, index) {
-            Fate::Cut => return self.counts.fault(Broken::Cut),
-            Fate::Lost => return self.counts.fault(Broken::Lost),
-            Fate::Arrives(delay) => (delay, None),
-            Fate::Stalled(delay) => {
-                self.counts.fault(Broken::Stalled);
-                (delay, None)
-            }
-            Fate::Twice(first, second) => {
-                self.counts.fault(Broken::Duplicated);
-                (first, Some(second))
-            }
-        };
-        for delay in second.into_iter().chain([first]) {
-            self.queue.push(self.now + delay, Happening::Deliver { from, to: index, bytes: bytes.clone() });
-        }
-    }
-
-    fn deliver(&mut self, from: usize, to: usize, bytes: &[u8]) {
-        if !self.hosts[to].is_up() {
-            return self.counts.fault(Broken::ReceiverDown);
-        }
-        match codec::decode(bytes, MESSAGE_BYTES_MAX) {
-            Ok(message) => {
-                self.see(&Seen::Delivered { to, from, message: &message });
-                self.step(to, Input::Message { from: self.hosts[from].id, message });
-            }
-            Err(error) => self.violate("rig", format!("n{from} sent what n{to} cannot decode: {error}")),
-        }
-    }
-
     fn votes_on_disk(&mut self, node: usize) {
         match self.hosts[node].votes.complete() {
             Ok(Some((id, records))) => {
@@ -424,6 +461,7 @@ impl World {
         match self.hosts[node].groups.complete() {
             Ok(Some((id, records))) => {
                 self.see(&Seen::GroupsOnDisk { node, records: &records });
+                self.collect_later(node);
                 self.step(node, Input::Persisted(id));
             }
             Ok(None) => {}

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mynet_proto::consensus::io::Record;
 use mynet_types::{ConsensusMessage, ManifestHash, Message, Phase, Roster, SlotKey, Verdict, Vote, VoteStatement};
 
-use super::{Checker, ensure};
+use super::{Checker, ensure, quorums};
 use crate::observe::{Seen, View};
 
 /// Rosters of each epoch, and seats by what they signed.
@@ -64,10 +64,10 @@ impl Certificates {
         let roster = if statement.epoch == 0 { Some(&first) } else { self.rosters.get(&statement.epoch) };
         // The roster of an epoch is on some disk before anybody votes in it; a vote for another one counts nowhere.
         let Some(roster) = roster.filter(|roster| roster.hash() == statement.roster) else { return Ok(()) };
-        let Some(quorum) = view.cast.genesis.quorum(roster.validators.len()) else { return Ok(()) };
+        let Some((accept, reject)) = quorums(roster.validators.len(), &view.cast.genesis) else { return Ok(()) };
         let seats = self.signed.entry(statement).or_default();
         seats.insert(seat);
-        let need = if statement.verdict == Verdict::Accept { quorum.accept() } else { quorum.reject() };
+        let need = if statement.verdict == Verdict::Accept { accept } else { reject };
         if seats.len() < need {
             return Ok(());
         }

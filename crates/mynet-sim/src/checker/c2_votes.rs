@@ -1,11 +1,14 @@
 //! C2: no honest node signs two accepts with different values per (epoch, phase, slot), nor an accept and a reject of
-//! one value, nor two rosters for one epoch, nor a head of an epoch that it closed; restarts included.
+//! one value, nor two rosters for one epoch, nor a head of an epoch that it closed; restarts included. A node whose vote store
+//! was lost never votes with a key of before: it cannot know what that key signed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use ed25519_dalek::SigningKey;
 use mynet_proto::consensus::io::Record;
 use mynet_types::{
-    ConsensusMessage, ManifestHash, Message, Phase, RosterHash, SlotKey, Verdict, VoteStatement, vote::attest_slot,
+    ConsensusMessage, ManifestHash, Message, Phase, RosterHash, SlotKey, Verdict, Vote, VoteKey, VoteStatement,
+    vote::attest_slot,
 };
 
 use super::{Checker, ensure};
@@ -19,6 +22,10 @@ pub(super) struct Votes {
     rosters: BTreeMap<(usize, u64), RosterHash>,
     /// The first epoch that each node has not closed.
     open: BTreeMap<usize, u64>,
+    /// Vote keys that each node ever had on disk.
+    keys: BTreeSet<(usize, VoteKey)>,
+    /// Those of before its vote store was lost.
+    distrusted: BTreeSet<(usize, VoteKey)>,
 }
 
 impl Checker for Votes {
@@ -30,10 +37,19 @@ impl Checker for Votes {
         match seen {
             Seen::Sent { from, .. } if view.cast.liar == Some(*from) => Ok(()),
             Seen::Sent { from, message: Message::Consensus(message), .. } => match message {
-                ConsensusMessage::Vote(vote) => self.signs(*from, &vote.statement),
+                ConsensusMessage::Vote(vote) => {
+                    self.trusts(*from, vote, view)?;
+                    self.signs(*from, &vote.statement)
+                }
                 ConsensusMessage::RosterVote { roster, epoch, old: Some(_), .. } => self.roster(*from, *epoch, *roster),
                 _ => Ok(()),
             },
+            Seen::VotesLost(node) => {
+                self.distrusted.extend(self.keys.iter().filter(|(of, _)| of == node));
+                let founder = view.cast.genesis.founder;
+                self.distrusted.extend((founder.node == view.hosts[*node].id).then_some((*node, founder.vote_key)));
+                Ok(())
+            }
             // The own vote of a proposer leaves it only inside a certificate; its record is its signature.
             Seen::VotesOnDisk { node, records } => records.iter().try_for_each(|record| match record {
                 Record::Vote(vote) => {
@@ -45,6 +61,11 @@ impl Checker for Votes {
                     Ok(())
                 }
                 Record::RosterLock(lock) => self.roster(*node, lock.roster.epoch, lock.roster.hash()),
+                Record::Key { secret, .. } => {
+                    let key = SigningKey::from_bytes(&secret.0).verifying_key();
+                    self.keys.insert((*node, VoteKey(key.to_bytes())));
+                    Ok(())
+                }
                 _ => Ok(()),
             }),
             _ => Ok(()),
@@ -53,6 +74,20 @@ impl Checker for Votes {
 }
 
 impl Votes {
+    /// Whether the key of a vote is one of which its node knows all votes.
+    fn trusts(&self, node: usize, vote: &Vote, view: &View<'_>) -> Result<(), String> {
+        let epoch = vote.statement.epoch;
+        let links = view.hosts[node].votes.store.links();
+        let roster = links.iter().map(|link| &link.roster).find(|roster| roster.epoch == epoch);
+        let seat = match roster {
+            Some(roster) => roster.validators.get(usize::from(vote.seat)).copied(),
+            None => (epoch == 0).then_some(view.cast.genesis.founder),
+        };
+        ensure(seat.is_none_or(|seat| !self.distrusted.contains(&(node, seat.vote_key))), || {
+            format!("n{node} votes in epoch {epoch} with a key of before its vote store was lost")
+        })
+    }
+
     fn signs(&mut self, node: usize, vote: &VoteStatement) -> Result<(), String> {
         if vote.verdict == Verdict::Accept {
             let value = *self.accepts.entry((node, vote.epoch, vote.phase, vote.slot)).or_insert(vote.value);
@@ -114,6 +149,16 @@ mod tests {
         assert_eq!(on_disk(&mut checker, Record::EpochClosed(closed)), Ok(()));
         assert_eq!(on_disk(&mut checker, Record::Vote(stage.vote(0, Verdict::Accept))), Ok(()), "an attestation");
         assert!(on_disk(&mut checker, ack(1)).is_err());
+    }
+
+    #[test]
+    fn a_vote_with_a_key_of_before_the_store_was_lost_is_found() {
+        let stage = Stage::new();
+        let mut checker = Votes::default();
+        let accept = stage.vote_message(Verdict::Accept);
+        assert_eq!(checker.see(&stage.sent(0, &accept), &stage.view()), Ok(()));
+        assert_eq!(checker.see(&super::Seen::VotesLost(0), &stage.view()), Ok(()));
+        assert!(checker.see(&stage.sent(0, &accept), &stage.view()).is_err());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use mynet_types::{
     CertificateFile, CertificateHash, ConsensusMessage, GenesisFile, ManifestHash, Message, Verdict, certificate,
 };
 
-use super::{Checker, ensure};
+use super::{Checker, ensure, quorums};
 use crate::observe::{Seen, View};
 
 /// Certificates that were verified, and outcomes that must have one.
@@ -47,6 +47,11 @@ impl Checker for Offline {
                 }
                 Ok(())
             }
+            // Whoever died while it spoke reported nothing.
+            Seen::Crashed(_) => {
+                self.reported.clear();
+                Ok(())
+            }
             Seen::Handled(node) => std::mem::take(&mut self.reported).into_iter().try_for_each(|(value, verdict)| {
                 ensure(self.known.get(&(*node, value)) == Some(&verdict), || {
                     format!("n{node} reports {verdict:?} of {value} without a certificate")
@@ -65,9 +70,19 @@ impl Offline {
         let trust = GenesisFile { genesis: view.cast.genesis.clone(), checkpoint: None };
         let decoded = CertificateFile::decode(&file.encode()).map_err(|error| error.to_string())?;
         ensure(decoded == *file, || "a certificate file decodes into something else".to_owned())?;
-        certificate::verify(file, &trust, true)
-            .map(|_verified| ())
-            .map_err(|error| format!("certificate of {}: {error}", file.certificate.statement.value))
+        let statement = &file.certificate.statement;
+        let verified = certificate::verify(file, &trust, true)
+            .map_err(|error| format!("certificate of {}: {error}", statement.value))?;
+        let validators = match statement.epoch.checked_sub(1).and_then(|before| usize::try_from(before).ok()) {
+            Some(before) => file.chain.links.get(before).map_or(0, |link| link.roster.validators.len()),
+            None => 1,
+        };
+        let need = quorums(validators, &view.cast.genesis)
+            .map(|(accept, reject)| if statement.verdict == Verdict::Accept { accept } else { reject });
+        let got = verified.signers.len();
+        ensure(need.is_some_and(|need| got >= need), || {
+            format!("certificate of {}: {got} votes of {validators} validators, {need:?} are needed", statement.value)
+        })
     }
 }
 

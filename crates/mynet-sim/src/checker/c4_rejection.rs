@@ -1,5 +1,6 @@
-//! C4: a timeout never yields `Rejected`; a sound value is never rejected, a bad one never approved; both outcomes
-//! absorb until the node is started again. What lasts longer is the certificate, which the driver keeps.
+//! C4: a timeout never yields `Rejected`; a sound value is never rejected; a bad one, and one of which fewer than W copies
+//! were shown, never approved; both outcomes absorb until the node is started again. What lasts longer is the certificate,
+//! which the driver keeps.
 
 use std::collections::BTreeMap;
 
@@ -33,8 +34,12 @@ impl Checker for Rejection {
         let (value, outcome) = (*manifest_hash, tally.outcome);
         let work = view.works.iter().find(|work| work.value == value);
         let bad = work.is_some_and(|work| work.bad);
+        let unproven = work.is_some_and(|work| work.unproven);
         ensure(bad || outcome != Outcome::Rejected, || format!("n{node} reports the sound value {value} rejected"))?;
         ensure(!bad || outcome != Outcome::Approved, || format!("n{node} reports the bad value {value} approved"))?;
+        ensure(!unproven || outcome != Outcome::Approved, || {
+            format!("n{node} reports {value} durable, of which too few copies were shown")
+        })?;
         if let Some(last) = self.last.get(&(*node, value)) {
             ensure(*last == outcome, || format!("n{node} reports {value} {outcome:?} after {last:?}"))?;
         }

@@ -7,19 +7,18 @@ use std::collections::BTreeMap;
 use mynet_proto::{consensus::io::Event as Told, node::io::Event};
 use mynet_types::{ManifestHash, Verdict};
 
-use super::{Checker, ensure};
+use super::{Checker, ensure, quorums};
 use crate::{
     host::Host,
     observe::{Deadline, Seen, View},
     workload::Work,
 };
 
-/// Rosters grow by themselves up to this many seats; the default of the consensus core.
-const SEATS_AUTOMATIC: usize = 4;
-
 /// What each node has a certificate for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Decided {
+    /// Rosters grow by themselves up to this many seats.
+    automatic: usize,
     certified: BTreeMap<(usize, ManifestHash), Verdict>,
 }
 
@@ -42,6 +41,10 @@ impl Checker for Decided {
 }
 
 impl Decided {
+    pub(super) fn new(automatic: usize) -> Self {
+        Self { automatic, certified: BTreeMap::new() }
+    }
+
     fn decided(&self, view: &View<'_>) -> Result<(), String> {
         let wanted = view
             .cast
@@ -49,12 +52,12 @@ impl Decided {
             .iter()
             .filter(|player| player.admission.body.roles.contains(mynet_types::Roles::VALIDATOR));
         let wanted = wanted.count();
-        let seats = wanted.clamp(1, SEATS_AUTOMATIC);
+        let seats = wanted.clamp(1, self.automatic);
         for (node, host) in view.hosts.iter().enumerate() {
             let store = &host.votes.store;
             let has = store.links().last().map_or(1, |link| link.roster.validators.len());
             // A liar that was found out does not come back by itself.
-            let without_liar = store.evidence().next().is_some() && has == (wanted - 1).clamp(1, SEATS_AUTOMATIC);
+            let without_liar = store.evidence().next().is_some() && has == (wanted - 1).clamp(1, self.automatic);
             ensure(has == seats || without_liar, || format!("n{node} knows a roster of {has} seats, not {seats}"))?;
             let sits = store.links().last().is_some_and(|link| link.roster.seat_of(&host.id).is_some());
             let has_key = store.restored().keys.contains_key(&store.epoch());
@@ -62,10 +65,10 @@ impl Decided {
                 format!("n{node} has a seat and no key to vote with")
             })?;
         }
-        if view.cast.genesis.quorum(seats).is_none() {
+        if quorums(seats, &view.cast.genesis).is_none() {
             return Ok(());
         }
-        view.works.iter().filter(|work| work.taken && is_due(work, view)).try_for_each(|work| {
+        view.works.iter().filter(|work| work.taken && !work.unproven && is_due(work, view)).try_for_each(|work| {
             let value = work.value;
             let expected = if work.bad { Verdict::Reject } else { Verdict::Accept };
             let found = self.certified.get(&(work.node, value));
@@ -111,10 +114,10 @@ mod tests {
     #[test]
     fn a_value_without_a_decision_and_a_roster_that_did_not_grow_are_found() {
         let stage = Stage::new();
-        let error = Decided::default().see(&Seen::Deadline(Deadline::Decided), &stage.view()).unwrap_err();
+        let error = Decided::new(4).see(&Seen::Deadline(Deadline::Decided), &stage.view()).unwrap_err();
         assert!(error.contains("seats"), "{error}");
         let alone = Stage::alone();
-        let error = Decided::default().see(&Seen::Deadline(Deadline::Decided), &alone.view()).unwrap_err();
+        let error = Decided::new(4).see(&Seen::Deadline(Deadline::Decided), &alone.view()).unwrap_err();
         assert!(error.contains("not Accept"), "{error}");
     }
 
@@ -124,7 +127,7 @@ mod tests {
         let head = stage.add_head();
         let other = head.manifest.clone();
         let stage = stage.with_head(head);
-        let mut checker = Decided::default();
+        let mut checker = Decided::new(4);
         let work = &stage.view().works[0];
         checker.certified.insert((0, work.value), super::Verdict::Accept);
         let error = checker.see(&Seen::Deadline(Deadline::Decided), &stage.view()).unwrap_err();

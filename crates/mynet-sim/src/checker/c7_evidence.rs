@@ -30,7 +30,7 @@ impl Checker for Accusations {
 
     fn see(&mut self, seen: &Seen<'_>, view: &View<'_>) -> Result<(), String> {
         match seen {
-            Seen::Sent { from, message: Message::Consensus(ConsensusMessage::Propose { proposal, .. }) } => {
+            Seen::Sent { from, message: Message::Consensus(ConsensusMessage::Propose { proposal, .. }), .. } => {
                 let statement = proposal.body.statement(mynet_types::Verdict::Accept);
                 self.asked.insert((*from, statement.epoch, statement.slot));
                 Ok(())

@@ -55,7 +55,8 @@ mod tests {
     fn staging_of_nobody_is_found() {
         let mut stage = Stage::new();
         let tx = stage.decision(1, true).body.tx;
-        stage.hosts[1].groups.store.stage(tx, 5, mynet_types::StatesMask::EMPTY);
+        let manifest = stage.manifest();
+        stage.hosts[1].groups.store.stage(tx, &manifest, (5, mynet_types::StatesMask::EMPTY));
         assert!(Quiet.see(&Seen::Deadline(Deadline::Quiet), &stage.view()).unwrap_err().contains("staging"));
     }
 }

@@ -11,24 +11,34 @@ mod c5_decided;
 mod c6_epochs;
 mod c7_evidence;
 mod g10_ends;
+mod g11_bytes;
 mod g12_deleted;
 mod g1_partial;
 mod g2_decision;
+mod g3_outcome;
 mod g4_durable;
 mod g5_quiet;
+mod g6_replay;
 mod g7_commit;
+mod g8_collection;
 mod g9_custody;
+mod l1_leases;
+mod p1_zones;
 mod w1_votes_first;
 mod w2_commit_first;
+mod w3_same_proposal;
+mod w4_signing_bytes;
 
 #[cfg(test)]
 mod stage;
 
 use std::fmt;
 
+use mynet_types::Genesis;
+
 use crate::{
     observe::{Seen, View},
-    options::Suite,
+    options::Options,
 };
 
 /// Watches one invariant.
@@ -44,30 +54,53 @@ pub(crate) trait Checker: fmt::Debug {
 }
 
 /// The checkers of a suite.
-pub(crate) fn of(suite: Suite) -> Vec<Box<dyn Checker>> {
+pub(crate) fn of(options: &Options) -> Vec<Box<dyn Checker>> {
+    let suite = options.suite;
     let mut checkers: Vec<Box<dyn Checker>> = Vec::new();
     if suite.certifies() {
         checkers.push(Box::new(c1_certificates::Certificates::default()));
         checkers.push(Box::new(c2_votes::Votes::default()));
         checkers.push(Box::new(c3_offline::Offline::default()));
         checkers.push(Box::new(c4_rejection::Rejection::default()));
-        checkers.push(Box::new(c5_decided::Decided::default()));
+        checkers.push(Box::new(c5_decided::Decided::new(options.automatic)));
         checkers.push(Box::new(c7_evidence::Accusations::default()));
         checkers.push(Box::new(c6_epochs::Epochs::default()));
         checkers.push(Box::new(w1_votes_first::VotesFirst::default()));
+        checkers.push(Box::new(w3_same_proposal::SameProposal::default()));
     }
     if suite.replicates() {
         checkers.push(Box::new(g1_partial::Partial));
         checkers.push(Box::new(g2_decision::Decisions::default()));
+        checkers.push(Box::new(g3_outcome::Outcomes::default()));
         checkers.push(Box::new(g4_durable::Durable::default()));
         checkers.push(Box::new(g5_quiet::Quiet));
+        checkers.push(Box::new(g6_replay::Replay::default()));
         checkers.push(Box::new(g7_commit::Commits::default()));
+        checkers.push(Box::new(g8_collection::Collection));
         checkers.push(Box::new(g9_custody::Custody));
         checkers.push(Box::new(g10_ends::Ends));
         checkers.push(Box::new(g12_deleted::Deleted));
+        checkers.push(Box::new(g11_bytes::Bytes));
+        checkers.push(Box::new(l1_leases::Leases::new(options.lease)));
+        checkers.push(Box::new(p1_zones::Zones::default()));
         checkers.push(Box::new(w2_commit_first::CommitFirst::default()));
     }
+    checkers.push(Box::new(w4_signing_bytes::SigningBytes::default()));
     checkers
+}
+
+/// Votes for an accept and for a reject certificate of `n` validators, worked out once more: whoever checks quorums must
+/// not ask the code that it checks. `None` where nothing can be certified.
+fn quorums(n: usize, genesis: &Genesis) -> Option<(usize, usize)> {
+    if n < 3 {
+        return (n > 0 && genesis.allow_degraded_quorum).then_some((n, 1));
+    }
+    let faulty = (n - 1) / 3;
+    // The least number of which any two share more than the bad ones, and a floor.
+    let least = (1..=n).find(|accept| 2 * accept > n + faulty)?;
+    let accept = least.max(usize::from(genesis.min_quorum));
+    let reject = (1..=n).find(|reject| accept + reject > n + faulty)?;
+    (accept <= n).then_some((accept, reject))
 }
 
 /// An error unless `holds`.

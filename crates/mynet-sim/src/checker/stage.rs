@@ -1,17 +1,20 @@
 //! A small world on a stage, for tests that feed checkers a history: three nodes, the first founded the network.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use mynet_proto::{
-    consensus::io::{Event as ConsensusEvent, Outcome, Record as VoteRecord, Tally},
+    consensus::io::{Event as ConsensusEvent, OpenProposal, Outcome, Record as VoteRecord, Tally},
     node::io::Event,
     replication::io::{Decided, Event as ReplicationEvent, Intent, Mode, Record},
 };
 use mynet_types::{
-    BoundedVec, CarriedHead, CertificateFile, Claim, ConsensusMessage, ContentState, Decision, DecryptedClass, Domain,
-    Holding, ManifestHash, Message, Phase, ProposalId, QuorumCertificate, ReplicationMessage, RosterChain,
-    SignedDecision, SignedReceipt, SignerSet, StatesMask, StorageReceipt, Timestamp, TxId, Verdict, Vote,
-    VoteStatement,
+    Blake3Root, BlobRef, BoundedVec, CarriedHead, CertificateFile, Claim, ConsensusMessage, ContentHash, ContentState,
+    Decision, DecryptedClass, Domain, Holding, ManifestHash, Message, Phase, Proposal, ProposalId, QuorumCertificate,
+    ReplicationMessage, RosterChain, SignedDecision, SignedManifest, SignedProposal, SignedReceipt, SignerSet,
+    StatesMask, StorageReceipt, Timestamp, TxId, Verdict, Vote, VoteStatement,
     certificate::RECEIPTS_MAX,
     signing,
     vote::{attest_slot, head_slot},
@@ -73,6 +76,7 @@ impl Stage {
             receipts: cast.receipts(&publication.manifest, 2),
             publication,
             bad: false,
+            unproven: false,
             granted_later: None,
             deleted_at: None,
             taken: true,
@@ -88,12 +92,58 @@ impl Stage {
     }
 
     pub(super) fn view(&self) -> View<'_> {
-        View { cast: &self.cast, hosts: &self.hosts, works: &self.works, files: &self.files }
+        View { now: 0, cast: &self.cast, hosts: &self.hosts, works: &self.works, files: &self.files }
+    }
+
+    /// The same at true time `now`.
+    pub(super) fn view_at(&self, now: u64) -> View<'_> {
+        View { now, ..self.view() }
+    }
+
+    pub(super) fn manifest(&self) -> SignedManifest {
+        self.works[0].publication.manifest.clone()
+    }
+
+    /// A proposal of the founder with this nonce.
+    pub(super) fn open_proposal(&self, nonce: [u8; 16]) -> OpenProposal {
+        let manifest = self.works[0].publication.manifest.clone();
+        let proposer = &self.cast.players[0];
+        let body = Proposal {
+            epoch: 0,
+            roster: self.cast.genesis.first_roster().hash(),
+            proposer: proposer.id,
+            group_id: manifest.body.group_id,
+            version: 1,
+            manifest_hash: self.works[0].value,
+            claim: Claim::Durable,
+            states: Self::stored(),
+            expires_at: Timestamp::MAX,
+            nonce,
+        };
+        let proposal = SignedProposal::new(&self.cast.network, body, &proposer.key);
+        OpenProposal { proposal, manifest, receipts: self.works[0].receipts.clone(), previous: None }
+    }
+
+    /// A prepare that names these targets.
+    pub(super) fn prepare_for(&self, targets: &[usize]) -> Prepare {
+        let targets = targets.iter().map(|index| self.cast.players[*index].id);
+        Prepare { targets: BoundedVec::truncated(targets), ..self.prepare() }
+    }
+
+    /// The files of node `node` vanish.
+    pub(super) fn lose_files_on(&mut self, node: usize) {
+        self.hosts[node].groups.store.files_mut().sweep(&BTreeSet::new());
+    }
+
+    /// Node `node` has a file that nobody needs.
+    pub(super) fn stray_file_on(&mut self, node: usize) {
+        let blob = BlobRef { sha256: ContentHash([9; 32]), blake3: Blake3Root([9; 32]), size: 1 };
+        self.hosts[node].groups.store.files_mut().put(&blob, true);
     }
 
     /// `message` leaves `from`.
     pub(super) fn sent<'a>(&self, from: usize, message: &'a Message) -> Seen<'a> {
-        Seen::Sent { from, message }
+        Seen::Sent { from, to: self.cast.players[0].id, message }
     }
 
     fn statement(&self, verdict: Verdict) -> VoteStatement {
@@ -234,7 +284,8 @@ impl Stage {
     pub(super) fn commit_on(&mut self, node: usize, staged: StatesMask) -> Vec<Record> {
         let (tx, attempt) = (TxId([1; 32]), 1);
         let mut records = self.intend_on(node);
-        self.hosts[node].groups.store.stage(tx, 1000, staged);
+        let manifest = self.works[0].publication.manifest.clone();
+        self.hosts[node].groups.store.stage(tx, &manifest, (1000, staged));
         let rest = [
             Record::Prepared { tx, attempt, states: staged },
             Record::Commit { tx, attempt, receipt: self.receipt(node) },

@@ -36,7 +36,7 @@ impl Checker for CommitFirst {
                 records.iter().for_each(|record| self.keep(*node, record, view));
                 Ok(())
             }
-            Seen::Sent { from, message } => {
+            Seen::Sent { from, message, .. } => {
                 if let Message::Replication(ReplicationMessage::Prepare(prepare)) = message {
                     self.subjects.insert(prepare.tx, prepare.manifest.body.hash());
                 }

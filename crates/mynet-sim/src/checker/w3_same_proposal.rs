@@ -1,0 +1,122 @@
+//! W3: a proposer that starts again goes on with its proposal, byte for byte, until that has expired or its epoch has ended.
+
+use std::collections::BTreeMap;
+
+use mynet_proto::{consensus::io::Record, node::io::Input};
+use mynet_types::{Claim, ConsensusMessage, ManifestHash, Message, ProposalId, SignedProposal, Timestamp};
+
+use super::{Checker, ensure};
+use crate::observe::{Seen, View};
+
+/// A proposal that was open when its node died.
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    id: ProposalId,
+    epoch: u64,
+    expires_at: Timestamp,
+    /// Whether the wall clock of its node ever showed that it is over.
+    expired: bool,
+}
+
+impl Open {
+    fn new(proposal: &SignedProposal) -> Self {
+        let body = &proposal.body;
+        Self { id: body.id(), epoch: body.epoch, expires_at: body.expires_at, expired: false }
+    }
+}
+
+/// Whose, of what.
+type Key = (usize, ManifestHash, Claim);
+
+/// Proposals on disk, and those that nodes must go on with.
+#[derive(Debug, Default)]
+pub(super) struct SameProposal {
+    on_disk: BTreeMap<Key, Open>,
+    resumed: BTreeMap<Key, Open>,
+}
+
+impl Checker for SameProposal {
+    fn invariant(&self) -> &'static str {
+        "W3"
+    }
+
+    fn see(&mut self, seen: &Seen<'_>, view: &View<'_>) -> Result<(), String> {
+        match seen {
+            Seen::VotesOnDisk { node, records } => records.iter().for_each(|record| self.keep(*node, record)),
+            Seen::VotesLost(node) => {
+                self.on_disk.retain(|(of, ..), _| of != node);
+                self.resumed.retain(|(of, ..), _| of != node);
+            }
+            Seen::Crashed(node) => {
+                self.resumed.retain(|(of, ..), _| of != node);
+                let open = self.on_disk.iter().filter(|((of, ..), _)| of == node);
+                self.resumed.extend(open.map(|(key, open)| (*key, *open)));
+            }
+            Seen::Given { node, input: Input::Start | Input::Timer(_) | Input::Message { .. } } => {
+                let wall = view.hosts[*node].clock.read(view.now).wall;
+                let own = self.resumed.iter_mut().filter(|((of, ..), _)| of == node);
+                own.for_each(|(_, open)| open.expired |= open.expires_at <= wall);
+            }
+            Seen::Sent { from, message: Message::Consensus(ConsensusMessage::Propose { proposal, .. }), .. } => {
+                return self.sent(*from, proposal);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl SameProposal {
+    fn keep(&mut self, node: usize, record: &Record) {
+        match record {
+            Record::Proposal(open) => {
+                let body = &open.proposal.body;
+                self.on_disk.insert((node, body.manifest_hash, body.claim), Open::new(&open.proposal));
+            }
+            Record::Closed(id) => self.on_disk.retain(|(of, ..), open| *of != node || open.id != *id),
+            _ => {}
+        }
+    }
+
+    fn sent(&mut self, from: usize, proposal: &SignedProposal) -> Result<(), String> {
+        let body = &proposal.body;
+        let key = (from, body.manifest_hash, body.claim);
+        let Some(open) = self.resumed.get(&key).copied() else { return Ok(()) };
+        if body.id() == open.id {
+            return Ok(());
+        }
+        self.resumed.remove(&key);
+        ensure(open.expired || body.epoch > open.epoch, || {
+            format!("n{from} proposes {} anew, although its proposal of before is alive", body.manifest_hash)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mynet_types::{ConsensusMessage, Message};
+
+    use super::{super::stage::Stage, Checker, Record, SameProposal, Seen};
+
+    #[test]
+    fn another_proposal_after_a_restart_is_found() {
+        let stage = Stage::new();
+        let (first, second) = (stage.open_proposal([1; 16]), stage.open_proposal([2; 16]));
+        let sent = |open: &mynet_proto::consensus::io::OpenProposal| {
+            let (proposal, manifest) = (open.proposal.clone(), Box::new(open.manifest.clone()));
+            Message::Consensus(ConsensusMessage::Propose {
+                proposal,
+                manifest,
+                receipts: open.receipts.clone(),
+                previous: None,
+            })
+        };
+        let mut checker = SameProposal::default();
+        let records = [Record::Proposal(first.clone())];
+        assert_eq!(checker.see(&Seen::VotesOnDisk { node: 0, records: &records }, &stage.view()), Ok(()));
+        assert_eq!(checker.see(&Seen::Crashed(0), &stage.view()), Ok(()));
+        assert_eq!(checker.see(&stage.sent(0, &sent(&first)), &stage.view()), Ok(()));
+        assert_eq!(checker.see(&stage.sent(1, &sent(&second)), &stage.view()), Ok(()), "another node's");
+        assert!(checker.see(&stage.sent(0, &sent(&second)), &stage.view()).is_err());
+    }
+}
