@@ -139,10 +139,12 @@ impl GroupStore {
     /// D1: what is visible of the group goes, if it is the owner's.
     fn bury(&mut self, tombstone: &SignedTombstone, holders: &[NodeId]) {
         let (group_id, owner) = (tombstone.body.group_id, tombstone.body.owner);
-        if let Some(row) = self.rows.get(&group_id).filter(|row| row.manifest.body.owner == owner) {
+        if let Some(row) = self.rows.get(&group_id).filter(|row| row.manifest.body.owner == owner).cloned() {
             self.receipts.remove(&row.hash);
             self.coordinated.remove(&group_id);
             self.waiting.remove(&group_id);
+            let unpinned: Vec<ContentHash> = row.blobs().map(|blob| blob.sha256).collect();
+            self.files.doom(unpinned);
             self.rows.remove(&group_id);
         }
         self.silent.entry(group_id).or_default().extend(holders.iter().copied());
