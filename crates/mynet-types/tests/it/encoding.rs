@@ -157,7 +157,7 @@ fn small_or_any() -> impl Strategy<Value = u8> {
 
 /// The kinds of message and answer that drawing finds, by tag.
 fn kinds_drawn<T: BorshDeserialize + BorshSerialize>() -> BTreeSet<u8> {
-    (0..3_000).map(|seed| draw::<T>(seed << 20).1[0]).collect()
+    (0..12_000).map(|seed| draw::<T>(seed << 20).1[0]).collect()
 }
 
 #[test]
