@@ -1,19 +1,22 @@
 //! Deleting groups for good: the owner's word, who has confirmed it, and learning what others deleted meanwhile.
 //!
 //! The core tells every holder and target until it confirms (`mynet_proto::replication`). That leaves who was never known to hold
-//! anything, and whoever was away while the owner's node is gone: so every node asks each peer that comes up, and all of them
-//! once an hour, for the tombstones that came to it since it was asked last. What a peer deleted is never taken from another one
-//! again, and a peer that still tells of such a group is told of its tombstone.
+//! anything, and whoever was away while the owner's node is gone: so every node asks its peers what was deleted
+//! (`mynet_proto::replication::exchange`). What a peer deleted is never taken from another one again, and a peer that still tells
+//! of such a group is told of its tombstone.
 //!
 //! **Invariant:** whatever comes from a peer goes through the core, which checks the owner's signature.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use mynet_proto::node::io::Input;
+use mynet_proto::{
+    node::io::Input,
+    replication::exchange::{Exchange, INTERVAL, Page, Question},
+};
 use mynet_store::meta::{Deletion, MetaError};
 use mynet_types::{
     BoundedVec, GroupId, Manifest, Message, NodeId, OwnerKey, ReplicationMessage, SignedTombstone, Tombstone,
@@ -32,13 +35,8 @@ use crate::{
     view::DeletionView,
 };
 
-/// How often all peers are asked again: a message may be lost while everybody is up.
-const INTERVAL: Duration = Duration::from_secs(3600);
 /// Least time between two pages: less than half of what a newcomer may ask of one peer.
 const PAGE_INTERVAL: Duration = Duration::from_millis(50);
-/// Pages asked of one peer in a row, some 130,000 tombstones; the rest comes the next time. Bounds what a peer that makes
-/// them up can keep this worker busy with.
-const PAGES_MAX: usize = 2048;
 /// How long a deletion may take to reach this node's own disk, whatever the caller's patience: until then nothing is deleted.
 const WRITTEN_MAX: Duration = Duration::from_secs(10);
 
@@ -47,14 +45,14 @@ const WRITTEN_MAX: Duration = Duration::from_secs(10);
 pub(crate) struct Deletions {
     /// Rings when a tombstone is written here or confirmed elsewhere.
     news: watch::Sender<u64>,
-    /// Peers that the worker has yet to ask.
-    unasked: Mutex<BTreeSet<NodeId>>,
+    /// Whom the worker asks next, and for what.
+    exchange: Mutex<Exchange>,
     bell: Notify,
 }
 
 impl Default for Deletions {
     fn default() -> Self {
-        Self { news: watch::Sender::new(0), unasked: Mutex::default(), bell: Notify::new() }
+        Self { news: watch::Sender::new(0), exchange: Mutex::default(), bell: Notify::new() }
     }
 }
 
@@ -66,12 +64,16 @@ impl Deletions {
 
     /// Peers may know of deletions that this node does not.
     pub(crate) fn ask(&self, peers: impl IntoIterator<Item = NodeId>) {
-        self.unasked.lock().unwrap_or_else(PoisonError::into_inner).extend(peers);
+        self.exchange().ask(peers);
         self.bell.notify_one();
     }
 
-    fn take(&self) -> BTreeSet<NodeId> {
-        std::mem::take(&mut *self.unasked.lock().unwrap_or_else(PoisonError::into_inner))
+    fn next_question(&self) -> Option<Question> {
+        self.exchange().next_question()
+    }
+
+    fn exchange(&self) -> MutexGuard<'_, Exchange> {
+        self.exchange.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -191,46 +193,31 @@ impl Shell {
         Ok(Response::Tombstones { boot: self.meta.boot(), seq: page.seq, tombstones: page.tombstones })
     }
 
-    /// Asks `peer` for what came to it since `place`, page by page, and hands it to the core. Returns the place reached.
-    async fn learn_deletions(&self, peer: NodeId, mut place: Place) -> Place {
-        let Some(net) = self.net.get() else { return place };
+    /// Asks whoever is to be asked, page by page, and hands what they told to the core.
+    async fn learn_deletions(&self) {
+        let Some(net) = self.net.get() else { return };
         let mut pages = tokio::time::interval(PAGE_INTERVAL);
         pages.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        for _page in 0..PAGES_MAX {
+        while let Some(Question { peer, seq }) = self.deletions.next_question() {
             pages.tick().await;
-            let answer = net.request(peer, Request::TombstonesAfter { seq: place.seq }).await;
+            let answer = net.request(peer, Request::TombstonesAfter { seq }).await;
             let Ok(Response::Tombstones { boot, seq, tombstones }) = answer else {
                 tracing::debug!(peer = %peer.short(), ?answer, "a peer did not tell its tombstones");
-                return place;
-            };
-            if boot != place.boot && place.seq > 0 {
-                // It started anew, maybe from a backup: places of before mean nothing.
-                place = Place { boot, seq: 0 };
+                self.deletions.exchange().failed();
                 continue;
+            };
+            let told = self.deletions.exchange().answered(Page { boot, seq, tombstones });
+            if let Some(told) = told
+                && !self.inbox.put(Input::Message { from: peer, message: Message::Replication(told) }).await
+            {
+                return;
             }
-            if tombstones.is_empty() || seq <= place.seq {
-                return Place { boot, ..place };
-            }
-            let message = Message::Replication(ReplicationMessage::Tombstones(tombstones));
-            if !self.inbox.put(Input::Message { from: peer, message }).await {
-                return place;
-            }
-            place = Place { boot, seq };
         }
-        place
     }
-}
-
-/// How far this node has asked a peer.
-#[derive(Debug, Clone, Copy, Default)]
-struct Place {
-    boot: u64,
-    seq: u64,
 }
 
 /// Learns what others deleted, until the node stops.
 pub(crate) async fn run(shell: Arc<Shell>) {
-    let mut places: BTreeMap<NodeId, Place> = BTreeMap::new();
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -239,13 +226,9 @@ pub(crate) async fn run(shell: Arc<Shell>) {
             () = shell.deletions.bell.notified() => {}
             _ = ticks.tick() => shell.deletions.ask(shell.members.up()),
         }
-        for peer in shell.deletions.take() {
-            let place = places.get(&peer).copied().unwrap_or_default();
-            let place = tokio::select! {
-                () = shell.cancel.cancelled() => return,
-                place = shell.learn_deletions(peer, place) => place,
-            };
-            places.insert(peer, place);
+        tokio::select! {
+            () = shell.cancel.cancelled() => return,
+            () = shell.learn_deletions() => {}
         }
     }
 }

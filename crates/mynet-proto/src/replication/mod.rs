@@ -25,6 +25,7 @@
 //! Source: Mohan, Lindsay and Obermarck, "Transaction management in the R* distributed database management system" (1986);
 //! Gray and Lamport, "Consensus on transaction commit" (2006); quorum writes after DeCandia et al., "Dynamo" (2007).
 
+pub mod exchange;
 pub mod explain;
 pub mod io;
 pub mod plan;
