@@ -66,6 +66,11 @@ impl<S: Store> Disk<S> {
         }
     }
 
+    /// Whether a batch could not be written since the node started.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
     /// Batches that are not on disk.
     pub(crate) fn pending(&self) -> impl Iterator<Item = &[S::Record]> {
         self.pending.iter().map(|(_, records)| records.as_slice())

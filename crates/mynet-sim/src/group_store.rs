@@ -5,10 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mynet_proto::replication::io::{Decided, Intent, Publication, Record, Restored};
+use mynet_proto::replication::{
+    exchange::Page,
+    io::{Decided, Intent, Publication, Record, Restored},
+};
 use mynet_types::{
     BlobRef, ContentHash, ContentState, GroupId, ManifestHash, NodeId, OwnerKey, SignedManifest, SignedReceipt,
-    SignedTombstone, StatesMask, TxId, wire::Receipts,
+    SignedTombstone, StatesMask, TxId,
+    wire::{Receipts, Tombstones},
 };
 
 use rand::RngExt;
@@ -77,6 +81,8 @@ pub(crate) struct GroupStore {
     waiting: BTreeMap<GroupId, Publication>,
     ended: BTreeSet<GroupId>,
     tombstones: BTreeMap<(GroupId, OwnerKey), SignedTombstone>,
+    /// The same in the order in which they came.
+    buried: Vec<(GroupId, OwnerKey)>,
     /// Who has not confirmed a tombstone.
     silent: BTreeMap<GroupId, BTreeSet<NodeId>>,
 }
@@ -110,7 +116,7 @@ impl GroupStore {
             committed: self.committed.iter().map(|(tx, (attempt, receipt))| (*tx, *attempt, receipt.clone())).collect(),
             aborted: self.aborted.iter().map(|(tx, attempt)| (*tx, *attempt)).collect(),
             publications: self.coordinated.values().map(|group| self.restored_publication(group)).collect(),
-            tombstones: self.tombstones.values().cloned().collect(),
+            tombstones: self.buried.iter().filter_map(|name| self.tombstones.get(name)).cloned().collect(),
             deletions: self.tombstones.values().filter_map(|tombstone| self.unconfirmed(tombstone)).collect(),
         }
     }
@@ -131,6 +137,14 @@ impl GroupStore {
         self.silent.values().map(BTreeSet::len).sum()
     }
 
+    /// Tombstones after a place in the order in which they came, for a peer that asks.
+    pub(crate) fn tombstones_after(&self, seq: u64) -> Page {
+        let after = self.buried.iter().skip(usize::try_from(seq).unwrap_or(usize::MAX));
+        let tombstones = Tombstones::truncated(after.filter_map(|name| self.tombstones.get(name)).cloned());
+        let last = seq.saturating_add(u64::try_from(tombstones.len()).unwrap_or(0));
+        Page { boot: self.boot, seq: last, tombstones }
+    }
+
     /// Every tombstone here.
     pub(crate) fn tombstones(&self) -> impl Iterator<Item = &SignedTombstone> {
         self.tombstones.values()
@@ -148,7 +162,9 @@ impl GroupStore {
             self.rows.remove(&group_id);
         }
         self.silent.entry(group_id).or_default().extend(holders.iter().copied());
-        self.tombstones.insert((group_id, owner), tombstone.clone());
+        if self.tombstones.insert((group_id, owner), tombstone.clone()).is_none() {
+            self.buried.push((group_id, owner));
+        }
     }
 
     /// One group as a restarted coordinator sees it.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use mynet_proto::replication::exchange::Exchange;
 use mynet_types::{NodeId, StatesMask, TxId, wire::Prepare};
 
 use crate::{clock::Clock, disk::Disk, group_store::GroupStore, machine::Machine, vote_store::VoteStore};
@@ -33,6 +34,8 @@ pub(crate) struct Host {
     pub(crate) jobs: BTreeMap<TxId, Job>,
     /// Peers it was told it can reach, since it started.
     pub(crate) up: BTreeSet<usize>,
+    /// Whom it asks what was deleted; the daemon's shell keeps the same beside its core.
+    pub(crate) exchange: Exchange,
     /// Nodes it knows to be admitted; kept over restarts.
     pub(crate) admitted: BTreeSet<usize>,
 }
@@ -67,6 +70,7 @@ impl Host {
             doomed_sending: None,
             jobs: BTreeMap::new(),
             up: BTreeSet::new(),
+            exchange: Exchange::default(),
             admitted: BTreeSet::new(),
         }
     }

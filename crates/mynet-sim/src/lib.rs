@@ -9,7 +9,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `options`, `cast`, `workload`, `nemesis` | what one seed means: the network, its people, what is asked, what breaks |
-//! | `world`, `life`, `post`, `staging` | the loop, starts and deaths, messages and bytes that flow |
+//! | `world`, `life`, `post`, `asking`, `staging` | the loop, starts and deaths, messages, requests and bytes that flow |
 //! | `queue`, `clock`, `network`, `disk` | virtual time, links, fsync and crash |
 //! | `vote_store`, `group_store`, `files` | models of the two stores and of blob files |
 //! | `machine`, `host` | the cores and the machines under them |
@@ -18,6 +18,7 @@
 //! | `plants` | planted bugs and who must catch them, in builds with `--cfg planted` |
 //! | `model` | small protocols in every order of their steps |
 
+mod asking;
 mod cast;
 mod checker;
 mod clock;

@@ -2,7 +2,7 @@
 
 use mynet_proto::{
     node::{Identity, Restored, io::Input},
-    replication::io::Publication,
+    replication::{exchange::Exchange, io::Publication},
 };
 use mynet_types::{Claim, HeadProof, SignedManifest, wire::Receipts};
 use rand::RngExt;
@@ -30,6 +30,8 @@ impl World {
         if reaches && !knows {
             self.hosts[node].up.insert(peer);
             self.step(node, Input::PeerUp(id));
+            self.hosts[node].exchange.ask([id]);
+            self.ask_next(node);
         } else if !reaches && knows {
             self.hosts[node].up.remove(&peer);
             self.step(node, Input::PeerDown(id));
@@ -145,6 +147,7 @@ impl World {
             self.step(node, Input::Publish(Box::new(publication)));
         }
         self.certify_uncertified(node);
+        self.asks_again(node);
         self.reachability_changed();
     }
 
@@ -159,6 +162,7 @@ impl World {
         (host.doomed, host.doomed_sending) = (None, None);
         host.jobs.clear();
         host.up.clear();
+        host.exchange = Exchange::default();
         match (host.votes.crash(&mut self.rng), host.groups.crash(&mut self.rng)) {
             (Ok(votes), Ok(groups)) => {
                 if votes.lost.len() + groups.lost.len() > 0 {
@@ -215,7 +219,13 @@ impl World {
         self.healed = true;
         self.network.heal();
         for node in 0..self.hosts.len() {
-            self.hosts[node].clock.heal();
+            let host = &mut self.hosts[node];
+            host.clock.heal();
+            (host.doomed, host.doomed_sending) = (None, None);
+            if host.votes.has_failed() || host.groups.has_failed() {
+                // Its death stands for this very moment.
+                self.crash(node, 0);
+            }
             self.join(node);
             if !self.hosts[node].is_up() {
                 self.counts.fault(Broken::Restart);

@@ -4,6 +4,8 @@ use mynet_proto::node::io::Input;
 use mynet_types::{
     ConsensusMessage, Decision, Domain, Message, NodeId, ReplicationMessage, Signed, TxId, codec, signing,
 };
+#[cfg(planted)]
+use mynet_types::{Phase, planted::Bug};
 use rand::RngExt;
 
 use crate::{
@@ -54,15 +56,26 @@ fn proves_itself(message: &Message) -> bool {
 }
 
 /// Whether a planted bug keeps a message from leaving.
+#[cfg(planted)]
 fn is_swallowed(message: &Message) -> bool {
-    match message {
-        Message::Consensus(ConsensusMessage::Vote(_)) => mynet_types::planted!(VotesUnsent),
-        Message::Consensus(ConsensusMessage::Evidence(_)) => mynet_types::planted!(EvidenceUnsent),
-        Message::Replication(ReplicationMessage::Decision(_) | ReplicationMessage::Status { .. }) => {
-            mynet_types::planted!(DecisionsUnsent)
+    let unsent = match message {
+        Message::Consensus(ConsensusMessage::Vote(vote)) if vote.statement.phase == Phase::Ack => {
+            &[Bug::VotesUnsent, Bug::AcksUnsent][..]
         }
-        _ => false,
-    }
+        Message::Consensus(ConsensusMessage::Vote(_)) => &[Bug::VotesUnsent],
+        Message::Consensus(ConsensusMessage::Evidence(_)) => &[Bug::EvidenceUnsent],
+        Message::Replication(ReplicationMessage::Decision(_) | ReplicationMessage::Status { .. }) => {
+            &[Bug::DecisionsUnsent]
+        }
+        _ => &[],
+    };
+    unsent.iter().any(|bug| mynet_types::planted::is_active(*bug))
+}
+
+/// Every message leaves.
+#[cfg(not(planted))]
+fn is_swallowed(_message: &Message) -> bool {
+    false
 }
 
 impl World {

@@ -1,4 +1,4 @@
-//! Seeds that failed once: they run first, for ever.
+//! Seeds that failed once: they run again, for ever.
 //!
 //! `seeds/regress.txt` has one per line: suite, seed, `#` and why. What a seed means changes with the simulator, so a line may lose
 //! its point one day; it costs milliseconds.

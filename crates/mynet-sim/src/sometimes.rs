@@ -163,6 +163,8 @@ counters!(
         CloseSetFetched,
         /// What was behind a report had to be fetched.
         AckedListFetched,
+        /// A node showed a group that it then learned to be deleted by asking, because nobody knew that it holds it.
+        DeletionLearnedByAsking,
         /// A changed message did not decode.
         ChangedDoesNotDecode,
         /// A changed message decoded and was handed to the core.

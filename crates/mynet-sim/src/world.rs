@@ -26,13 +26,14 @@ use mynet_proto::{
         io::{Event, Input, Output, Timer},
     },
     persist::PersistId,
-    replication,
+    replication::{self, exchange::Page},
 };
 use mynet_types::{CertificateFile, ManifestHash, SignedDecision, TxId, Verdict};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
+    asking::Request,
     cast::Cast,
     checker::{self, Checker},
     host::Host,
@@ -84,6 +85,12 @@ pub(crate) enum Happening {
     Hashed { node: usize, boot: u64, manifest_hash: ManifestHash },
     /// A node notices whether it reaches a peer.
     Notice { node: usize, boot: u64, peer: usize },
+    /// A node asks all its peers what was deleted.
+    AskAll { node: usize, boot: u64 },
+    /// Such a question arrives.
+    Asked { request: Request, seq: u64 },
+    /// Its answer arrives, or none will.
+    Answered { request: Request, page: Option<Page> },
     /// A node hears that another was admitted.
     Admit { node: usize, who: usize },
     /// A fault of the schedule.
@@ -248,6 +255,10 @@ impl World {
 
     /// Records a violation; the first one counts.
     pub(crate) fn violate(&mut self, invariant: &'static str, message: String) {
+        #[cfg(planted)]
+        if !crate::plants::hears(invariant) {
+            return;
+        }
         self.violation.get_or_insert(Violation { invariant, message });
     }
 
@@ -278,7 +289,14 @@ impl World {
                 self.hashed(node, manifest_hash);
             }
             Happening::Notice { node, boot, peer } if self.is_current(node, boot) => self.notice(node, peer),
-            Happening::Timer { .. }
+            Happening::AskAll { node, boot } if self.is_current(node, boot) => self.ask_all(node),
+            Happening::Asked { request, seq } => self.asked(request, seq),
+            Happening::Answered { request, page } if self.is_current(request.from, request.boot) => {
+                self.answered(request, page);
+            }
+            Happening::AskAll { .. }
+            | Happening::Answered { .. }
+            | Happening::Timer { .. }
             | Happening::VotesOnDisk { .. }
             | Happening::GroupsOnDisk { .. }
             | Happening::Stage { .. }
@@ -312,11 +330,13 @@ impl World {
     pub(crate) fn see(&mut self, seen: &Seen<'_>) {
         let view = View { now: self.now, cast: &self.cast, hosts: &self.hosts, works: &self.works, files: &self.files };
         self.watch.see(seen, &view, &mut self.counts);
+        let mut broken = Vec::new();
         for checker in &mut self.checkers {
             if let Err(message) = checker.see(seen, &view) {
-                self.violation.get_or_insert(Violation { invariant: checker.invariant(), message });
+                broken.push((checker.invariant(), message));
             }
         }
+        broken.into_iter().for_each(|(invariant, message)| self.violate(invariant, message));
     }
 
     /// Hands an input to a node that is up and carries out what it says.

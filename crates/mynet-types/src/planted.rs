@@ -46,6 +46,8 @@ bugs!(
     VoteAfterLostStore,
     /// The lock on the next roster is not written.
     RosterLockUnwritten,
+    /// That a seat closed its epoch is not written.
+    CloseUnwritten,
     /// A locked seat signs another roster of the same epoch, dated by another proposer.
     SecondRosterSigned,
     /// A timeout is reported as a rejection.
@@ -60,6 +62,8 @@ bugs!(
     NewProposalAfterRestart,
     /// Votes never leave.
     VotesUnsent,
+    /// Acknowledgements of heads never leave.
+    AcksUnsent,
     /// A seat that lost its key does not ask for a fresh one.
     KeyWishUnsent,
     /// Evidence never leaves.

@@ -1,9 +1,15 @@
 //! W3: a proposer that starts again goes on with its proposal, byte for byte, until that has expired or its epoch has ended.
+//!
+//! What remains of its life is taken from the wall clock at the start and measured by the monotonic one from there on, so it
+//! is over when either of them says so.
 
 use std::collections::BTreeMap;
 
-use mynet_proto::{consensus::io::Record, node::io::Input};
-use mynet_types::{Claim, ConsensusMessage, ManifestHash, Message, ProposalId, SignedProposal, Timestamp};
+use mynet_proto::{
+    consensus::io::{Config, Record},
+    node::io::Input,
+};
+use mynet_types::{Claim, ConsensusMessage, ManifestHash, Message, Mono, Now, ProposalId, SignedProposal, Timestamp};
 
 use super::{Checker, ensure};
 use crate::observe::{Seen, View};
@@ -14,14 +20,23 @@ struct Open {
     id: ProposalId,
     epoch: u64,
     expires_at: Timestamp,
-    /// Whether the wall clock of its node ever showed that it is over.
+    /// When it is over on the monotonic clock of its node, once that has started again.
+    until: Option<Mono>,
+    /// Whether a clock of its node ever showed that it is over.
     expired: bool,
 }
 
 impl Open {
+    /// The clocks of its node show `now`; the first time is the start.
+    fn look(&mut self, now: Now) {
+        let life = self.expires_at.since(now.wall).min(Config::default().lifetime);
+        let until = *self.until.get_or_insert(now.mono.after(life));
+        self.expired |= self.expires_at <= now.wall || until <= now.mono;
+    }
+
     fn new(proposal: &SignedProposal) -> Self {
         let body = &proposal.body;
-        Self { id: body.id(), epoch: body.epoch, expires_at: body.expires_at, expired: false }
+        Self { id: body.id(), epoch: body.epoch, expires_at: body.expires_at, until: None, expired: false }
     }
 }
 
@@ -53,9 +68,9 @@ impl Checker for SameProposal {
                 self.resumed.extend(open.map(|(key, open)| (*key, *open)));
             }
             Seen::Given { node, input: Input::Start | Input::Timer(_) | Input::Message { .. } } => {
-                let wall = view.hosts[*node].clock.read(view.now).wall;
+                let now = view.hosts[*node].clock.read(view.now);
                 let own = self.resumed.iter_mut().filter(|((of, ..), _)| of == node);
-                own.for_each(|(_, open)| open.expired |= open.expires_at <= wall);
+                own.for_each(|(_, open)| open.look(now));
             }
             Seen::Sent { from, message: Message::Consensus(ConsensusMessage::Propose { proposal, .. }), .. } => {
                 return self.sent(*from, proposal);
