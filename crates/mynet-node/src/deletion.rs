@@ -157,11 +157,14 @@ impl Shell {
     }
 
     /// Takes note that a group was deleted.
-    pub(crate) fn group_deleted(self: &Arc<Self>, group_id: GroupId) {
-        tracing::info!(group = %group_id.short(), "group was deleted by its owner");
+    pub(crate) fn group_deleted(self: &Arc<Self>, group_id: GroupId, owner: OwnerKey) {
+        tracing::info!(group = %group_id.short(), %owner, "tombstone is kept");
         self.deletions.changed();
-        let shell = Arc::clone(self);
-        self.tasks.spawn(async move { shell.forget_grant(group_id).await });
+        // A tombstone for an id of this node in somebody else's name says nothing about whom it is granted to.
+        if owner == self.owner() {
+            let shell = Arc::clone(self);
+            self.tasks.spawn(async move { shell.forget_grant(group_id).await });
+        }
     }
 
     /// Drops what peers told of groups that their owners deleted, and tells them.
@@ -230,5 +233,55 @@ pub(crate) async fn run(shell: Arc<Shell>) {
             () = shell.cancel.cancelled() => return,
             () = shell.learn_deletions() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use futures::stream;
+    use mynet_types::OwnerKey;
+
+    use crate::{
+        handle::{AddOptions, Grant, PreviewChoice},
+        testing::Founder,
+        view::Wait,
+    };
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_tombstone_in_the_name_of_another_owner_does_not_widen_who_a_group_is_granted_to() {
+        let founder = Founder::start().await;
+        let shell = founder.shell();
+        let add = |text: &'static str| {
+            let options = AddOptions {
+                filename: "a.txt".to_owned(),
+                content_type: None,
+                public: false,
+                preview: PreviewChoice::None,
+                tags: Vec::new(),
+                replicas: None,
+                grant: Grant::None,
+                publish: false,
+                wait: Wait::Stored,
+                timeout: Duration::from_secs(1),
+            };
+            founder.handle.add(stream::iter([Ok(Bytes::from_static(text.as_bytes()))]), options)
+        };
+        let (kept, gone) = (add("kept").await.unwrap().group_id, add("gone").await.unwrap().group_id);
+        let granted = |group| shell.is_for_trusted(group);
+        assert!(!granted(kept).await.unwrap() && !granted(gone).await.unwrap());
+
+        shell.group_deleted(kept, OwnerKey([9; 32]));
+        shell.group_deleted(gone, shell.owner());
+        // What the second one does shows that the first one is over.
+        let forgotten = async {
+            while !granted(gone).await.unwrap() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), forgotten).await.unwrap();
+        assert!(!granted(kept).await.unwrap());
     }
 }

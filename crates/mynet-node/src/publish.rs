@@ -227,7 +227,7 @@ impl Shell {
     }
 
     /// Whether a group goes to everybody trusted.
-    async fn is_for_trusted(&self, group_id: GroupId) -> Result<bool, NodeError> {
+    pub(crate) async fn is_for_trusted(&self, group_id: GroupId) -> Result<bool, NodeError> {
         let kept = self.meta.setting(&format!("{GRANT_SETTING}{group_id}")).await.map_err(NodeError::storage)?;
         Ok(kept.is_none())
     }

@@ -249,7 +249,7 @@ impl Shell {
             }
             Event::Committed { group_id } => tracing::info!(group = %group_id.short(), "group is visible here"),
             Event::Aborted { tx } => tracing::info!(tx = %tx, "transaction given up"),
-            Event::Deleted { group_id } => self.group_deleted(group_id),
+            Event::Deleted { group_id, owner } => self.group_deleted(group_id, owner),
             Event::DeletionConfirmed { group_id, node } => {
                 tracing::info!(group = %group_id.short(), node = %node.short(), "a holder confirmed a deletion");
                 self.deletions.changed();

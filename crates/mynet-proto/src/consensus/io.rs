@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use borsh::{BorshDeserialize, BorshSerialize};
 use mynet_types::{
     AckedHead, BoundedVec, CarriedHead, CertificateFile, Claim, ConsensusMessage, Evidence, GroupId, HeadProof,
-    Manifest, ManifestHash, Mono, NodeId, ProposalId, Roster, RosterLink, SignedAdmission, SignedManifest,
+    Manifest, ManifestHash, Mono, NodeId, OwnerKey, ProposalId, Roster, RosterLink, SignedAdmission, SignedManifest,
     SignedProposal, SignedRosterKey, VALIDATORS_MAX, Vote, VoteSecret, VoteStatement,
     head::CARRIED_PER_PAGE_MAX,
     wire::{CloseReports, Receipts},
@@ -94,8 +94,14 @@ pub enum Input {
     /// The operator wants a node to have a seat: needed beyond [`Config::automatic_validators`], and for a node that once
     /// contradicted itself. It counts once, and no longer after evidence against the node that comes later.
     Approve(NodeId),
-    /// Its owner deleted this group: what is proposed of it here is closed, undecided.
-    Withdraw(GroupId),
+    /// This owner deleted its group: what is proposed of it here is closed, undecided. A group of that id whose manifest names
+    /// another owner is none of it: anybody may sign a tombstone for any id in its own name.
+    Withdraw {
+        /// The group.
+        group_id: GroupId,
+        /// Who deleted it.
+        owner: OwnerKey,
+    },
     /// The driver looked at the bytes that [`Output::Hash`] asked for.
     Hashed {
         /// The value.

@@ -302,7 +302,7 @@ impl Consensus {
                 self.ask_for_votes(step, node);
                 self.proposer.on_peer_up(&self.shared, step, &node);
             }
-            Input::Withdraw(group_id) => self.proposer.withdraw(step, group_id),
+            Input::Withdraw { group_id, owner } => self.proposer.withdraw(step, group_id, owner),
             Input::PeerDown(node) => {
                 self.shared.note_peer(node, false, step.now.mono);
             }

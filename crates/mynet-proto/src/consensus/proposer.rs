@@ -27,9 +27,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mynet_types::{
-    AbstainReason, Abstention, Claim, ConsensusMessage, GroupId, HeadProof, ManifestHash, Mono, NodeId, Phase,
-    Proposal, ProposalId, QuorumCertificate, Signed, SignedManifest, SignedProposal, SignedStatement, SlotKey, Verdict,
-    Vote, VoteStatement,
+    AbstainReason, Abstention, Claim, ConsensusMessage, GroupId, HeadProof, ManifestHash, Mono, NodeId, OwnerKey,
+    Phase, Proposal, ProposalId, QuorumCertificate, Signed, SignedManifest, SignedProposal, SignedStatement, SlotKey,
+    Verdict, Vote, VoteStatement,
     certificate::CertificateFile,
     vote::{attest_slot, is_head, slot_of},
     wire::Receipts,
@@ -540,8 +540,11 @@ impl Proposer {
     }
 
     /// Ends the cases of a group that its owner deleted.
-    pub(super) fn withdraw(&mut self, step: &mut Step<'_>, group_id: GroupId) {
-        let of_group = |(key, case): (&CaseKey, &Case)| (case.manifest.body.group_id == group_id).then_some(*key);
+    pub(super) fn withdraw(&mut self, step: &mut Step<'_>, group_id: GroupId, owner: OwnerKey) {
+        let of_group = |(key, case): (&CaseKey, &Case)| {
+            let manifest = &case.manifest.body;
+            ((manifest.group_id, manifest.owner) == (group_id, owner)).then_some(*key)
+        };
         for key in self.cases.iter().filter_map(of_group).collect::<Vec<_>>() {
             self.close(step, &key);
         }

@@ -179,9 +179,9 @@ impl NodeCore {
     /// Proposals of deleted groups are closed before they are sent again: a crash may have come between the two records.
     fn withdraw_deleted(&mut self, now: Now, out: &mut Vec<Output>) {
         let open = self.consensus.open_groups().filter(|manifest| self.replication.is_deleted(manifest));
-        let deleted: Vec<_> = open.map(|manifest| manifest.group_id).collect();
-        for group_id in deleted {
-            self.consensus(now, consensus::io::Input::Withdraw(group_id), out);
+        let deleted: Vec<_> = open.map(|manifest| (manifest.group_id, manifest.owner)).collect();
+        for (group_id, owner) in deleted {
+            self.consensus(now, consensus::io::Input::Withdraw { group_id, owner }, out);
         }
     }
 
@@ -219,7 +219,9 @@ impl NodeCore {
                             receipts: receipts.clone(),
                             claim: Claim::Durable,
                         }),
-                        Told::Deleted { group_id } => Some(consensus::io::Input::Withdraw(*group_id)),
+                        Told::Deleted { group_id, owner } => {
+                            Some(consensus::io::Input::Withdraw { group_id: *group_id, owner: *owner })
+                        }
                         _ => None,
                     };
                     out.push(Output::Event(Event::Replication(event)));

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mynet_types::{
-    GroupId, NodeId, ReplicationMessage, SignedDecision, SignedReceipt, Timestamp, Tombstone, TxId,
+    GroupId, NodeId, OwnerKey, ReplicationMessage, SignedDecision, SignedReceipt, Timestamp, Tombstone, TxId,
     wire::{DecisionOutcome, Receipts, TxStatus, Wraps},
 };
 use sha2::{Digest, Sha256};
@@ -28,7 +28,7 @@ pub(super) struct Coordinator {
     transactions: BTreeMap<TxId, GroupId>,
     /// Transactions of deleted groups whose tombstones are not on disk yet. Their commits may be, so nobody is told that they
     /// are unknown: a crash could bring them back.
-    withdrawn: BTreeMap<TxId, GroupId>,
+    withdrawn: BTreeMap<TxId, (GroupId, OwnerKey)>,
 }
 
 impl Coordinator {
@@ -111,15 +111,15 @@ impl Coordinator {
         let mut holders: BTreeSet<NodeId> = group.receipts.holders(Timestamp(0)).collect();
         if let Some(transaction) = group.transaction {
             self.transactions.remove(&transaction.id);
-            self.withdrawn.insert(transaction.id, tombstone.group_id);
+            self.withdrawn.insert(transaction.id, (tombstone.group_id, tombstone.owner));
             holders.extend(transaction.targets.into_keys());
         }
         holders
     }
 
     /// The tombstone of a group is on disk: its transactions are unknown from here on, which is an abort.
-    pub(super) fn buried(&mut self, group_id: &GroupId) {
-        self.withdrawn.retain(|_, group| group != group_id);
+    pub(super) fn buried(&mut self, tombstone: &Tombstone) {
+        self.withdrawn.retain(|_, name| *name != (tombstone.group_id, tombstone.owner));
     }
 
     /// Whether nothing may be said of this transaction yet.

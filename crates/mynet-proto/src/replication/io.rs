@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use mynet_types::{
-    GroupId, ManifestHash, Mono, NodeId, ReplicationMessage, SignedAdmission, SignedDecision, SignedManifest,
+    GroupId, ManifestHash, Mono, NodeId, OwnerKey, ReplicationMessage, SignedAdmission, SignedDecision, SignedManifest,
     SignedReceipt, SignedTombstone, StatesMask, TxId,
     wire::{Prepare, Receipts, RefuseReason, SealedBytes, Wraps},
 };
@@ -388,10 +388,13 @@ pub enum Event {
         /// The transaction.
         tx: TxId,
     },
-    /// A group was deleted by its owner: its tombstone is on disk here, and nothing of it is visible any more.
+    /// A group was deleted by its owner: its tombstone is on disk here, and nothing of it is visible any more. What is here under
+    /// this id by another owner is not meant and stays.
     Deleted {
         /// The group.
         group_id: GroupId,
+        /// Who signed the tombstone.
+        owner: OwnerKey,
     },
     /// A holder has the tombstone of a group on its disk.
     DeletionConfirmed {

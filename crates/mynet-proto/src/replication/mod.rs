@@ -239,7 +239,7 @@ impl Replication {
             Pending::Nothing => {}
             Pending::Buried(from, burials) => {
                 for burial in &burials {
-                    self.coordinator.buried(&burial.tombstone.body.group_id);
+                    self.coordinator.buried(&burial.tombstone.body);
                 }
                 self.tombstones.buried(from, &burials, step);
             }

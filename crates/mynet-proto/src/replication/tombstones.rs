@@ -196,7 +196,7 @@ impl Tombstones {
         let mut told = BTreeSet::new();
         for Burial { tombstone, holders } in burials {
             step.shared.deleted.written(&name(&tombstone.body));
-            step.event(Event::Deleted { group_id: tombstone.body.group_id });
+            step.event(Event::Deleted { group_id: tombstone.body.group_id, owner: tombstone.body.owner });
             for holder in holders {
                 self.owe(*holder, tombstone);
                 told.insert(*holder);

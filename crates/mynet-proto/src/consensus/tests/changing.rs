@@ -60,6 +60,25 @@ fn a_liar_loses_its_seat_and_comes_back_only_by_approval() {
 }
 
 #[test]
+fn a_liar_holds_up_the_roster_that_removes_it_with_no_request_of_its_own() {
+    let mut net = grown(4, 4, |_| ());
+    // The lowest seat, which goes before all others with whom a promise is.
+    let liar = net.at_seat(0);
+    let honest: BTreeSet<usize> = (0..4).filter(|index| *index != liar).collect();
+    lie(&mut net, liar);
+    for _ in 0..60 {
+        let roster = net.nodes[liar].core.roster();
+        let (epoch, prev) = (roster.epoch + 1, roster.hash());
+        for to in &honest {
+            let leaving = BoundedVec::truncated([id(*to)]);
+            net.inject(liar, *to, ConsensusMessage::KeyRequest { epoch, prev, leaving, newcomer: None });
+        }
+        net.run(1);
+    }
+    assert!((0..4).all(|index| seated(&net, index) == honest), "{:?}", seated(&net, 0));
+}
+
+#[test]
 fn an_honest_node_takes_the_place_of_a_liar_by_itself() {
     let mut net = grown(5, 4, |_| ());
     lie(&mut net, 2);

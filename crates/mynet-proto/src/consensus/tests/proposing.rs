@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use mynet_types::{
-    Claim, ConsensusMessage, GenesisFile, NodeId, RejectReason, SignedProposal, Verdict,
+    Claim, ConsensusMessage, GenesisFile, NodeId, OwnerKey, RejectReason, SignedProposal, Verdict,
     certificate::{self, VerifyError},
 };
 
@@ -340,7 +340,9 @@ fn what_its_owner_deleted_is_not_proposed_any_more_also_after_a_restart() {
         net.propose(0, manifest, Claim::Durable, net.receipts(&[0, 1, 2], manifest));
     }
     net.settle();
-    net.input(0, Input::Withdraw(manifest.body.group_id));
+    net.input(0, Input::Withdraw { group_id: manifest.body.group_id, owner: manifest.body.owner });
+    // A tombstone in the name of somebody else is about nothing that is proposed here.
+    net.input(0, Input::Withdraw { group_id: other.body.group_id, owner: OwnerKey([9; 32]) });
     net.settle();
     net.restart(0);
     net.clear();
