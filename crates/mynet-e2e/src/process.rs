@@ -28,7 +28,7 @@ pub fn program() -> Result<PathBuf> {
     find("MYNET_BIN", "mynet", "run `cargo build --bin mynet` first")
 }
 
-/// The program with failpoints: `MYNET_FAILPOINTS_BIN`, or what `scripts/failpoints` makes beside the debug build.
+/// The program that can be told to die and to lie: `MYNET_FAILPOINTS_BIN`, or what `scripts/failpoints` makes beside the debug build.
 ///
 /// # Errors
 /// If it was not built.
@@ -139,6 +139,8 @@ pub struct Node {
     environment: Vec<(String, String)>,
     /// What is armed in it; it runs the build with failpoints then.
     failpoints: Option<String>,
+    /// What it lies about and with which seed; the same build.
+    lies: Option<(String, u64)>,
 }
 
 impl Node {
@@ -163,6 +165,7 @@ impl Node {
             extra: extra.iter().map(|&arg| arg.to_owned()).collect(),
             environment: environment.to_vec(),
             failpoints: None,
+            lies: None,
         };
         node.restart()?;
         Ok(node)
@@ -192,10 +195,11 @@ impl Node {
             Ok(()) | Err(_) => {}
         }
         let log = File::options().create(true).append(true).open(self.log_path()).context("open the log")?;
-        let mut command = match &self.failpoints {
-            Some(_) => clean(&armed_program()?),
-            None => command()?,
-        };
+        let armed = self.failpoints.is_some() || self.lies.is_some();
+        let mut command = if armed { clean(&armed_program()?) } else { command()? };
+        if let Some((lies, seed)) = &self.lies {
+            command.env("LIAR", lies).env("LIAR_SEED", seed.to_string());
+        }
         let mut child = command
             .envs(self.environment.iter().cloned())
             .envs(self.failpoints.iter().map(|points| ("FAILPOINTS", points)))
@@ -236,6 +240,26 @@ impl Node {
         ensure!(status == 0, "it stopped with {status}: {}", self.log_tail());
         self.failpoints = Some(points.to_owned());
         self.restart()
+    }
+
+    /// Stops it and starts it again as a liar, also after every restart: `lies` is the value of `LIAR`.
+    ///
+    /// # Errors
+    /// If it does not stop, or does not serve in time.
+    pub fn corrupt(&mut self, lies: &str, seed: u64) -> Result<()> {
+        let status = self.stop()?;
+        ensure!(status == 0, "it stopped with {status}: {}", self.log_tail());
+        self.lies = Some((lies.to_owned(), seed));
+        self.restart()
+    }
+
+    /// How often it said that it told a lie, at least; it says so at powers of two.
+    #[must_use]
+    pub fn told(&self, lie: &str) -> u64 {
+        let log = fs::read_to_string(self.log_path()).unwrap_or_default();
+        let counts =
+            log.lines().filter_map(|line| line.strip_prefix("liar: ")?.strip_prefix(lie)?.strip_prefix(" told "));
+        counts.filter_map(|count| count.parse().ok()).max().unwrap_or(0)
     }
 
     /// Waits until it has died at `point`. Its next start is the build without failpoints.

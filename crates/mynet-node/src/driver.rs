@@ -24,7 +24,7 @@ use mynet_types::{Mono, Now, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::{crash, persist::Batch, shell::Shell, stage::StageJob};
+use crate::{crash, liar::Liar, persist::Batch, shell::Shell, stage::StageJob};
 
 /// Inputs that wait for the core at most. Peers wait beyond this: each request holds its stream until it is taken.
 const INPUTS_MAX: usize = 1024;
@@ -106,9 +106,9 @@ pub(crate) fn inbox() -> (Inbox, mpsc::Receiver<Mail>) {
 }
 
 /// Starts the loop with the inputs that must come before all others; it ends when the node stops.
-pub(crate) fn spawn(core: NodeCore, shell: &Arc<Shell>, first: Vec<Input>, mail: Incoming) {
+pub(crate) fn spawn((core, liar): (NodeCore, Liar), shell: &Arc<Shell>, first: Vec<Input>, mail: Incoming) {
     let (timers, outputs) = (BTreeSet::new(), Vec::new());
-    let mut driver = Driver { core, clock: Clock::start(), shell: Arc::clone(shell), timers, outputs };
+    let mut driver = Driver { core, liar, clock: Clock::start(), shell: Arc::clone(shell), timers, outputs };
     let cancel = shell.cancel.clone();
     shell.tasks.spawn(async move { driver.run(first, mail, cancel).await });
 }
@@ -124,6 +124,7 @@ pub(crate) struct Incoming {
 /// The task's state.
 struct Driver {
     core: NodeCore,
+    liar: Liar,
     clock: Clock,
     shell: Arc<Shell>,
     timers: BTreeSet<(Mono, Timer)>,
@@ -164,7 +165,10 @@ impl Driver {
     /// One step of the core, and what follows from it.
     fn feed(&mut self, input: Input) {
         tracing::trace!(?input, "core in");
-        self.core.handle(self.clock.now(), input, &mut self.outputs);
+        if self.liar.hears(&self.core, &input) {
+            self.core.handle(self.clock.now(), input, &mut self.outputs);
+        }
+        self.liar.twist(&self.core, &mut self.outputs);
         for output in self.outputs.drain(..) {
             tracing::trace!(?output, "core out");
             match output {

@@ -24,6 +24,7 @@ pub mod govern;
 mod grant;
 mod group_log;
 pub mod handle;
+mod liar;
 pub mod media;
 mod members;
 mod peers;

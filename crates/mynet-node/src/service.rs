@@ -37,6 +37,7 @@ use crate::{
     driver::{self, Incoming, wall_clock},
     group_log,
     handle::NodeHandle,
+    liar::{self, Liar},
     members::Members,
     peers::{self, NodeDoor},
     persist::{self, Queues, restore},
@@ -179,16 +180,18 @@ impl RunningNode {
 /// [`StartError`]; nothing runs then.
 pub async fn start(data_dir: &Path, config: Config) -> Result<RunningNode, StartError> {
     crash::arm().map_err(|why| StartError::Setting { key: "FAILPOINTS", why })?;
+    liar::arm().map_err(|why| StartError::Setting { key: "LIAR", why })?;
     let Opened { shell, votes, genesis, restored_votes, incoming, queues } = open(data_dir, config).await?;
     let replication = take_up(&shell, restore::replication(shell.meta.restore().await?)?).await?;
     care::clear_staging(&shell, replication.intents.iter().map(|(intent, _)| intent.prepare.tx)).await?;
+    let liar = Liar::new(&shell, &restored_votes.keys);
     let core = core(&shell, &genesis, restore::consensus(restored_votes)?, replication)?;
     admit_founder(&shell, &genesis).await?;
     let first = shell.members.all_admissions().into_iter().map(|admission| Input::Admitted(Box::new(admission)));
     let first = first.chain([Input::Start]).collect();
     persist::spawn(queues, votes, &shell);
     start_network(&shell).await?;
-    driver::spawn(core, &shell, first, incoming);
+    driver::spawn((core, liar), &shell, first, incoming);
     let tasks: TaskTracker = shell.tasks.clone();
     tasks.spawn(care::run(Arc::clone(&shell)));
     tasks.spawn(catchup::run(Arc::clone(&shell)));
@@ -390,8 +393,8 @@ async fn start_network(shell: &Arc<Shell>) -> Result<(), StartError> {
         limits: limits.clone(),
     };
     let open = |listen| {
-        let (door, service) = (NodeDoor(Arc::clone(shell)), NodeService(Arc::clone(shell)));
-        Net::start(config(listen), Arc::new(door), Arc::new(service), shell.cancel.child_token())
+        let (door, service) = (NodeDoor(Arc::clone(shell)), liar::service(NodeService(Arc::clone(shell))));
+        Net::start(config(listen), Arc::new(door), service, shell.cancel.child_token())
     };
     let opened = match open(wanted).await {
         // The port kept from the last start is taken; any other will do if the operator named none.

@@ -10,6 +10,7 @@ mod deleting;
 mod demo;
 mod files;
 mod full;
+mod liar;
 mod lost_disks;
 mod mistakes;
 mod modes;
