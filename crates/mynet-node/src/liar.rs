@@ -7,7 +7,8 @@
 
 #[cfg(feature = "liar")]
 mod forge;
-#[cfg(feature = "liar")]
+#[cfg(any(test, feature = "liar"))]
+#[cfg_attr(not(feature = "liar"), expect(dead_code, reason = "the other build uses it; its tests run in every build"))]
 mod lies;
 #[cfg(feature = "liar")]
 mod mouth;

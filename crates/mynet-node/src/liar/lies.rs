@@ -147,7 +147,7 @@ pub(super) fn dice(part: u64) -> StdRng {
 pub(super) fn stalls(peer: &NodeId, running_for: Duration) -> bool {
     let Some(armed) = ARMED.get().filter(|armed| armed.lies.contains(&Lie::Stall)) else { return false };
     let turn = running_for.as_secs() / STALL.as_secs() + armed.seed % PATIENCE + u64::from(peer.0[0]);
-    let stalls = turn % PATIENCE == 0;
+    let stalls = turn.is_multiple_of(PATIENCE);
     if stalls {
         told(Lie::Stall);
     }

@@ -261,7 +261,7 @@ impl Liar {
             ConsensusMessage::MyVotes { epoch } if tells(Lie::FalseMemory) => self.remember(core, from, *epoch),
             ConsensusMessage::RosterHead { .. } => {
                 self.heads += 1;
-                if self.heads % HEADS_PER_ROSTER == 0 {
+                if self.heads.is_multiple_of(HEADS_PER_ROSTER) {
                     self.propose_rosters(core);
                 }
             }
@@ -476,7 +476,7 @@ impl Liar {
             return true;
         }
         self.prepares += 1;
-        if self.prepares % 2 == 0 && !self.feigned.contains_key(&tx) {
+        if self.prepares.is_multiple_of(2) && !self.feigned.contains_key(&tx) {
             return true;
         }
         let states = prepare.states;

@@ -58,7 +58,7 @@ impl Service for Lying {
         let turn = self.answers.fetch_add(1, Ordering::Relaxed);
         told(Lie::FalseAnswer);
         match (answer, asks_for_tombstones) {
-            (Response::Group(_), _) if turn % 3 == 0 => Response::NotHere,
+            (Response::Group(_), _) if turn.is_multiple_of(3) => Response::NotHere,
             (Response::Group(info), _) => Response::Group(Box::new(self.twist(*info, from))),
             (_, Some(seq)) => self.tombstones(seq, turn).await,
             (answer, None) => answer,
