@@ -9,19 +9,24 @@
 //! | `file_unnamed` | a file of an earlier start that no row names | removing it |
 //!
 //! Bytes are not read: that they are still what their hashes say is for a scrub.
+//!
+//! A node that does not run is looked at by [`examine`]: a database that keeps it from starting may be what is wrong.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use mynet_proto::group::{Row, discover};
 use mynet_store::{
     blobs::{BlobKey, ReadError},
     meta::{Finding, Group, GroupView, ListQuery},
+    votes::VotesError,
 };
 use mynet_types::{ContentId, GroupId, Link};
 
 use crate::{
+    config::Config,
     driver::wall_clock,
     handle::{NodeError, NodeHandle},
+    service::{self, StartError},
     shell::Shell,
     view::{DoctorView, FindingView},
 };
@@ -38,16 +43,49 @@ impl NodeHandle {
     /// [`NodeError::Stopping`], [`NodeError::Storage`]; what was put right until then stays so.
     pub async fn examine(&self, dry_run: bool) -> Result<DoctorView, NodeError> {
         let shell = Arc::clone(&self.shell);
-        let examined = self.shell.tasks.spawn(async move {
-            let mut doctor = Doctor { shell: &shell, dry_run, view: DoctorView::new(dry_run) };
-            doctor.groups().await?;
-            doctor.rest().await?;
-            doctor.blobs().await?;
-            doctor.files().await?;
-            Ok(doctor.view)
-        });
+        let examined = self.shell.tasks.spawn(async move { look(&shell, dry_run).await });
         examined.await.map_err(NodeError::storage)?
     }
+}
+
+/// Why the directory of a node that does not run was not looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum ExamineError {
+    /// A process runs on this directory, whether or not it serves: ask that one, or stop it.
+    #[error("{0}")]
+    Runs(VotesError),
+    /// What is in the directory cannot be opened.
+    #[error(transparent)]
+    Open(StartError),
+    /// It broke off; what was put right until then stays so.
+    #[error(transparent)]
+    Look(#[from] NodeError),
+}
+
+/// Looks at the directory of a node that does not run, as [`NodeHandle::examine`] does at one that does. It counts as a start of
+/// the node that ends at once: nothing is sent, and no vote is cast. What only other nodes have is pulled after its next start.
+///
+/// # Errors
+/// [`ExamineError`].
+pub async fn examine(data_dir: &Path, config: Config, dry_run: bool) -> Result<DoctorView, ExamineError> {
+    let opened = service::open_stores(data_dir, config).await.map_err(|error| match error {
+        StartError::Votes(error @ VotesError::InUse(_)) => ExamineError::Runs(error),
+        error => ExamineError::Open(error),
+    })?;
+    let examined = look(&opened.shell, dry_run).await;
+    opened.votes.close().await.map_err(|error| ExamineError::Open(error.into()))?;
+    opened.shell.meta.clone().close().await.map_err(|error| ExamineError::Open(error.into()))?;
+    Ok(examined?)
+}
+
+/// Looks at everything.
+async fn look(shell: &Arc<Shell>, dry_run: bool) -> Result<DoctorView, NodeError> {
+    let mut doctor = Doctor { shell, dry_run, view: DoctorView::new(dry_run) };
+    doctor.groups().await?;
+    doctor.rest().await?;
+    doctor.blobs().await?;
+    doctor.files().await?;
+    Ok(doctor.view)
 }
 
 /// One look.

@@ -16,7 +16,7 @@ mod compose;
 pub mod config;
 mod crash;
 mod deletion;
-mod doctor;
+pub mod doctor;
 mod driver;
 mod dry_run;
 mod find;

@@ -211,8 +211,15 @@ pub(crate) struct Opened {
     restored_votes: RestoredVotes,
 }
 
-/// Opens keys and stores.
+/// Opens keys and stores, and marks what was lost with the directory of the blobs.
 pub(crate) async fn open(data_dir: &Path, config: Config) -> Result<Opened, StartError> {
+    let opened = open_stores(data_dir, config).await?;
+    quarantine_vanished(&opened.shell).await?;
+    Ok(opened)
+}
+
+/// Opens keys and stores.
+pub(crate) async fn open_stores(data_dir: &Path, config: Config) -> Result<Opened, StartError> {
     let keys = KeyFiles::load(data_dir)?;
     let me = keys.node_id();
     let genesis = read_genesis(data_dir)?.genesis;
@@ -241,7 +248,6 @@ pub(crate) async fn open(data_dir: &Path, config: Config) -> Result<Opened, Star
         writers,
         trust,
     }));
-    quarantine_vanished(&shell).await?;
     Ok(Opened { shell, votes, genesis, restored_votes, incoming: Incoming { inputs, durable }, queues })
 }
 

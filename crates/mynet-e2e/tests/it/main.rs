@@ -8,6 +8,7 @@ mod crash_table;
 mod damage;
 mod deleting;
 mod demo;
+mod doctor;
 mod files;
 mod full;
 mod liar;

@@ -2,13 +2,18 @@
 
 use std::process::ExitCode;
 
-use mynet_node::view::{DeletionView, DoctorView, GarbageView};
+use mynet_node::{
+    config::Config,
+    doctor::{self, ExamineError},
+    view::{DeletionView, DoctorView, GarbageView},
+};
 use reqwest::Method;
 
 use crate::{
     args::{Care, Global, Rm},
     client::Client,
-    output::{self, Status},
+    local,
+    output::{self, Failure, Status},
 };
 
 /// Deletes a group. Holders that are silent are listed and no failure: they are told until they confirm.
@@ -44,11 +49,43 @@ pub(crate) async fn gc(global: &Global, args: Care) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Looks at everything; what stays wrong is an integrity failure.
-pub(crate) async fn doctor(global: &Global, args: Care) -> anyhow::Result<ExitCode> {
+/// Asks the running node to look at everything.
+async fn ask_doctor(global: &Global, dry_run: bool) -> anyhow::Result<DoctorView> {
     let client = Client::new(global)?;
-    let request = client.request(Method::POST, "doctor").query(&[("dry_run", args.dry_run)]);
-    let view: DoctorView = client.json(request).await?;
+    client.json(client.request(Method::POST, "doctor").query(&[("dry_run", dry_run)])).await
+}
+
+/// Looks at the directory of a node that does not answer; `why` it does not, if there is no such directory.
+async fn doctor_of_directory(global: &Global, dry_run: bool, why: anyhow::Error) -> anyhow::Result<DoctorView> {
+    let dir = local::data_dir(global)?;
+    if !dir.join("node.key").exists() {
+        return Err(why);
+    }
+    let config = Config::load(&dir, &toml::Table::new())?;
+    let view = doctor::examine(&dir, config, dry_run).await.map_err(|error| match error {
+        ExamineError::Runs(error) => {
+            let hint = "wait until it serves, or stop it and run `mynet doctor` again";
+            Failure::new(Status::Unreachable, "node_busy", format!("the node does not answer: {error}"), hint).into()
+        }
+        error => anyhow::Error::new(error).context(format!("look at {}", dir.display())),
+    })?;
+    if !global.json {
+        output::line(&format!("the node does not run; looked at {}", dir.display()))?;
+    }
+    Ok(view)
+}
+
+/// Looks at everything; what stays wrong is an integrity failure. Whoever names an API means that node and no other.
+pub(crate) async fn doctor(global: &Global, args: Care) -> anyhow::Result<ExitCode> {
+    let silent = |error: &anyhow::Error| {
+        error.downcast_ref::<Failure>().is_some_and(|failure| failure.status == Status::Unreachable)
+    };
+    let view = match ask_doctor(global, args.dry_run).await {
+        Err(error) if global.api.is_none() && silent(&error) => {
+            doctor_of_directory(global, args.dry_run, error).await?
+        }
+        asked => asked?,
+    };
     let status = if view.found > view.repaired { Status::Integrity.into() } else { ExitCode::SUCCESS };
     if global.json {
         output::object(&view)?;
