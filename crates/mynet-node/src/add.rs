@@ -71,6 +71,10 @@ impl Shell {
             let why = format!("at most {} copies are made", mynet_types::wire::TARGETS_MAX);
             return Err(NodeError::Invalid { field: "replicas", why });
         }
+        if options.public && options.grant != Grant::Trusted {
+            let why = "public content is not encrypted, so everybody may read it; leave out one of public and grant";
+            return Err(NodeError::Invalid { field: "grant", why: why.to_owned() });
+        }
         if let PreviewChoice::Supplied { bytes, .. } = &options.preview
             && bytes.len() > PREVIEW_BYTES_MAX
         {

@@ -249,7 +249,7 @@ pub(crate) struct Add {
     #[arg(long, default_value = "auto")]
     pub(crate) preview: String,
     /// A tag; may be repeated
-    #[arg(long = "tag")]
+    #[arg(long = "tag", value_parser = tag)]
     pub(crate) tags: Vec<String>,
     /// Copies wanted [default: the node's setting]
     #[arg(long)]
@@ -522,6 +522,15 @@ fn name(text: &str) -> Result<String, &'static str> {
     }
 }
 
+/// One tag. On the wire commas separate tags, so one with a comma would become two without a word.
+fn tag(text: &str) -> Result<String, &'static str> {
+    match text.trim() {
+        "" => Err("a tag is not empty"),
+        tag if tag.contains(',') => Err("a tag has no comma; for several say --tag once for each"),
+        tag => Ok(tag.to_owned()),
+    }
+}
+
 /// One range of bytes. A server ignores what it cannot read, so a mistyped range would fetch the whole.
 fn range(text: &str) -> Result<String, &'static str> {
     const FORM: &str = "give A-B with A <= B, A- or -N";
@@ -542,7 +551,7 @@ fn range(text: &str) -> Result<String, &'static str> {
 mod tests {
     use clap::CommandFactory;
 
-    use super::{Arguments, name, range};
+    use super::{Arguments, name, range, tag};
 
     #[test]
     fn the_command_line_is_well_formed() {
@@ -556,6 +565,14 @@ mod tests {
         }
         for bad in ["", "../x", "a/b", "a b", "a?b", "a#b", "a%2fb", "..", "\u{e4}"] {
             assert!(name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_tag_is_one_tag() {
+        assert_eq!(tag(" slow rock "), Ok("slow rock".to_owned()));
+        for bad in ["", " ", "a,b", "a,"] {
+            assert!(tag(bad).is_err(), "{bad}");
         }
     }
 

@@ -1,11 +1,12 @@
 //! What a new user gets wrong: each mistake has its exit status and a line that helps.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use mynet_e2e::{
     content::{self, bytes},
     network::Network,
     process::run,
+    wait::until,
 };
 
 #[test]
@@ -52,6 +53,8 @@ fn mistakes_in_commands_change_nothing() {
         (&["add", &good, "--preview", gone], 1, "check the path"),
         (&["add", &good, "--preview", &empty], 2, "is empty"),
         (&["add", &good, "--public", "--preview", &good], 2, "no preview"),
+        (&["add", &good, "--public", "--grant", "none"], 2, "everybody may read it"),
+        (&["add", &good, "--tag", "a,b"], 2, "say --tag once for each"),
         (&["get", "../status"], 2, "letters, digits"),
         (&["get", "x", "--range", "5-2"], 2, "A <= B"),
         (&["get", "x", "-o", dir], 2, "is a directory"),
@@ -63,6 +66,43 @@ fn mistakes_in_commands_change_nothing() {
         assert!(done.stderr.contains(says), "{args:?}: {}", done.stderr);
     }
     assert_eq!(node.json(&["ls"]).unwrap().as_array().unwrap().len(), 0, "nothing was stored");
+    let small = node.json(&["add", &good, "--public", "--wait", "stored", "--tag", "a", "--tag", "b"]).unwrap();
+    assert_eq!(small["tags"], serde_json::json!(["a", "b"]), "{small}");
+    let id = small["group_id"].as_str().unwrap();
+    let beyond = node.run(&["get", id, "--range", "100-", "-o", "-"]).unwrap();
+    assert_eq!(beyond.status, 2, "{}", beyond.stderr);
+    assert!(
+        beyond.stderr.contains("there are no bytes 100-") && !beyond.stderr.contains("Content-Range"),
+        "{}",
+        beyond.stderr
+    );
     let nobody = node.run(&["find", &content::hash(b"nobody has this")]).unwrap();
     assert_eq!((nobody.status, nobody.stdout.as_slice()), (3, b"nobody has it\n".as_slice()));
+}
+
+#[test]
+fn an_upload_that_nobody_else_can_take_says_so_and_what_comes_next() {
+    let mut network = Network::trusted(2, "").unwrap();
+    network.nodes[1].kill().unwrap();
+    let path = content::file(network.temp.path(), "data.bin", &bytes(51, 1000)).unwrap();
+    let founder = &network.nodes[0];
+    until("the other node to be missed", Duration::from_secs(60), || {
+        let status = founder.json(&["status"])?;
+        anyhow::ensure!(status["peers"]["alive"] == 0, "{status}");
+        Ok(())
+    })
+    .unwrap();
+    let done = founder.run(&["add", &path, "--timeout", "1s"]).unwrap();
+    let told = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert_eq!(done.status, 4, "{told} {}", done.stderr);
+    assert!(told.contains("stored here; no other node can be reached"), "{told}");
+    let group = told.split_whitespace().next().unwrap().to_owned();
+    network.nodes[1].restart().unwrap();
+    // As it was told.
+    until("the copy to be made", Duration::from_secs(60), || {
+        let view = network.nodes[0].json(&["show", &group])?;
+        anyhow::ensure!(view["replica_count"] == 2, "{view}");
+        Ok(())
+    })
+    .unwrap();
 }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use futures::StreamExt;
 use mynet_node::{
     media::{SNIFF_BYTES, media_type},
-    view::{GroupView, Page, PlanView, WaitResult},
+    view::{GroupView, Page, PeerCounts, PlanView, StatusView, WaitResult},
 };
 use reqwest::{
     Method, header,
@@ -35,7 +35,8 @@ pub(crate) async fn add(global: &Global, args: Add) -> anyhow::Result<ExitCode> 
     for file in &args.files {
         let view = upload(&client, &args, file).await?;
         if !global.json {
-            print_added(file, &view)?;
+            let peers = if view.wait_result == Some(WaitResult::TimedOut) { peers(&client).await } else { None };
+            print_added(file, &view, peers)?;
         }
         views.push(view);
     }
@@ -136,17 +137,37 @@ fn watched(file: tokio::fs::File, size: u64) -> indicatif::ProgressBarIter<tokio
     bar.wrap_async_read(file)
 }
 
+/// The node's peers; `None` if it does not say, which changes nothing about the upload.
+async fn peers(client: &Client) -> Option<PeerCounts> {
+    client.get::<StatusView>("status").await.ok().map(|status| status.peers)
+}
+
 /// Tells what became of an upload.
-fn print_added(file: &Path, view: &GroupView) -> anyhow::Result<()> {
+fn print_added(file: &Path, view: &GroupView, peers: Option<PeerCounts>) -> anyhow::Result<()> {
     let reached = match view.wait_result {
-        Some(WaitResult::Certified) => "certified",
-        Some(WaitResult::Durable) => "durable",
-        Some(WaitResult::TimedOut) => "stored; the rest goes on, see `mynet show`",
-        Some(WaitResult::NotEnoughTargets) => "stored; too few nodes may hold it, tried again when one joins",
-        Some(WaitResult::Rejected) => "rejected by the validators",
-        Some(WaitResult::Stored) | None => "stored",
+        Some(WaitResult::Certified) => "certified".to_owned(),
+        Some(WaitResult::Durable) => "durable".to_owned(),
+        Some(WaitResult::TimedOut) => timed_out(view, peers),
+        Some(WaitResult::NotEnoughTargets) => {
+            "stored here; too few nodes may hold it, tried again when one joins".to_owned()
+        }
+        Some(WaitResult::Rejected) => "rejected by the validators".to_owned(),
+        Some(WaitResult::Stored) | None => "stored".to_owned(),
     };
     output::line(&format!("{}  {}  {reached}", view.group_id, file.display()))
+}
+
+/// What is so when the wait ended first, and what comes next.
+fn timed_out(view: &GroupView, peers: Option<PeerCounts>) -> String {
+    match peers {
+        Some(peers) if peers.alive == 0 => {
+            "stored here; no other node can be reached, copies are made when they are back".to_owned()
+        }
+        _ => {
+            let (count, wanted) = (view.replica_count, view.replicas_wanted);
+            format!("stored here, {count} of {wanted} copies confirmed; the rest goes on, see `mynet show`")
+        }
+    }
 }
 
 /// Lists groups.
@@ -236,7 +257,7 @@ pub(crate) async fn get(global: &Global, args: Get) -> anyhow::Result<()> {
     }
     // A place that cannot be written is found out before the node is asked.
     let chosen = args.output.as_deref().filter(|path| *path != Path::new("-")).map(Save::at).transpose()?;
-    let answer = client.send(request).await?;
+    let answer = client.send(request).await.map_err(|error| outside(error, args.range.as_deref()))?;
     let mut save = match (chosen, &args.output) {
         (Some(save), _) => save,
         (None, Some(_stdout)) => return print_body(answer).await,
@@ -258,6 +279,18 @@ pub(crate) async fn get(global: &Global, args: Get) -> anyhow::Result<()> {
         (_, true) => output::object(&serde_json::json!({ "path": path, "bytes": size })),
         (None, false) => output::line(&format!("{}  {}", path.display(), output::size(size))),
         (Some(_), false) => Ok(()),
+    }
+}
+
+/// Says of a range that lies outside what it means here; the node speaks of headers.
+fn outside(error: anyhow::Error, range: Option<&str>) -> anyhow::Error {
+    match (error.downcast_ref::<Failure>(), range) {
+        (Some(failure), Some(range)) if failure.code == "range_not_satisfiable" => {
+            let message = format!("there are no bytes {range}: the content ends before them");
+            let hint = "`mynet show` tells its size; the first byte is 0";
+            Failure::new(failure.status, &failure.code, message, hint).into()
+        }
+        _ => error,
     }
 }
 
