@@ -3,7 +3,7 @@
 
 use std::{fs, thread, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use mynet_e2e::{
     content::{self, bytes, hash},
     network::Network,
@@ -131,6 +131,31 @@ impl Town {
         }
     }
 
+    /// Node `index` loses its disk while only the liar is there to give the bytes again, notices that they are not those, and is
+    /// left for the others to heal.
+    fn lose_disk(&mut self, index: usize) {
+        for node in HONEST {
+            self.network.nodes[node].kill().unwrap();
+        }
+        fs::remove_dir_all(self.node(index).dir.join("blobs")).unwrap();
+        self.network.nodes[index].restart().unwrap();
+        let (node, liar) = (self.node(index), self.node(LIAR).id.as_str());
+        let false_bytes = |event: &Value| event["code"] == "source_corrupt" && event["node_id"] == liar;
+        until("false bytes to be noticed", WAIT_MAX, || {
+            for upload in &self.uploads {
+                let history = node.json(&["history", &upload.group])?;
+                if history.as_array().into_iter().flatten().any(false_bytes) {
+                    return Ok(());
+                }
+            }
+            bail!("nothing was noticed")
+        })
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", node.log_tail()));
+        for other in HONEST.into_iter().filter(|other| *other != index) {
+            self.network.nodes[other].restart().unwrap();
+        }
+    }
+
     /// Waits until the liar has no seat by the word of every honest node, and the others have theirs.
     fn until_unseated(&self) {
         for index in HONEST {
@@ -202,10 +227,7 @@ fn one_liar_of_four_hinders_nobody_and_is_the_only_one_accused() {
     let own = town.node(LIAR).run(&["add", &path, "--type", "document", "--timeout", "5s"]).unwrap();
     assert!([0, 4].contains(&own.status), "{}", own.stderr);
 
-    // A disk is lost and comes back from the others, of which one sends other bytes.
-    town.network.nodes[2].kill().unwrap();
-    fs::remove_dir_all(town.network.nodes[2].dir.join("blobs")).unwrap();
-    town.network.nodes[2].restart().unwrap();
+    town.lose_disk(2);
     town.until_held();
     town.all_prove();
     town.until_accused();
