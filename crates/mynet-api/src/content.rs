@@ -8,9 +8,11 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use mynet_node::{
     govern::ProposalView,
     handle::PublishOptions,
+    media::{SNIFF_BYTES, media_type},
     view::{DeletionView, FindView, GroupView, Page, Wait, WhyView},
 };
 use mynet_types::{Claim, ContentHash, wire::TARGETS_MAX};
@@ -40,6 +42,12 @@ const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 
 /// How long a deletion waits for its holders unless asked otherwise; as `mynet rm`.
 const DELETE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+
+/// Parameters of a new relationship.
+pub(crate) const RELATE_PARAMS: &[&str] = &["type", "filename", "timeout"];
+
+/// Bytes of a supplied preview at most; the node allows no more either.
+const PREVIEW_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Parameters of a proposal.
 pub(crate) const PROPOSE_PARAMS: &[&str] = &["claim", "timeout"];
@@ -123,6 +131,32 @@ pub(crate) async fn propose(
     let timeout = timeout_or(&params, PROPOSE_TIMEOUT_DEFAULT)?;
     let claim = claim.unwrap_or(Claim::Durable);
     Ok(Json(id.resolve(|key| app.node.propose(key, claim, timeout)).await?))
+}
+
+/// `POST /api/v1/content/{id}/relationships`: the body is the new preview.
+pub(crate) async fn relate(
+    State(app): State<App>,
+    InPath(id): InPath<ContentKey>,
+    params: Params,
+    request: Request,
+) -> Result<Json<GroupView>, Problem> {
+    params.one("type", "preview", |text| match text {
+        "preview" => Ok(()),
+        _ => Err("only the preview of a group can be replaced"),
+    })?;
+    let name = params.one("filename", "the name of the file", |text| Ok::<_, String>(text.to_owned()))?;
+    let timeout = timeout(&params)?;
+    let (parts, body) = request.into_parts();
+    let (body, refusal) = BoundedBody::new(&parts.headers, body, PREVIEW_BYTES_MAX, app.settings.body_idle)?;
+    let bytes =
+        body.collect().await.map_err(|error| refusal.or_else(|| Problem::new(Code::Upload, error.to_string())))?;
+    if bytes.is_empty() {
+        return Err(Problem::new(Code::Invalid("body"), "there are no bytes").with_hint("send the preview as the body"));
+    }
+    let head = bytes.get(..SNIFF_BYTES.min(bytes.len())).unwrap_or_default();
+    let mime = media_type(&name.unwrap_or_default(), head).to_owned();
+    let preview = (Bytes::from(bytes), mime);
+    Ok(Json(id.resolve(|key| app.node.replace_preview(key, preview.clone(), timeout)).await?))
 }
 
 /// A file to be saved, under `name`.

@@ -47,6 +47,7 @@ pub(crate) struct Script {
     pub(crate) held: BTreeMap<ContentHash, Held>,
     /// Publications asked for.
     pub(crate) published: Vec<(PublishOptions, Wait, Duration)>,
+    pub(crate) previews: Vec<(Bytes, String, Duration)>,
     pub(crate) proposed: Vec<(Claim, Duration)>,
     /// Deletions asked for.
     pub(crate) deleted: Vec<(GroupKey, Duration)>,
@@ -155,6 +156,17 @@ impl NodeHandle {
     ) -> Result<GroupView, NodeError> {
         let group = self.show(key).await?;
         self.script().published.push((options, wait, timeout));
+        Ok(group)
+    }
+
+    pub(crate) async fn replace_preview(
+        &self,
+        key: GroupKey,
+        preview: (Bytes, String),
+        timeout: Duration,
+    ) -> Result<GroupView, NodeError> {
+        let group = self.show(key).await?;
+        self.script().previews.push((preview.0, preview.1, timeout));
         Ok(group)
     }
 

@@ -92,6 +92,7 @@ fn table() -> Vec<Route> {
         Route::new(GET, "/api/v1/content/{id}/why", READ, &[], content::why),
         Route::new(GET, "/api/v1/content/{id}/data", Access::Anybody, storage::PARAMS, storage::by_id),
         Route::new(POST, "/api/v1/content/{id}/publish", WRITE, content::PUBLISH_PARAMS, content::publish),
+        Route::new(POST, "/api/v1/content/{id}/relationships", WRITE, content::RELATE_PARAMS, content::relate),
         Route::new(POST, "/api/v1/content/{id}/propose", WRITE, content::PROPOSE_PARAMS, content::propose),
         Route::new(GET, "/api/v1/storage/{hash}", Access::Anybody, &[], storage::by_hash),
         Route::new(POST, "/api/v1/storage/gc", ADMIN, care::PARAMS, care::gc),

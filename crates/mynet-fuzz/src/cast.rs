@@ -199,7 +199,7 @@ impl Cast {
         let manifest = SignedManifest::new(&self.network, manifest, owner);
         let readers = if number == 1 { &self.nodes[..2] } else { &[] };
         let wraps = BoundedVec::truncated(readers.iter().map(|reader| self.wrap(&manifest.body, *reader)));
-        Publication { manifest, sealed, wraps, mode: Mode::Quorum, replicas: 3 }
+        Publication { manifest, sealed, wraps, mode: Mode::Quorum, replicas: 3, head: None }
     }
 
     /// A wrap of a group's key, by its owner.

@@ -45,9 +45,7 @@ impl Shell {
         options: &AddOptions,
     ) -> Result<GroupId, NodeError> {
         let copies = self.check_options(options)?;
-        let name = format!("{STAGING_PREFIX}{}", uuid::Uuid::new_v4().simple());
-        let name: StageName = name.parse().expect("hex digits and a dash make a staging name");
-        let staging = self.blobs.stage(name).await.map_err(NodeError::storage)?;
+        let staging = self.upload_staging().await?;
         let stored = self.store_in(&staging, body, (options, copies)).await;
         if let Err(error) = staging.remove().await {
             tracing::warn!(%error, "staging of an upload was not removed, the next start does");
@@ -75,11 +73,8 @@ impl Shell {
             let why = "public content is not encrypted, so everybody may read it; leave out one of public and grant";
             return Err(NodeError::Invalid { field: "grant", why: why.to_owned() });
         }
-        if let PreviewChoice::Supplied { bytes, .. } = &options.preview
-            && bytes.len() > PREVIEW_BYTES_MAX
-        {
-            let why = format!("{} bytes, at most {PREVIEW_BYTES_MAX} are allowed", bytes.len());
-            return Err(NodeError::Invalid { field: "preview", why });
+        if let PreviewChoice::Supplied { bytes, .. } = &options.preview {
+            check_preview(bytes)?;
         }
         Ok(Copies { replicas, quorum })
     }
@@ -186,11 +181,30 @@ impl Shell {
                 None => return Ok(None),
             },
         };
-        let mut ingest =
-            Ingest::plain(staging, &label("preview"), Some(bytes.len() as u64)).await.map_err(ingest_error)?;
-        ingest.write(&bytes).await.map_err(ingest_error)?;
-        let staged = ingest.finish().await.map_err(ingest_error)?.staged;
+        let staged = stage_preview(staging, &bytes).await?;
         Ok(Some((PreviewMember { blob: staged.blob, mime }, Piece { staged })))
+    }
+
+    /// Puts a supplied preview in place; its row comes next.
+    pub(crate) async fn store_preview(&self, bytes: &Bytes) -> Result<StoredBlob, NodeError> {
+        check_preview(bytes)?;
+        let staging = self.upload_staging().await?;
+        let placed = async {
+            let staged = stage_preview(&staging, bytes).await?;
+            self.put_in_place([Piece { staged }].into_iter()).await
+        };
+        let placed = placed.await;
+        if let Err(error) = staging.remove().await {
+            tracing::warn!(%error, "staging of a preview was not removed, the next start does");
+        }
+        placed.map(|mut placed| placed.swap_remove(0))
+    }
+
+    /// A staging directory of its own for one upload.
+    async fn upload_staging(&self) -> Result<StagingDir, NodeError> {
+        let name = format!("{STAGING_PREFIX}{}", uuid::Uuid::new_v4().simple());
+        let name: StageName = name.parse().expect("hex digits and a dash make a staging name");
+        self.blobs.stage(name).await.map_err(NodeError::storage)
     }
 
     /// Makes a preview in a child process; `None` if the content has none, which is said in the log.
@@ -280,6 +294,23 @@ impl Shell {
         }
         Ok(placed)
     }
+}
+
+/// Refuses a preview that is too large.
+fn check_preview(bytes: &Bytes) -> Result<(), NodeError> {
+    if bytes.len() <= PREVIEW_BYTES_MAX {
+        return Ok(());
+    }
+    let why = format!("{} bytes, at most {PREVIEW_BYTES_MAX} are allowed", bytes.len());
+    Err(NodeError::Invalid { field: "preview", why })
+}
+
+/// Writes a preview into a staging directory.
+async fn stage_preview(staging: &StagingDir, bytes: &Bytes) -> Result<StagedBlob, NodeError> {
+    let label = label("preview");
+    let mut ingest = Ingest::plain(staging, &label, Some(bytes.len() as u64)).await.map_err(ingest_error)?;
+    ingest.write(bytes).await.map_err(ingest_error)?;
+    Ok(ingest.finish().await.map_err(ingest_error)?.staged)
 }
 
 /// A name within a staging directory.

@@ -9,7 +9,7 @@
 
 use mynet_types::{
     CertificateFile, Claim, ContentState, Holding, Manifest, ManifestHash, NodeId, SignedReceipt, Timestamp, Verdict,
-    VerifiedChain,
+    VerifiedChain, certificate::Verified,
 };
 
 use crate::members::Members;
@@ -139,6 +139,12 @@ impl Judge<'_> {
             && self.now < body.until
             && self.members.is_admitted(&body.holder, self.now)
             && self.members.admission(&body.holder).is_some_and(|admission| admission.body.roles.may_hold())
+    }
+
+    /// Whether a certificate stands and accepts this manifest.
+    pub(crate) fn certifies(&self, file: &CertificateFile, manifest: &Manifest) -> bool {
+        let accepts = |it: Verified| it.manifest_hash == manifest.hash() && it.verdict == Verdict::Accept;
+        file.verify_under(&self.chain).is_ok_and(accepts)
     }
 
     /// How many holders a certificate names, if it stands and is about this manifest.

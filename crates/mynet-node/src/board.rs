@@ -40,6 +40,11 @@ impl Progress {
         self.receipts = self.receipts.max(receipts);
     }
 
+    /// Another version took the place: what was reached was of the one before.
+    pub(crate) fn begin_anew(&mut self) {
+        *self = Self { age: self.age, ..Self::default() };
+    }
+
     /// What a wait for `wait` has reached, where success needs `need` receipts; `None` if it must go on.
     fn reached(&self, wait: Wait, need: usize) -> Option<WaitResult> {
         let durable = self.receipts >= need;

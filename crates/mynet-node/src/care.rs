@@ -46,13 +46,16 @@ fn disk(error: DiskError) -> StartError {
     StartError::Io { verb: error.verb, path: error.path, source: error.source }
 }
 
-/// Sweeps files that no row names and proposes what was not certified, once; then collects unpinned blobs until the node stops.
+/// Sweeps files that no row names and proposes what was not certified, once, and next versions; then collects unpinned blobs until the node stops.
 pub(crate) async fn run(shell: Arc<Shell>) {
     if let Err(error) = sweep(&shell).await {
         tracing::warn!(error = %Chain(&error), "files that no row names were not all removed");
     }
     if let Err(error) = shell.propose_uncertified().await {
         tracing::warn!(error = %Chain(&error), "groups without a certificate were not all proposed again");
+    }
+    if let Err(error) = shell.resume_successions().await {
+        tracing::warn!(error = %Chain(&error), "next versions of groups were not all taken up again");
     }
     loop {
         if let Err(error) = collect(&shell).await {

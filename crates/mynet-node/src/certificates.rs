@@ -23,6 +23,9 @@ impl Shell {
     pub(crate) async fn keep_certificate(&self, file: Box<CertificateFile>) {
         crash::before_certificate();
         let group_id = file.manifest.body.group_id;
+        if self.install_draft(&file).await {
+            return;
+        }
         let accepts = file.certificate.statement.verdict == Verdict::Accept;
         let certificate = MetaWrite::Certificate(file);
         // The core has ended with it, so nobody would bring it again: a full disk is waited for.

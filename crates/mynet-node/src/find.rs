@@ -20,6 +20,7 @@ use mynet_types::{
     CertificateFile, ContentHash, ContentState, DecryptedClass, Manifest, ManifestHash, NodeId, Protection,
     SignedManifest, SignedWrap,
     rpc::{GroupInfo, GroupKey, Request, Response},
+    vote::is_head,
 };
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
@@ -34,9 +35,6 @@ use crate::{
     view::{FindOutcome, FindView, ProviderView},
 };
 
-/// Versions that this program reads. Others need their head, which binds a version to its group, and peers do not tell heads
-/// yet; without one a manifest of another version could name any group as its own.
-const VERSION: u64 = 1;
 /// Searches through the network for callers without a key at a time. More are told to come back: a stranger's request costs
 /// one request to every peer, and that must not grow with the number of strangers.
 const STRANGERS_MAX: usize = 4;
@@ -250,10 +248,12 @@ impl Shell {
         answers
     }
 
-    /// Whether what a peer told is signed by its owner and is what was asked for.
+    /// Whether what a peer told is signed by its owner and is what was asked for. A later version could name any group as its
+    /// own, so it counts with its certificate only.
     fn is_good(&self, key: &GroupKey, info: &GroupInfo) -> bool {
         let manifest = &info.manifest.body;
-        if manifest.version != VERSION
+        let certified = || info.certificate.as_deref().is_some_and(|file| self.judge().certifies(file, manifest));
+        if (is_head(manifest.version) && !certified())
             || group::verify_manifest(manifest).is_err()
             || info.manifest.verify(&self.network).is_err()
         {
@@ -270,7 +270,7 @@ impl Shell {
         part.is_ok_and(|part| part.plain.sha256 == hash)
     }
 
-    /// Puts answers together and takes the group that most stands behind.
+    /// Puts answers together and takes the group that most stands behind, in its newest version.
     pub(crate) fn choose(&self, key: &GroupKey, answers: Vec<(NodeId, Box<GroupInfo>)>) -> Option<Found> {
         let judge = self.judge();
         let mut groups: BTreeMap<ManifestHash, Gathered> = BTreeMap::new();
@@ -282,7 +282,10 @@ impl Shell {
             judge.add(&mut gathered.backing, manifest, &info.receipts, info.certificate.as_deref());
         }
         let rank = |gathered: &Gathered| gathered.backing.rank(self.copies_to_believe(&gathered.manifest.body));
-        let chosen = groups.into_values().max_by_key(rank)?;
+        // First whose group it is: anybody's certified version may name a public hash of somebody else.
+        let group = groups.values().max_by_key(|gathered| rank(gathered))?.manifest.body.group_id;
+        let versions = groups.into_values().filter(|gathered| gathered.manifest.body.group_id == group);
+        let chosen = versions.max_by_key(|gathered| gathered.manifest.body.version)?;
         let Gathered { manifest, sealed, wraps, holders, backing } = chosen;
         let manifest = manifest.body;
         let found_by = if names_publicly(&manifest, key) { FoundBy::Public } else { FoundBy::Plaintext };

@@ -312,6 +312,20 @@ impl NodeHandle {
         self.shell.wait_for(group_id, (wait, need), timeout).await
     }
 
+    /// Gives a group that was uploaded here another preview, in its next version, and waits until that is durable.
+    ///
+    /// # Errors
+    /// [`NodeError::NotFound`], [`NodeError::Forbidden`] if it was uploaded elsewhere, [`NodeError::Invalid`] if its version here
+    /// is not certified, another one is being made, or it has no previews; [`NodeError::NoSpace`], [`NodeError::Storage`].
+    pub async fn replace_preview(
+        &self,
+        key: GroupKey,
+        preview: (Bytes, String),
+        timeout: Duration,
+    ) -> Result<GroupView, NodeError> {
+        self.shell.replace_preview(key, preview, timeout).await
+    }
+
     /// Asks the validators to certify `claim` about a group that is held here. Returns how far that came within `timeout`;
     /// votes are collected after it too.
     ///

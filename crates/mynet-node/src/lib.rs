@@ -46,6 +46,7 @@ mod shell;
 mod spool;
 mod stage;
 mod staged;
+mod succession;
 #[cfg(test)]
 mod testing;
 pub mod ticket;

@@ -276,7 +276,8 @@ fn group_write(shell: &Shell, record: Record) -> Result<Vec<MetaWrite>, Translat
         }
         Record::Commit { tx, attempt, receipt } => {
             let rows = shell.commit_rows(&tx, receipt.body.states)?;
-            vec![MetaWrite::Commit { tx, attempt, rows: Box::new(rows), receipt }]
+            let commit = MetaWrite::Commit { tx, attempt, rows: Box::new(rows), receipt };
+            [Some(commit), shell.commit_certificate(&tx)].into_iter().flatten().collect()
         }
         Record::Abort { tx, attempt } => vec![MetaWrite::Abort { tx, attempt }],
         Record::Forget(tx) => vec![MetaWrite::Forget(tx)],

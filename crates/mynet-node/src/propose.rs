@@ -36,10 +36,11 @@ impl Shell {
         };
         let manifest = &group.manifest.body;
         let (group_id, value) = (manifest.group_id, manifest.hash());
-        if is_head(manifest.version) {
-            let why = "a later version is certified by its owner's node while it is made".to_owned();
-            return Err(NodeError::Invalid { field: "id", why });
+        if is_head(manifest.version) && !group.origin {
+            let why = "the node where it was uploaded proposes its later versions".to_owned();
+            return Err(NodeError::Forbidden(why));
         }
+        let head = self.head_of(&group).await?;
         let receipts = self.meta.receipts_of_group(group_id).await.map_err(NodeError::storage)?;
         let now = wall_clock();
         let valid = receipts.iter().filter(|receipt| receipt.body.until > now).count();
@@ -50,7 +51,11 @@ impl Shell {
         let (manifest, receipts) = (Box::new(group.manifest), BoundedVec::truncated(receipts));
         // Subscribed first, so that no change is missed.
         let mut bell = self.board.changes();
-        if !self.inbox.put(Input::Certify { manifest, receipts, claim }).await {
+        let input = match head {
+            None => Input::Certify { manifest, receipts, claim },
+            Some(head) => Input::CertifyHead { manifest, previous: Box::new(head.previous), receipts, claim },
+        };
+        if !self.inbox.put(input).await {
             return Err(NodeError::Stopping);
         }
         let decided = async {

@@ -43,7 +43,7 @@ pub(crate) struct Reached {
 }
 
 /// Publishes a group again as it was published: its mode and copies are its owner's choice, not this node's setting.
-fn as_before(group: &Group) -> PublishOptions {
+pub(crate) fn as_before(group: &Group) -> PublishOptions {
     PublishOptions { replicas: Some(group.replicas_wanted), all: Some(group.mode == StoredMode::All) }
 }
 
@@ -113,12 +113,14 @@ impl Shell {
             return Err(NodeError::Invalid { field: "replicas", why });
         }
         let all = options.all.unwrap_or(self.config().replication.mode == SuccessMode::All);
+        let head = self.head_of(&group).await?;
         let publication = Publication {
             manifest: group.manifest,
             sealed: group.sealed,
             wraps: BoundedVec::truncated(wraps),
             mode: if all { Mode::All } else { Mode::Quorum },
             replicas,
+            head,
         };
         Ok((publication, reached))
     }
@@ -326,7 +328,7 @@ impl Shell {
     }
 
     /// The content key of a group uploaded here.
-    async fn resting_key(&self, group: &Group) -> Result<ContentKey, NodeError> {
+    pub(crate) async fn resting_key(&self, group: &Group) -> Result<ContentKey, NodeError> {
         let manifest = &group.manifest.body;
         let row = self.meta.wrapped_key(manifest.group_id).await.map_err(NodeError::storage)?;
         let (_, bytes) = row.ok_or_else(|| NodeError::NotFound(format!("the key of group {}", manifest.group_id)))?;

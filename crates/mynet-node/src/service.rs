@@ -302,8 +302,12 @@ async fn take_up(
         }
     }
     for open in std::mem::take(&mut restored.publications) {
-        // Its receipt would speak of bytes that are not here; `refill` publishes it again when they are.
-        if shell.lost_blob(&open.0.manifest.body).await?.is_none() {
+        // Its receipt would speak of bytes that are not here; `refill` publishes it again when they are. Another version that
+        // became visible before it was published is taken up by `succession`.
+        let manifest = &open.0.manifest.body;
+        let here = shell.meta.group(&mynet_types::rpc::GroupKey::Group(manifest.group_id)).await?;
+        let replaced = here.is_some_and(|(group, _)| group.manifest.body.version > manifest.version);
+        if !replaced && shell.lost_blob(manifest).await?.is_none() {
             restored.publications.push(open);
         }
     }

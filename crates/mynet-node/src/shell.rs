@@ -62,6 +62,8 @@ pub(crate) struct Shell {
     pub(crate) hashed: Hashed,
     /// Whoever hashes bytes for a vote.
     pub(crate) voting_turn: tokio::sync::Mutex<()>,
+    /// Whoever begins a next version.
+    pub(crate) succession_turn: tokio::sync::Mutex<()>,
     trust: RwLock<BTreeMap<NodeId, bool>>,
     addresses: Mutex<(String, String)>,
     writers: Writers,
@@ -118,6 +120,7 @@ impl Shell {
             spools: Turns::default(),
             hashed: Hashed::default(),
             voting_turn: tokio::sync::Mutex::default(),
+            succession_turn: tokio::sync::Mutex::default(),
             trust: RwLock::new(trust),
             addresses: Mutex::default(),
             board: Board::new(),
@@ -235,7 +238,7 @@ impl Shell {
                 });
                 self.holders_came(group_id);
             }
-            Event::Durable { manifest, receipts } => {
+            Event::Durable { manifest, receipts, previous: _ } => {
                 let group_id = manifest.body.group_id;
                 tracing::info!(group = %group_id.short(), receipts = receipts.len(), "group is durable");
                 self.board.update(group_id, |progress| progress.receive(receipts.len()));
@@ -282,6 +285,10 @@ impl Shell {
             }
             Event::Noted(note) => self.note(note),
             Event::HeadBlocked { group_id, version, manifest_hash, other, certified } => {
+                if certified {
+                    let shell = Arc::clone(self);
+                    self.tasks.spawn(async move { shell.drop_draft(group_id, manifest_hash).await });
+                }
                 let group = group_id.short();
                 tracing::warn!(%group, version, value = %manifest_hash, %other, certified, "another value of this version");
             }

@@ -24,9 +24,9 @@ use std::{
 use mynet_proto::{node::io::Input, placement::PlacementSlot};
 use mynet_store::{
     blobs::{BlobKey, StageName},
-    meta::{Granted, GroupRows, StoredBlob},
+    meta::{Granted, GroupRows, MetaWrite, StoredBlob},
 };
-use mynet_types::{ContentState, StatesMask, TxId, wire::Prepare};
+use mynet_types::{BoundedVec, CertificateFile, ContentState, QuorumCertificate, StatesMask, TxId, wire::Prepare};
 use tokio::{
     sync::{Mutex as Gate, OwnedMutexGuard},
     time::{Instant, MissedTickBehavior, interval_at},
@@ -202,6 +202,21 @@ impl Shell {
             held,
             granted,
         })
+    }
+
+    /// The certificate that a later version came with: whoever is asked about it shows it.
+    pub(crate) fn commit_certificate(&self, tx: &TxId) -> Option<MetaWrite> {
+        let entries = self.staged.entries();
+        let prepare = &entries.get(tx)?.prepare;
+        let certificate = QuorumCertificate::clone(prepare.head.as_deref()?);
+        let (manifest, chain) = (prepare.manifest.clone(), self.members.chain());
+        let chain = chain.up_to(chain.newest().epoch);
+        Some(MetaWrite::Certificate(Box::new(CertificateFile {
+            manifest,
+            certificate,
+            holdings: BoundedVec::new(),
+            chain,
+        })))
     }
 
     /// What this node may read of a group that it was sent.

@@ -116,7 +116,7 @@ impl Cast {
             DecryptedClass::Granted => self.wraps(rng, &signed, plan.granted),
             DecryptedClass::None | DecryptedClass::Public => Wraps::default(),
         };
-        Publication { manifest: signed, sealed, wraps, mode: plan.mode, replicas: plan.replicas }
+        Publication { manifest: signed, sealed, wraps, mode: plan.mode, replicas: plan.replicas, head: None }
     }
 
     /// The owner deletes a group.

@@ -94,7 +94,7 @@ fn event(event: &Event, cast: &Cast) -> String {
         Event::Replication(ReplicationEvent::Progress { group_id, status, receipts, .. }) => {
             format!("{} {status:?} with {} receipts", short(group_id), receipts.len())
         }
-        Event::Replication(ReplicationEvent::Durable { manifest, receipts }) => {
+        Event::Replication(ReplicationEvent::Durable { manifest, receipts, .. }) => {
             format!("{} durable with {} receipts", short(manifest.body.group_id), receipts.len())
         }
         Event::Replication(ReplicationEvent::Refused { node, reason, .. }) => {

@@ -285,7 +285,7 @@ impl Watch {
     fn replication(&mut self, node: usize, event: &ReplicationEvent, view: &View<'_>, counts: &mut Counts) {
         match event {
             ReplicationEvent::NotEnoughTargets { .. } => counts.met(Rare::NotEnoughTargets),
-            ReplicationEvent::Durable { manifest, receipts } => {
+            ReplicationEvent::Durable { manifest, receipts, .. } => {
                 self.durable.insert((node, manifest.body.group_id));
                 let value = manifest.body.hash();
                 let work = view.works.iter().find(|work| work.value == value);

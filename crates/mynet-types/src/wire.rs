@@ -65,6 +65,8 @@ pub struct Prepare {
     pub targets: BoundedVec<NodeId, TARGETS_MAX>,
     /// How long the receiver keeps its reservation without news, in milliseconds.
     pub lease_ms: u32,
+    /// What certifies the manifest if it is of a later version than the first: the acks of a quorum.
+    pub head: Option<Box<QuorumCertificate>>,
 }
 
 /// Why a target does not prepare.

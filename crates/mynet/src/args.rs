@@ -87,6 +87,9 @@ pub(crate) enum Command {
     /// Replicate a group that is stored here
     #[command(after_help = "Example: mynet publish ID --dry-run")]
     Publish(Publish),
+    /// Give a group another preview; only on the node where it was uploaded
+    #[command(after_help = "Example: mynet preview ID cover.png")]
+    Preview(Preview),
     /// Have the validators certify a group that is held here, as more than it is
     #[command(after_help = "Example: mynet propose ID --claim verified --timeout 5m")]
     Propose(Propose),
@@ -346,6 +349,19 @@ pub(crate) struct Publish {
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// How long to wait; never bounds the work
+    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Duration,
+}
+
+/// `mynet preview`
+#[derive(Debug, Args)]
+pub(crate) struct Preview {
+    /// A group id, content id or hash
+    #[arg(value_parser = name)]
+    pub(crate) id: String,
+    /// The new preview
+    pub(crate) file: PathBuf,
+    /// How long to wait until the new version is durable; never bounds the work
     #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
     pub(crate) timeout: Duration,
 }

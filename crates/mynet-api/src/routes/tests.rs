@@ -389,6 +389,20 @@ async fn a_publication_takes_its_options_from_query_or_body() {
 }
 
 #[tokio::test]
+async fn a_preview_is_replaced_by_the_body_of_a_new_relationship() {
+    let node = NodeHandle::default();
+    let path = format!("POST /api/v1/content/{GROUP}/relationships");
+    let answer = ask(&node, &format!("{path}?type=preview&filename=a.png"), "writer", &[], "picture").await;
+    assert_eq!(answer.json()["group_id"], GROUP);
+    assert_eq!(ask(&node, &path, "writer", &[], "").await.code(), "invalid_body");
+    assert_eq!(ask(&node, &format!("{path}?type=decrypted"), "writer", &[], "x").await.code(), "invalid_type");
+    assert_eq!(ask(&node, &path, "reader", &[], "x").await.status, StatusCode::FORBIDDEN);
+    let script = node.script();
+    let [(bytes, mime, timeout)] = script.previews.as_slice() else { panic!("one preview") };
+    assert_eq!((&bytes[..], mime.as_str(), timeout.as_secs()), (b"picture".as_slice(), "image/png", 60));
+}
+
+#[tokio::test]
 async fn a_proposal_names_its_claim_and_how_long_it_waits() {
     let node = NodeHandle::default();
     let path = format!("POST /api/v1/content/{GROUP}/propose");

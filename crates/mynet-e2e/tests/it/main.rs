@@ -23,4 +23,5 @@ mod roster;
 mod spine;
 mod strangers;
 mod surface;
+mod versions;
 mod why;

@@ -107,7 +107,8 @@ async fn a_coordinator_that_lost_its_bytes_says_nothing_of_them_until_they_are_b
         granted: None,
     };
     let group = NewGroup { rows, blobs: blobs.clone(), user: None, publish: Some((2, Mode::Quorum)) };
-    let publication = Publication { manifest, sealed, wraps: BoundedVec::new(), mode: CoreMode::Quorum, replicas: 2 };
+    let publication =
+        Publication { manifest, sealed, wraps: BoundedVec::new(), mode: CoreMode::Quorum, replicas: 2, head: None };
     let publication = codec::encode(&publication);
     let begin = MetaWrite::Begin { group_id, replicas: 2, mode: Mode::Quorum, publication };
     shell.meta.batch(vec![MetaWrite::Upload(Box::new(group)), begin], wall_clock()).await.unwrap();

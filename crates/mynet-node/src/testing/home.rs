@@ -105,6 +105,7 @@ impl Home {
             sources: BoundedVec::truncated([COORDINATOR]),
             targets: BoundedVec::truncated([shell.me()]),
             lease_ms: 1000,
+            head: None,
         };
         Sample { prepare, encrypted: content.staged, preview }
     }

@@ -6,7 +6,7 @@
 //! ```text
 //! driver --Input--> NodeCore --+--> replication --Event::Durable--> consensus: Propose { claim: Durable }
 //!        <-Output--            |      Event::Deleted -------> consensus: Withdraw
-//!                              +--> consensus
+//!                              +--> consensus ----Event::RosterChanged--> replication: Chain
 //! ```
 //!
 //! **Invariants**
@@ -23,7 +23,7 @@
 pub mod io;
 
 use ed25519_dalek::SigningKey;
-use mynet_types::{Claim, Genesis, Message, Now};
+use mynet_types::{Claim, Genesis, HeadProof, Message, Now, SignedManifest, wire::Receipts};
 
 use crate::{
     consensus::{self, Consensus, RestoreError},
@@ -121,6 +121,7 @@ impl NodeCore {
         use replication::io::Input as ToReplication;
         match input {
             Input::Start => {
+                self.tell_chain(now, out);
                 self.withdraw_deleted(now, out);
                 self.both(now, (ToConsensus::Start, ToReplication::Start), out);
             }
@@ -214,11 +215,9 @@ impl NodeCore {
                 Said::CancelStage { tx } => out.push(Output::CancelStage { tx }),
                 Said::Event(event) => {
                     let handed_over = match &event {
-                        Told::Durable { manifest, receipts } => Some(consensus::io::Input::Propose {
-                            manifest: manifest.clone(),
-                            receipts: receipts.clone(),
-                            claim: Claim::Durable,
-                        }),
+                        Told::Durable { manifest, receipts, previous } => {
+                            Some(durable(manifest.clone(), receipts.clone(), previous.clone()))
+                        }
                         Told::Deleted { group_id, owner } => {
                             Some(consensus::io::Input::Withdraw { group_id: *group_id, owner: *owner })
                         }
@@ -237,6 +236,8 @@ impl NodeCore {
     fn consensus(&mut self, now: Now, input: consensus::io::Input, out: &mut Vec<Output>) {
         use consensus::io::Output as Said;
         self.consensus.handle(now, input, &mut self.consensus_said);
+        let grown = |output: &Said| matches!(output, Said::Event(consensus::io::Event::RosterChanged { .. }));
+        let grown = self.consensus_said.iter().any(grown);
         out.extend(self.consensus_said.drain(..).map(|output| match output {
             Said::Send { to, message } => Output::Send { to, message: Message::Consensus(message) },
             Said::Persist { id, records } => Output::PersistVotes { id: outer_id(Writer::Consensus, id), records },
@@ -244,6 +245,28 @@ impl NodeCore {
             Said::Hash { manifest, sources } => Output::Hash { manifest, sources },
             Said::Event(event) => Output::Event(Event::Consensus(event)),
         }));
+        if grown {
+            self.tell_chain(now, out);
+        }
+    }
+
+    /// Replication checks later versions against the chain that consensus has.
+    fn tell_chain(&mut self, now: Now, out: &mut Vec<Output>) {
+        let chain = Box::new(self.consensus.chain().clone());
+        self.replication(now, replication::io::Input::Chain(chain), out);
+    }
+}
+
+/// What is durable is to be certified as that.
+fn durable(
+    manifest: Box<SignedManifest>,
+    receipts: Receipts,
+    previous: Option<Box<HeadProof>>,
+) -> consensus::io::Input {
+    let claim = Claim::Durable;
+    match previous {
+        None => consensus::io::Input::Propose { manifest, receipts, claim },
+        Some(previous) => consensus::io::Input::ProposeHead { manifest, previous, receipts, claim },
     }
 }
 

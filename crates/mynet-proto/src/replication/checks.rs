@@ -3,25 +3,51 @@
 //! Space, known tombstones, foreign content ids and the bytes themselves are judged while staging.
 
 use mynet_types::{
-    ManifestHash, NetworkId, NodeId, SignedManifest,
+    Claim, ManifestHash, NetworkId, QuorumCertificate, SignedManifest, Verdict,
     manifest::Protection,
+    vote::is_head,
     wire::{Prepare, RefuseReason, SealedBytes, Wraps},
 };
 use sha2::{Digest, Sha256};
 
-use super::plan;
+use super::{plan, step::Shared};
 use crate::group;
 
-/// Checks the manifest: version, the rules of groups, size, and the owner's signature.
+/// Checks the manifest: the rules of groups, size, the owner's signature, and for a later version than the first that it is the
+/// one of its number.
 ///
-/// Versions above 1 are refused. What makes one of them the successor of another is a head, which a prepare does not carry
-/// yet; without it any member could have any number of manifests of one group prepared here, of which one can become visible.
-pub(super) fn check_manifest(manifest: &SignedManifest, network: &NetworkId) -> Result<(), RefuseReason> {
+/// **Why the head:** without it any member could have any number of manifests of one group prepared here, of which one can
+/// become visible. Whether it may follow the one before was for those to say who certified it.
+pub(super) fn check_manifest(
+    manifest: &SignedManifest,
+    head: Option<&QuorumCertificate>,
+    shared: &Shared,
+) -> Result<(), RefuseReason> {
     let body = &manifest.body;
-    if body.version != 1 || group::verify_manifest(body).is_err() || manifest.verify(network).is_err() {
+    if group::verify_manifest(body).is_err() || manifest.verify(&shared.network).is_err() {
         return Err(RefuseReason::ManifestInvalid);
     }
-    Ok(())
+    match head {
+        None if !is_head(body.version) => Ok(()),
+        Some(head) if is_head(body.version) => check_head(manifest, head, shared),
+        Some(_) | None => Err(RefuseReason::ManifestInvalid),
+    }
+}
+
+/// Checks that a quorum acked this value of its version. An epoch that is not known here may be known soon.
+fn check_head(manifest: &SignedManifest, head: &QuorumCertificate, shared: &Shared) -> Result<(), RefuseReason> {
+    let statement = &head.statement;
+    // What more than that is certified rests on receipts, which are not here.
+    let seen = statement.verdict == Verdict::Accept && statement.claim == Claim::Seen;
+    if !seen || !statement.decides(&manifest.body) {
+        return Err(RefuseReason::ManifestInvalid);
+    }
+    let Some(chain) = &shared.chain else { return Err(RefuseReason::Busy) };
+    let Some(roster) = chain.roster(statement.epoch) else { return Err(RefuseReason::Busy) };
+    head.verify(chain.genesis(), roster).map(drop).map_err(|error| {
+        tracing::info!(group = %manifest.body.group_id.short(), %error, "a later version that no quorum acked");
+        RefuseReason::ManifestInvalid
+    })
 }
 
 /// Checks that the sealed part is the one that the manifest names.
@@ -45,19 +71,15 @@ fn check_wraps(manifest: &SignedManifest, wraps: &Wraps, network: &NetworkId) ->
     if fits { Ok(()) } else { Err(RefuseReason::WrapInvalid) }
 }
 
-/// Checks a prepare sent to `node`; gives the hash of its manifest.
+/// Checks a prepare sent to this node; gives the hash of its manifest.
 ///
 /// A group is held whole: exactly the states that the wraps in the prepare allow this node, no more and no fewer.
-pub(super) fn check_prepare(
-    prepare: &Prepare,
-    node: &NodeId,
-    network: &NetworkId,
-) -> Result<ManifestHash, RefuseReason> {
-    check_manifest(&prepare.manifest, network)?;
+pub(super) fn check_prepare(prepare: &Prepare, shared: &Shared) -> Result<ManifestHash, RefuseReason> {
+    check_manifest(&prepare.manifest, prepare.head.as_deref(), shared)?;
     check_sealed(&prepare.manifest, &prepare.sealed)?;
-    check_wraps(&prepare.manifest, &prepare.wraps, network)?;
+    check_wraps(&prepare.manifest, &prepare.wraps, &shared.network)?;
     let manifest = &prepare.manifest.body;
-    if prepare.states.is_empty() || prepare.states != plan::states_for(manifest, &prepare.wraps, node) {
+    if prepare.states.is_empty() || prepare.states != plan::states_for(manifest, &prepare.wraps, &shared.node) {
         return Err(RefuseReason::StateNotAllowed);
     }
     Ok(manifest.hash())

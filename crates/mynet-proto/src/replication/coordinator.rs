@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mynet_types::{
-    GroupId, NodeId, OwnerKey, ReplicationMessage, SignedDecision, SignedReceipt, Timestamp, Tombstone, TxId,
+    GroupId, ManifestHash, NodeId, OwnerKey, ReplicationMessage, SignedDecision, SignedReceipt, Timestamp, Tombstone,
+    TxId,
     wire::{DecisionOutcome, Receipts, TxStatus, Wraps},
 };
 use sha2::{Digest, Sha256};
@@ -26,8 +27,8 @@ pub(super) struct Coordinator {
     counter: u64,
     groups: BTreeMap<GroupId, Group>,
     transactions: BTreeMap<TxId, GroupId>,
-    /// Transactions of deleted groups whose tombstones are not on disk yet. Their commits may be, so nobody is told that they
-    /// are unknown: a crash could bring them back.
+    /// Transactions of deleted groups whose tombstones are not on disk yet, and of versions whose successors are not. Their
+    /// commits may be, so nobody is told that they are unknown: a crash could bring them back.
     withdrawn: BTreeMap<TxId, (GroupId, OwnerKey)>,
 }
 
@@ -71,11 +72,15 @@ impl Coordinator {
         self.groups.keys().copied().collect()
     }
 
-    /// Takes a group up. The same manifest again changes what is wanted of it. One that no participant would take, which is
-    /// every version but the first, is ignored; so a group id stands for one manifest here.
+    /// Takes a group up. The same manifest again changes what is wanted of it, and a higher version takes the place of a lower
+    /// one, whatever that had come to. One that no participant would take is ignored, and so is another manifest.
     pub(super) fn publish(&mut self, publication: Publication, step: &mut Step<'_>) {
-        let group_id = publication.manifest.body.group_id;
-        if let Err(reason) = checks::check_manifest(&publication.manifest, &step.shared.network) {
+        let manifest = &publication.manifest.body;
+        let (group_id, owner, manifest_hash) = (manifest.group_id, manifest.owner, manifest.hash());
+        if let Err(reason) = {
+            let head = publication.head.as_ref().map(|head| &head.certificate);
+            checks::check_manifest(&publication.manifest, head, step.shared)
+        } {
             tracing::warn!(%group_id, ?reason, "not published: no node would take this manifest");
             return;
         }
@@ -83,8 +88,20 @@ impl Coordinator {
             tracing::info!(%group_id, "not published: its owner deleted it");
             return;
         }
-        let record = Record::Begin(Box::new(publication.clone()));
+        let mut records = vec![Record::Begin(Box::new(publication.clone()))];
         match self.groups.get_mut(&group_id) {
+            Some(group) if group.publication.manifest != publication.manifest => {
+                if group.publication.manifest.body.version >= publication.manifest.body.version {
+                    tracing::warn!(%group_id, "not published: another manifest of a version as high is");
+                    return;
+                }
+                if let Some(old) = std::mem::replace(group, Group::new(publication)).transaction {
+                    self.transactions.remove(&old.id);
+                    self.withdrawn.insert(old.id, (group_id, owner));
+                }
+                // What the old version had come to is over in the moment in which the new one begins.
+                records.insert(0, Record::End(group_id));
+            }
             Some(group) => {
                 let wraps = publication.wraps.clone();
                 group.publication = publication;
@@ -96,7 +113,7 @@ impl Coordinator {
             }
         }
         step.note(Note::about(group_id, Reason::Published));
-        step.persist(vec![record], Pending::Begun(group_id));
+        step.persist(records, Pending::Begun(group_id, manifest_hash));
     }
 
     /// Drops a group that its owner deleted, whatever it has come to, and names everybody who may hold a part of it. Whoever
@@ -195,8 +212,14 @@ impl Coordinator {
     }
 
     /// C1 is on disk: the group is placed. If it was open already, what is there may be enough for what is wanted now.
-    pub(super) fn begun(&mut self, group_id: GroupId, step: &mut Step<'_>) {
+    pub(super) fn begun(&mut self, (group_id, manifest): (GroupId, ManifestHash), step: &mut Step<'_>) {
         if let Some(group) = self.groups.get_mut(&group_id) {
+            if group.manifest_hash != manifest {
+                return;
+            }
+            // A version that this one took the place of is unknown from here on, which is an abort.
+            let of = (group_id, group.publication.manifest.body.owner);
+            self.withdrawn.retain(|_, withdrawn| *withdrawn != of);
             group.begun = true;
             group.on_rewrapped(step);
             group.replan(step);

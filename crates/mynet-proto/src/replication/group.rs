@@ -296,7 +296,7 @@ impl Group {
         self.aborts = 0;
         if mynet_types::planted!(SuccessAtDecision) {
             let manifest = Box::new(self.publication.manifest.clone());
-            step.event(Event::Durable { manifest, receipts: self.receipts.to_wire(step.now.wall) });
+            step.event(Event::Durable { manifest, receipts: self.receipts.to_wire(step.now.wall), previous: None });
         }
         let prepared: Vec<NodeId> = transaction
             .targets
@@ -363,7 +363,8 @@ impl Group {
     /// Receipts are on disk: they count. Says whether every copy is there and the group needs no coordinator any more.
     pub(super) fn on_receipts(&mut self, receipts: &[SignedReceipt], step: &mut Step<'_>) -> bool {
         let mut changed = false;
-        for receipt in receipts {
+        // Those of a version that this one took the place of may have been on their way to the disk.
+        for receipt in receipts.iter().filter(|receipt| receipt.body.manifest_hash == self.manifest_hash) {
             if self.receipts.merge(receipt) {
                 changed = true;
                 step.note(self.about(Reason::ReceiptKept).with(receipt.body.holder));
@@ -391,6 +392,7 @@ impl Group {
             step.event(Event::Durable {
                 manifest: Box::new(self.publication.manifest.clone()),
                 receipts: self.receipts.to_wire(step.now.wall),
+                previous: self.publication.head.as_ref().map(|head| Box::new(head.previous.clone())),
             });
         }
         let holders: Vec<NodeId> = self.receipts.holders(step.now.wall).collect();

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use mynet_types::{
-    GroupId, ManifestHash, Mono, NodeId, OwnerKey, ReplicationMessage, SignedAdmission, SignedDecision, SignedManifest,
-    SignedReceipt, SignedTombstone, StatesMask, TxId,
+    GroupId, HeadProof, ManifestHash, Mono, NodeId, OwnerKey, QuorumCertificate, ReplicationMessage, SignedAdmission,
+    SignedDecision, SignedManifest, SignedReceipt, SignedTombstone, StatesMask, TxId, VerifiedChain,
     wire::{Prepare, Receipts, RefuseReason, SealedBytes, Wraps},
 };
 
@@ -79,6 +79,17 @@ pub struct Publication {
     pub mode: Mode,
     /// Copies wanted; the manifest's R unless the operator asked for another number.
     pub replicas: u8,
+    /// For a later version than the first: what makes it the one.
+    pub head: Option<Head>,
+}
+
+/// Why a later version is the one of its group.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Head {
+    /// The acks of a quorum.
+    pub certificate: QuorumCertificate,
+    /// That the version before was certified too: needed to have this one certified as more.
+    pub previous: HeadProof,
 }
 
 /// An occurrence that the core must hear of.
@@ -133,6 +144,8 @@ pub enum Input {
     PeerUp(NodeId),
     /// A peer can no longer be reached.
     PeerDown(NodeId),
+    /// The roster chain as it is now; it only grows. Handed in before [`Input::Start`]. Later versions are checked against it.
+    Chain(Box<VerifiedChain>),
     /// The owner, whose key is on this node, deletes a group for good.
     Delete {
         /// The owner's word.
@@ -359,6 +372,8 @@ pub enum Event {
         manifest: Box<SignedManifest>,
         /// The proof.
         receipts: Receipts,
+        /// For a later version than the first: that the one before was certified.
+        previous: Option<Box<HeadProof>>,
     },
     /// Fewer nodes may hold it than W; tried again when a node is admitted.
     NotEnoughTargets {

@@ -159,6 +159,7 @@ impl Replication {
             }
             // Silence shows by itself: leases end and tries go on with growing pauses.
             Input::PeerDown(_) => {}
+            Input::Chain(chain) => step.shared.chain = Some(chain),
             Input::Delete { tombstone, holders } => {
                 if !step.shared.deleted.knows(&tombstone.body) {
                     self.bury(now, None, vec![(*tombstone, holders)], out);
@@ -228,7 +229,7 @@ impl Replication {
     fn persisted(&mut self, now: Now, pending: Pending, out: &mut Vec<Output>) {
         let step = &mut Step { now, shared: &mut self.shared, out };
         match pending {
-            Pending::Begun(group_id) => self.coordinator.begun(group_id, step),
+            Pending::Begun(group_id, manifest) => self.coordinator.begun((group_id, manifest), step),
             Pending::Rewrapped(group_id) => self.coordinator.rewrapped(group_id, step),
             Pending::Decided(group_id, tx) => self.coordinator.decided(group_id, tx, step),
             Pending::Receipts(group_id, receipts) => self.coordinator.receipts(group_id, &receipts, step),

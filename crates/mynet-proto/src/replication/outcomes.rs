@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use mynet_types::{ManifestHash, Mono, SignedDecision, SignedReceipt, TxId};
+use mynet_types::{GroupId, ManifestHash, Mono, SignedDecision, SignedReceipt, TxId};
 
 /// Outcomes remembered at most, some 30 MiB. Doubling it doubles that; halving it lets 32,768 transactions a day push out
 /// one that a peer still asks about.
@@ -30,13 +30,20 @@ pub(super) struct Outcome {
     /// The decision, for others who ask; not kept over restarts.
     pub(super) decision: Option<SignedDecision>,
     since: Mono,
+    /// Whose it is, if it ended since this node started. The store has forgotten those of before that were replaced.
+    group_id: Option<GroupId>,
     /// Its place among all outcomes, by when they were remembered.
     number: u64,
 }
 
 impl Outcome {
     pub(super) fn new(attempt: u32, ending: Ending, decision: Option<SignedDecision>, since: Mono) -> Self {
-        Self { attempt, ending, decision, since, number: 0 }
+        Self { attempt, ending, decision, since, group_id: None, number: 0 }
+    }
+
+    /// The outcome of a transaction of this group.
+    pub(super) fn of(self, group_id: GroupId) -> Self {
+        Self { group_id: Some(group_id), ..self }
     }
 }
 
@@ -62,6 +69,13 @@ impl Outcomes {
             Ending::Committed(receipt) => Some(receipt),
             Ending::Aborted => None,
         }
+    }
+
+    /// Another version of a group took the place of these here: their receipts are not given out again.
+    pub(super) fn replaced(&mut self, group_id: &GroupId, by: &ManifestHash) {
+        let by_tx = &self.by_tx;
+        let of_group = |tx: &TxId| by_tx.get(tx).is_some_and(|outcome| outcome.group_id.as_ref() == Some(group_id));
+        self.by_manifest.retain(|manifest, tx| manifest == by || !of_group(tx));
     }
 
     /// Remembers.

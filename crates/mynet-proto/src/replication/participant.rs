@@ -53,6 +53,7 @@ pub(super) struct Part {
     pub(super) attempt: u32,
     pub(super) manifest_hash: ManifestHash,
     group_id: GroupId,
+    version: u64,
     owner: OwnerKey,
     /// Its owner deleted the group while T4 was being written.
     deleted: bool,
@@ -79,6 +80,7 @@ impl Part {
             attempt: prepare.attempt,
             manifest_hash,
             group_id: prepare.manifest.body.group_id,
+            version: prepare.manifest.body.version,
             owner: prepare.manifest.body.owner,
             deleted: false,
             states,
@@ -253,8 +255,10 @@ impl Participant {
         let busy = !superseded && self.open.values().filter(|part| part.coordinator == from).count() >= budget;
         let checked = if busy {
             Err(RefuseReason::Busy)
+        } else if self.is_taking_place_of(&prepare) {
+            Err(RefuseReason::Superseded)
         } else {
-            checks::check_prepare(&prepare, &step.shared.node, &step.shared.network)
+            checks::check_prepare(&prepare, step.shared)
         };
         let hash = match checked {
             Ok(hash) if self.open.get(&tx).is_none_or(|part| part.manifest_hash == hash) => hash,
@@ -289,6 +293,24 @@ impl Participant {
         }
         self.outcomes.reopen(&tx);
         self.open.insert(tx, part);
+    }
+
+    /// Whether a higher version is being made visible; the store refuses the lower one only from then on.
+    fn is_taking_place_of(&self, prepare: &Prepare) -> bool {
+        let manifest = &prepare.manifest.body;
+        let higher = |part: &Part| part.group_id == manifest.group_id && part.version > manifest.version;
+        self.open.values().any(|part| higher(part) && matches!(part.state, PartState::Committing { .. }))
+    }
+
+    /// A version is made visible: what is open of lower ones could not be any more.
+    fn give_up_lower(&mut self, (group_id, version): (GroupId, u64), step: &mut Step<'_>) {
+        let lower = |part: &Part| {
+            let over = matches!(part.state, PartState::Committing { .. } | PartState::Aborting { .. });
+            part.group_id == group_id && part.version < version && !over
+        };
+        for tx in self.open.iter().filter(|(_, part)| lower(part)).map(|(tx, _)| *tx).collect::<Vec<_>>() {
+            self.abort(tx, Parting::Refused(RefuseReason::Superseded), None, step);
+        }
     }
 
     /// T1 is on disk: the answer leaves, and staging begins.
@@ -384,10 +406,12 @@ impl Participant {
                 let receipt = step.sign_receipt(part.manifest_hash, part.states);
                 let record = Record::Commit { tx, attempt, receipt: receipt.clone() };
                 part.state = PartState::Committing { receipt, decision };
+                let version = (part.group_id, part.version);
                 step.persist(vec![record], Pending::Committed(tx));
                 if mynet_types::planted!(ReceiptBeforeCommit) {
                     self.committed(tx, step);
                 }
+                self.give_up_lower(version, step);
             }
             (PartState::Held(receipt), true) => {
                 part.state = PartState::Committing { receipt: receipt.clone(), decision };
@@ -428,7 +452,10 @@ impl Participant {
         let outcome = DecisionOutcome::Committed(receipt.clone());
         step.send(part.coordinator, ReplicationMessage::DecisionAck { tx, attempt: part.attempt, outcome });
         let outcome = Outcome::new(part.attempt, Ending::Committed(receipt), Some(decision), step.now.mono);
-        self.remember(tx, outcome, step);
+        self.remember(tx, outcome.of(part.group_id), step);
+        if part.version > 1 {
+            self.outcomes.replaced(&part.group_id, &part.manifest_hash);
+        }
         step.event(Event::Committed { group_id: part.group_id });
         step.note(Note::about(part.group_id, Reason::CommittedHere).with(part.coordinator));
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use ed25519_dalek::SigningKey;
 use mynet_types::{
     AdmissionRecord, Decision, GroupId, ManifestHash, NetworkId, NodeId, Now, ReplicationMessage, SignedAdmission,
-    SignedDecision, SignedReceipt, StatesMask, StorageReceipt, Timestamp, TxId,
+    SignedDecision, SignedReceipt, StatesMask, StorageReceipt, Timestamp, TxId, VerifiedChain,
     wire::{DecisionOutcome, RefuseReason},
 };
 
@@ -18,8 +18,8 @@ use crate::{persist::PersistId, placement::Candidate, reason::Note};
 /// What is held back until a batch is on disk.
 #[derive(Debug)]
 pub(super) enum Pending {
-    /// Coordinator: place the group.
-    Begun(GroupId),
+    /// Coordinator: place the group, if it still is this manifest.
+    Begun(GroupId, ManifestHash),
     /// Coordinator: tell the holders of new wraps.
     Rewrapped(GroupId),
     /// Coordinator: send the decisions.
@@ -72,6 +72,8 @@ pub(super) struct Shared {
     pub(super) network: NetworkId,
     /// Whether `Start` came. Before it the admissions are incomplete, and nothing may be placed by them.
     pub(super) started: bool,
+    /// The roster chain, once it was handed in.
+    pub(super) chain: Option<Box<VerifiedChain>>,
     /// Groups that were deleted.
     pub(super) deleted: Known,
     key: SigningKey,
@@ -87,6 +89,7 @@ impl Shared {
             node: NodeId(key.verifying_key().to_bytes()),
             network,
             started: false,
+            chain: None,
             deleted,
             key,
             admitted: BTreeMap::new(),

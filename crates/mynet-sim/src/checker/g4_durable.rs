@@ -25,7 +25,7 @@ impl Checker for Durable {
 
     fn see(&mut self, seen: &Seen<'_>, view: &View<'_>) -> Result<(), String> {
         match seen {
-            Seen::Told { node, event: Event::Replication(Told::Durable { manifest, receipts }) } => {
+            Seen::Told { node, event: Event::Replication(Told::Durable { manifest, receipts, .. }) } => {
                 self.reported.insert(manifest.body.hash());
                 holds(*node, manifest, receipts, view)
             }

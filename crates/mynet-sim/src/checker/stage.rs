@@ -253,6 +253,7 @@ impl Stage {
             sources: BoundedVec::default(),
             targets: BoundedVec::default(),
             lease_ms: 1,
+            head: None,
         }
     }
 
@@ -365,6 +366,7 @@ impl Stage {
         Event::Replication(ReplicationEvent::Durable {
             manifest: Box::new(self.works[0].publication.manifest.clone()),
             receipts: Receipts::truncated([self.receipt(1), self.receipt(2)]),
+            previous: None,
         })
     }
 }

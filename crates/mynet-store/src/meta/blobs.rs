@@ -123,6 +123,20 @@ impl WriteScope<'_> {
         self.note_unpinned(held).await
     }
 
+    /// Takes the pins of one reference from some blobs.
+    pub(super) async fn unpin(
+        &mut self,
+        hashes: &[ContentHash],
+        kind: PinKind,
+        reference: [u8; 32],
+    ) -> Result<(), WriteError> {
+        let hashes: Vec<Vec<u8>> = hashes.iter().map(|hash| hash.0.to_vec()).collect();
+        let of_reference = pins::Column::Kind.eq(kind.as_str()).and(pins::Column::Reference.eq(reference.to_vec()));
+        let these = of_reference.and(pins::Column::Sha256.is_in(hashes.clone()));
+        pins::Entity::delete_many().filter(these).exec(self.db).await?;
+        self.note_unpinned(hashes).await
+    }
+
     async fn note_unpinned(&mut self, released: Vec<Vec<u8>>) -> Result<(), WriteError> {
         blobs::Entity::update_many()
             .col_expr(blobs::Column::UnpinnedAt, Expr::value(millis(self.now)))

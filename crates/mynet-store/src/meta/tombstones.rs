@@ -27,7 +27,7 @@ use super::{
         content::{encryption_keys, user_content},
         deletions::{confirmations, tombstones},
         holdings::groups,
-        pending::{coordinations, transactions},
+        pending::{coordinations, lineages, transactions},
     },
     sql,
     transactions::COMMITTED,
@@ -136,6 +136,7 @@ impl WriteScope<'_> {
         let keys = encryption_keys::Column::GroupId.eq(id.clone());
         encryption_keys::Entity::delete_many().filter(keys).exec(self.db).await?;
         coordinations::Entity::delete_by_id(id.clone()).exec(self.db).await?;
+        lineages::Entity::delete_by_id(id.clone()).exec(self.db).await?;
         // The receipts given out are not given out again.
         let ended = transactions::Column::GroupId.eq(id).and(transactions::Column::Phase.eq(COMMITTED));
         transactions::Entity::delete_many().filter(ended).exec(self.db).await?;

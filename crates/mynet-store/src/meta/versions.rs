@@ -6,19 +6,23 @@
 //! 2. Only a higher version takes a place. Whether it is the right one is for whoever hands it in to know.
 //! 3. What was proved of the old version, receipts and certificate, goes with it.
 
-use mynet_types::{Manifest, ManifestHash};
+use mynet_types::{ContentHash, GroupId, Manifest, ManifestHash, SignedWrap};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter, QuerySelect, prelude::Uuid,
+    ActiveValue::Set, ColumnTrait, Condition, EntityTrait, ExprTrait, IntoActiveModel, QueryFilter, QueryOrder,
+    QuerySelect, prelude::Uuid, sea_query::OnConflict,
 };
 
 use super::{
-    column::{fixed, to_column},
-    model::{GroupRows, PinKind, WriteError},
+    Meta, MetaError, SMALL_RECORD_MAX,
+    column::{Damage, fixed, pack, to_column, unpack, unpack_record},
+    model::{GroupRows, PinKind, StoredBlob, WriteError},
     schema::{
         content::{content_relationships, encryption_keys, stored_content, user_content},
         holdings::{certificates, groups, receipts, states, wraps},
+        pending::{lineages, transactions},
     },
     sql,
+    transactions::COMMITTED,
     write::WriteScope,
 };
 
@@ -36,9 +40,16 @@ impl WriteScope<'_> {
     /// Puts a higher version in the place of `old`. What this node was to do with the group stays as it was.
     pub(super) async fn replace(&mut self, old: groups::Model, rows: &GroupRows) -> Result<groups::Model, WriteError> {
         let manifest = &rows.manifest.body;
+        let wraps = self.wraps_of(&old).await?;
         self.take_away(&old).await?;
+        // The receipts given out for it are not given out again.
+        let ended =
+            transactions::Column::GroupId.eq(old.group_id.clone()).and(transactions::Column::Phase.eq(COMMITTED));
+        transactions::Entity::delete_many().filter(ended).exec(self.db).await?;
         self.drop_old_keys(&old, manifest).await?;
         let model = self.insert_group(rows, old.origin).await?;
+        // Granted while the version was made: those of a key that is over are left out.
+        self.wraps(manifest.group_id, &wraps).await?;
         self.move_users(old.root_content_id, model.root_content_id).await?;
         let kept = groups::ActiveModel {
             published: Set(old.published),
@@ -47,6 +58,43 @@ impl WriteScope<'_> {
             ..model.into_active_model()
         };
         Ok(groups::Entity::update(kept).exec(self.db).await?)
+    }
+
+    /// The wraps of a group version.
+    async fn wraps_of(&self, model: &groups::Model) -> Result<Vec<SignedWrap>, WriteError> {
+        let rows = wraps::Entity::find()
+            .filter(wraps::Column::GroupId.eq(model.group_id.clone()))
+            .filter(wraps::Column::Version.eq(model.version))
+            .all(self.db)
+            .await?;
+        let decoded: Result<Vec<_>, Damage> =
+            rows.iter().map(|row| unpack_record(&row.wrap, SMALL_RECORD_MAX)).collect();
+        decoded.map_err(|damage| damage.within("mynet_wraps").into())
+    }
+
+    /// Keeps how versions follow each other, and pins what the next one needs.
+    pub(super) async fn lineage(
+        &mut self,
+        group_id: GroupId,
+        lineage: Option<&[u8]>,
+        (kept, dropped): (&[StoredBlob], &[ContentHash]),
+    ) -> Result<(), WriteError> {
+        match lineage {
+            Some(bytes) => {
+                self.known_group(group_id).await?;
+                let row = lineages::Model { group_id: group_id.0.to_vec(), lineage: pack(bytes) };
+                use lineages::Column::{GroupId, Lineage};
+                sql::upsert(self.db, row, OnConflict::column(GroupId).update_column(Lineage)).await?;
+            }
+            None => {
+                lineages::Entity::delete_by_id(group_id.0.to_vec()).exec(self.db).await?;
+            }
+        }
+        self.put_blobs(kept).await?;
+        for stored in kept {
+            self.pin(stored.blob.sha256, PinKind::Group, group_id.0).await?;
+        }
+        self.unpin(dropped, PinKind::Group, group_id.0).await
     }
 
     /// Removes what is written of a group version: rows, links, states, wraps, receipts, certificate and pins. Its content
@@ -108,5 +156,21 @@ impl WriteScope<'_> {
         }
         user_content::Entity::delete_many().filter(of_old).exec(self.db).await?;
         Ok(())
+    }
+}
+
+impl Meta {
+    /// What [`MetaWrite::Lineage`](super::MetaWrite::Lineage) kept, of one group or of all.
+    ///
+    /// # Errors
+    /// [`MetaError`].
+    pub async fn lineages(&self, group_id: Option<GroupId>) -> Result<Vec<(GroupId, Vec<u8>)>, MetaError> {
+        let mut found = lineages::Entity::find().order_by_asc(lineages::Column::GroupId);
+        if let Some(group_id) = group_id {
+            found = found.filter(lineages::Column::GroupId.eq(group_id.0.to_vec()));
+        }
+        let kept = |row: lineages::Model| Ok((GroupId(fixed(&row.group_id)?), unpack(&row.lineage)?.to_vec()));
+        let rows: Result<Vec<_>, Damage> = found.all(&self.read).await?.into_iter().map(kept).collect();
+        rows.map_err(|damage| damage.within("mynet_lineages"))
     }
 }

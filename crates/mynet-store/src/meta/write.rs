@@ -97,6 +97,18 @@ pub enum MetaWrite {
     },
     /// C3: every holder has it; the coordination is forgotten.
     End(GroupId),
+    /// How the versions of a group uploaded here follow each other, with the next one while it is certified. Gone with the
+    /// group.
+    Lineage {
+        /// The group.
+        group_id: GroupId,
+        /// What is kept; opaque. `None` forgets it.
+        lineage: Option<Vec<u8>>,
+        /// Blobs of the next version that are on disk: the group keeps them from now on.
+        kept: Vec<StoredBlob>,
+        /// Blobs of a next version that will not be: the group keeps them no longer.
+        dropped: Vec<ContentHash>,
+    },
     /// Receipts known for a manifest: one per holder, the longest wins. Those of manifests not here are dropped.
     Receipts {
         /// Their manifest; receipts that name another one are dropped.
@@ -236,6 +248,9 @@ impl WriteScope<'_> {
             MetaWrite::Started(group_id) => self.started(group_id).await,
             MetaWrite::Decided { group_id, decided } => self.decided(group_id, &decided).await,
             MetaWrite::End(group_id) => self.end(group_id).await,
+            MetaWrite::Lineage { group_id, lineage, kept, dropped } => {
+                self.lineage(group_id, lineage.as_deref(), (&kept, &dropped)).await
+            }
             MetaWrite::Receipts { manifest_hash, receipts } => self.receipts(manifest_hash, &receipts).await,
             MetaWrite::Wraps { group_id, wraps } => self.wraps(group_id, &wraps).await,
             MetaWrite::Grant { group_id, granted } => self.grant(group_id, &granted).await,

@@ -15,7 +15,7 @@ use reqwest::{
 use tokio_util::io::ReaderStream;
 
 use crate::{
-    args::{Add, Cert, Get, Global, Key, Ls, Publish, PublishMode, WaitFor},
+    args::{Add, Cert, Get, Global, Key, Ls, Preview, Publish, PublishMode, WaitFor},
     client::Client,
     local,
     output::{self, Failure, Status, short},
@@ -347,6 +347,24 @@ pub(crate) async fn publish(global: &Global, args: Publish) -> anyhow::Result<Ex
         }
         return Ok(ExitCode::SUCCESS);
     }
+    let view: GroupView = client.json(request).await?;
+    if global.json {
+        output::object(&view)?
+    } else {
+        print_group(&view)?
+    }
+    Ok(wait_status(view.wait_result, WaitFor::Durable).map_or(ExitCode::SUCCESS, ExitCode::from))
+}
+
+/// Gives a group another preview, in its next version.
+pub(crate) async fn preview(global: &Global, args: Preview) -> anyhow::Result<ExitCode> {
+    local::readable(&args.file)?;
+    let client = Client::new(global)?;
+    let bytes = tokio::fs::read(&args.file).await.with_context(|| format!("read {}", args.file.display()))?;
+    let filename = args.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let timeout = humantime::format_duration(args.timeout).to_string().replace(' ', "");
+    let query = [("type", "preview".to_owned()), ("filename", filename), ("timeout", timeout)];
+    let request = client.request(Method::POST, &format!("content/{}/relationships", args.id)).query(&query).body(bytes);
     let view: GroupView = client.json(request).await?;
     if global.json {
         output::object(&view)?

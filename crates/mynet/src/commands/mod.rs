@@ -26,6 +26,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Add(args) => return content::add(global, args).await,
         Command::Find(args) => return network::find(global, args).await,
         Command::Publish(args) => return content::publish(global, args).await,
+        Command::Preview(args) => return content::preview(global, args).await,
         Command::Propose(args) => return govern::propose(global, args).await,
         Command::Verify(args) => return verify::verify(global, &args),
         Command::Doctor(args) => return care::doctor(global, args).await,

@@ -50,6 +50,7 @@ impl Group {
             sources: BoundedVec::truncated(sources),
             targets: BoundedVec::truncated(targets),
             lease_ms: lease::to_wire(step.shared.config.receiving_lease),
+            head: self.publication.head.as_ref().map(|head| Box::new(head.certificate.clone())),
         };
         let attempt = prepare.attempt;
         step.send(node, ReplicationMessage::Prepare(Box::new(prepare)));

@@ -9,4 +9,5 @@ mod participant;
 mod random;
 mod rules;
 mod targets;
+mod versions;
 mod world;

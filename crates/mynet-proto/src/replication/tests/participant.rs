@@ -15,7 +15,7 @@ use crate::replication::{
 };
 
 /// The participant is node 2, its coordinator node 1.
-struct Bench {
+pub(super) struct Bench {
     core: Replication,
     now: Now,
 }
@@ -25,7 +25,7 @@ fn decision(tx: TxId, attempt: u32, hash: ManifestHash, commit: bool, signer: u8
     SignedDecision::new(&NETWORK, body, &key(signer))
 }
 
-fn prepare(publication: &Publication, tx: u8, attempt: u32) -> Prepare {
+pub(super) fn prepare(publication: &Publication, tx: u8, attempt: u32) -> Prepare {
     Prepare {
         tx: TxId([tx; 32]),
         attempt,
@@ -36,11 +36,12 @@ fn prepare(publication: &Publication, tx: u8, attempt: u32) -> Prepare {
         sources: vec![node(1)].try_into().unwrap(),
         targets: vec![node(2), node(3)].try_into().unwrap(),
         lease_ms: 120_000,
+        head: publication.head.as_ref().map(|head| Box::new(head.certificate.clone())),
     }
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(Config::default(), Restored::default())
     }
 
@@ -54,7 +55,7 @@ impl Bench {
         bench
     }
 
-    fn step(&mut self, input: Input) -> Vec<Output> {
+    pub(super) fn step(&mut self, input: Input) -> Vec<Output> {
         let mut out = Vec::new();
         self.core.handle(self.now, input, &mut out);
         out
@@ -79,7 +80,7 @@ impl Bench {
         sends(&self.drive(Input::Message { from: node(from), message }))
     }
 
-    fn prepare(&mut self, prepare: Prepare) -> Vec<ReplicationMessage> {
+    pub(super) fn prepare(&mut self, prepare: Prepare) -> Vec<ReplicationMessage> {
         self.hear(1, ReplicationMessage::Prepare(Box::new(prepare)))
     }
 
@@ -109,7 +110,7 @@ fn asked(outputs: &[Output]) -> Vec<NodeId> {
     questions.collect()
 }
 
-fn refused(messages: &[ReplicationMessage]) -> Option<RefuseReason> {
+pub(super) fn refused(messages: &[ReplicationMessage]) -> Option<RefuseReason> {
     match messages {
         [ReplicationMessage::PrepareNo { reason, .. }] => Some(*reason),
         _ => None,

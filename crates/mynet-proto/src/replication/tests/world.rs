@@ -127,6 +127,7 @@ pub(super) fn publication(seed: u8, (quorum, replicas): (u8, u8), readers: &[u8]
         sealed: sealed.try_into().unwrap(),
         mode: Mode::Quorum,
         replicas,
+        head: None,
     }
 }
 
@@ -551,7 +552,7 @@ impl World {
         let disk = &self.hosts[&node(number)].disk;
         match output {
             Output::Send { message, .. } => self.check_message(number, disk, message),
-            Output::Event(Event::Durable { manifest, receipts }) => {
+            Output::Event(Event::Durable { manifest, receipts, .. }) => {
                 let hash = manifest.body.hash();
                 let (_, publication) = &self.published[&hash];
                 let holders: BTreeSet<NodeId> = receipts.iter().map(|receipt| receipt.body.holder).collect();

@@ -322,7 +322,8 @@ fn transaction_tables() -> Vec<TableCreateStatement> {
         &["group_id"],
         [binary("group_id"), binary("publication"), binary_null("decided"), big_integer("updated_at")],
     );
-    vec![transactions, claims, coordinations]
+    let lineages = keyed("mynet_lineages", &["group_id"], [binary("group_id"), binary("lineage")]);
+    vec![transactions, claims, coordinations, lineages]
 }
 
 fn deletion_tables() -> Vec<TableCreateStatement> {

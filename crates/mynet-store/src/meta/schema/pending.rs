@@ -1,4 +1,4 @@
-//! What this node is in the middle of: replication transactions, claimed ids, coordinations.
+//! What this node is in the middle of: replication transactions, claimed ids, coordinations, next versions.
 
 /// Transactions that this node takes part in, and how they ended.
 pub(in crate::meta) mod transactions {
@@ -60,6 +60,24 @@ pub(in crate::meta) mod coordinations {
         pub publication: Vec<u8>,
         pub decided: Option<Vec<u8>>,
         pub updated_at: i64,
+    }
+
+    super::super::plain_table!();
+}
+
+/// How the versions of groups uploaded here follow each other, and the next one while it is certified.
+pub(in crate::meta) mod lineages {
+    use sea_orm::entity::prelude::{
+        ActiveModelBehavior, DeriveEntityModel, DerivePrimaryKey, DeriveRelation, EntityTrait, EnumIter,
+        PrimaryKeyTrait,
+    };
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "mynet_lineages")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub group_id: Vec<u8>,
+        pub lineage: Vec<u8>,
     }
 
     super::super::plain_table!();

@@ -140,3 +140,38 @@ async fn the_owners_node_replaces_its_own_version_and_destroys_a_key_that_is_ove
     assert_eq!(store.meta.contents_of_user("alice").await.unwrap(), [content_id(1, 7)]);
     assert_eq!(store.meta.garbage(later(1_000_000), 9).await.unwrap().len(), 2, "the old cipher and the old preview");
 }
+
+/// What pins the blob of the next version.
+async fn is_pinned(store: &Store) -> bool {
+    let blob = store.meta.blob(&bytes_of("better preview", 1).sha256).await.unwrap();
+    blob.is_some_and(|row| row.unpinned_at.is_none())
+}
+
+#[tokio::test]
+async fn what_a_next_version_needs_is_kept_until_it_is_dropped_or_its_group_goes() {
+    let store = Store::new().await;
+    store.meta.insert_uploaded_group(upload(1), NOW).await.unwrap();
+    let new = StoredBlob { blob: bytes_of("better preview", 1), generation: 2 };
+    let write = |group: u64, lineage: Option<Vec<u8>>, kept: Vec<StoredBlob>, dropped: Vec<ContentHash>| {
+        MetaWrite::Lineage { group_id: group_id(group), lineage, kept, dropped }
+    };
+    let unknown = store.meta.batch(vec![write(2, Some(vec![1]), vec![new], vec![])], NOW).await;
+    assert!(unknown.is_err(), "a lineage of a group that is not here");
+
+    store.write(write(1, Some(vec![1]), vec![new], vec![])).await;
+    store.write(write(1, Some(vec![2]), vec![], vec![])).await;
+    assert_eq!(store.meta.lineages(Some(group_id(1))).await.unwrap(), [(group_id(1), vec![2])]);
+    assert_eq!(store.meta.lineages(None).await.unwrap().len(), 1);
+    assert!(is_pinned(&store).await);
+    store.write(write(1, None, vec![], vec![new.blob.sha256])).await;
+    assert_eq!(store.meta.lineages(None).await.unwrap(), []);
+    assert!(!is_pinned(&store).await);
+
+    // The version that is seen pins what it needs itself.
+    store.write(write(1, Some(vec![3]), vec![new], vec![])).await;
+    let next =
+        NewGroup { rows: GroupRows { manifest: second(), ..rows(1, FULL) }, blobs: vec![], user: None, publish: None };
+    store.write(MetaWrite::Upload(Box::new(next))).await;
+    assert!(is_pinned(&store).await);
+    assert_eq!(view(&store).await.group.manifest.body.version, 2);
+}

@@ -1,0 +1,314 @@
+//! Later versions of groups that were uploaded here.
+//!
+//! ```text
+//! draft on disk --CertifyHead (seen)--> certificate --one transaction--> visible here --publish--> holders, durable
+//!       |
+//!       +-- another value of this version is certified: dropped
+//! ```
+//!
+//! A version is shown to nobody, here or elsewhere, before the validators have certified it, because only then it is the one
+//! of its number. From the transaction on it takes the same road as an upload; holders take it only with the certificate.
+//!
+//! **Invariant:** one next version of a group at a time. What a draft needs is pinned by its group until it is installed or
+//! dropped, and a start goes on wherever a crash came.
+
+use std::{sync::Arc, time::Duration};
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use bytes::Bytes;
+use mynet_proto::{
+    group::{verify_manifest, verify_succession},
+    node::io::Input,
+    placement::PlacementSlot,
+    replication::io::Head,
+};
+use mynet_store::meta::{Group, GroupRows, MetaWrite, Mode, NewGroup, StoredBlob};
+use mynet_types::{
+    BlobRef, BoundedString, BoundedVec, CertificateFile, Claim, ContentHash, ContentId, ContentState, GroupId,
+    HeadProof, Link, Manifest, ManifestHash, Member, RelationshipKind, Signed, SignedManifest, Verdict, codec,
+    rpc::GroupKey, vote::is_head,
+};
+
+use crate::{
+    driver::wall_clock,
+    grant,
+    handle::NodeError,
+    persist::until_written,
+    publish::as_before,
+    shell::{Chain, Shell},
+    view::{GroupView, WaitResult},
+};
+
+/// Encoded size of a lineage at most: two manifests and a certificate, and room.
+const LINEAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// How the versions of a group follow each other.
+#[derive(Debug, Clone, Default, BorshSerialize, BorshDeserialize)]
+struct Lineage {
+    /// What made the version here the one of its number, as long as it is not the first. Whoever holds it or certifies it as
+    /// more looks at that.
+    head: Option<Head>,
+    /// The next version.
+    draft: Option<Draft>,
+}
+
+/// A version that is being certified.
+#[derive(Debug, Clone, BorshSerialize, BorshDeserialize)]
+struct Draft {
+    manifest: SignedManifest,
+    /// The version here.
+    previous: HeadProof,
+}
+
+impl Shell {
+    /// Gives a group that was uploaded here another preview, in its next version. Waits until that is durable, or for
+    /// `timeout`; the work goes on after the wait.
+    pub(crate) async fn replace_preview(
+        self: &Arc<Self>,
+        key: GroupKey,
+        (bytes, mime): (Bytes, String),
+        timeout: Duration,
+    ) -> Result<GroupView, NodeError> {
+        let found = self.meta.group(&key).await.map_err(NodeError::storage)?;
+        let (group, _) = found.ok_or_else(|| NodeError::NotFound(crate::find::describe(&key)))?;
+        // Whoever comes second sees the draft of the first.
+        let turn = self.succession_turn.lock().await;
+        let previous = self.may_follow(&group).await?;
+        let mut flight = self.take_off();
+        flight.take(bytes.len() as u64).await?;
+        let stored = self.store_preview(&bytes).await?;
+        let begun = self.begin_version(&group, previous, (stored, mime)).await;
+        if begun.is_err() {
+            self.unlink(vec![stored]).await;
+        }
+        drop((turn, flight));
+        let next = begun?;
+        let (group_id, version) = (next.group_id, next.version);
+        let waited = tokio::select! {
+            () = self.cancel.cancelled() => return Err(NodeError::Stopping),
+            waited = tokio::time::timeout(timeout, self.is_durable(group_id, version)) => waited,
+        };
+        let result = waited.unwrap_or(Ok(WaitResult::TimedOut))?;
+        let found = self.find_group(GroupKey::Group(group_id)).await?;
+        Ok(GroupView { wait_result: Some(result), ..self.group_view(&found).await? })
+    }
+
+    /// Whether another version may be made of a group now, and the proof that it follows.
+    async fn may_follow(&self, group: &Group) -> Result<HeadProof, NodeError> {
+        let manifest = &group.manifest.body;
+        if !group.origin {
+            return Err(NodeError::Forbidden("the group was uploaded elsewhere; its own node changes it".to_owned()));
+        }
+        if manifest.member(ContentState::Encrypted).is_none() {
+            let why = "public content is shown itself and has no preview".to_owned();
+            return Err(NodeError::Invalid { field: "type", why });
+        }
+        if self.lineage(manifest.group_id).await?.draft.is_some() {
+            let why = "another version of it is being certified; try again when it is".to_owned();
+            return Err(NodeError::Invalid { field: "id", why });
+        }
+        let file = self.meta.certificate(&group.manifest_hash).await.map_err(NodeError::storage)?;
+        let file = file.and_then(|bytes| CertificateFile::decode(&bytes).ok());
+        let accepted = file.filter(|file| file.certificate.statement.verdict == Verdict::Accept);
+        accepted.map(|file| HeadProof::of(&file)).ok_or_else(|| {
+            let why =
+                format!("version {} has no certificate, and only a certified one can be replaced", manifest.version);
+            NodeError::Invalid { field: "id", why }
+        })
+    }
+
+    /// Writes the draft of the next version and asks the validators for it.
+    async fn begin_version(
+        &self,
+        group: &Group,
+        previous: HeadProof,
+        (stored, mime): (StoredBlob, String),
+    ) -> Result<Manifest, NodeError> {
+        let invalid = |field, why: String| NodeError::Invalid { field, why };
+        let next = with_preview(&group.manifest.body, stored.blob, mime).map_err(|why| invalid("type", why))?;
+        verify_manifest(&next).map_err(|error| invalid("group", error.to_string()))?;
+        verify_succession(&group.manifest.body, &next).map_err(|error| invalid("group", error.to_string()))?;
+        let draft = Draft { manifest: Signed::new(&self.network, next.clone(), self.keys.owner()), previous };
+        let kept = Lineage { head: self.lineage(next.group_id).await?.head, draft: Some(draft.clone()) };
+        let write = MetaWrite::Lineage {
+            group_id: next.group_id,
+            lineage: Some(codec::encode(&kept)),
+            kept: vec![stored],
+            dropped: Vec::new(),
+        };
+        let done = self.meta.batch(vec![write], wall_clock()).await.map_err(NodeError::storage)?;
+        self.unlink(done.redundant).await;
+        self.certify_draft(draft).await;
+        Ok(next)
+    }
+
+    async fn certify_draft(&self, draft: Draft) {
+        let Draft { manifest, previous } = draft;
+        let (manifest, previous) = (Box::new(manifest), Box::new(previous));
+        let receipts = BoundedVec::new();
+        // A node that stops goes on at its next start.
+        let _stopping = self.inbox.put(Input::CertifyHead { manifest, previous, receipts, claim: Claim::Seen }).await;
+    }
+
+    /// A certificate came. If it is that of a draft, the draft becomes the version that is seen. Says whether it was.
+    pub(crate) async fn install_draft(&self, file: &CertificateFile) -> bool {
+        let (value, group_id) = (file.certificate.statement.value, file.manifest.body.group_id);
+        if !is_head(file.manifest.body.version) {
+            return false;
+        }
+        if file.certificate.statement.verdict == Verdict::Reject {
+            self.drop_draft(group_id, value).await;
+            return false;
+        }
+        let installed = async {
+            let Some(draft) = self.lineage(group_id).await?.draft else { return Ok(false) };
+            if draft.manifest.body.hash() != value {
+                return Ok(false);
+            }
+            let rows = self.next_rows(&draft.manifest).await?;
+            let head = Head { certificate: file.certificate.clone(), previous: draft.previous };
+            let kept = Lineage { head: Some(head), draft: None };
+            let lineage = Some(codec::encode(&kept));
+            let (kept, dropped) = (Vec::new(), Vec::new());
+            let writes = vec![
+                MetaWrite::Upload(Box::new(NewGroup { rows, blobs: Vec::new(), user: None, publish: None })),
+                MetaWrite::Certificate(Box::new(file.clone())),
+                MetaWrite::Lineage { group_id, lineage, kept, dropped },
+            ];
+            let write = || self.meta.batch(writes.clone(), wall_clock());
+            let Some(done) = until_written(self, "install a version", write).await else { return Ok(true) };
+            self.unlink(done.redundant).await;
+            tracing::info!(group = %group_id.short(), version = file.manifest.body.version, "a new version is visible");
+            self.board.update(group_id, crate::board::Progress::begin_anew);
+            self.publish_version(group_id).await.map(|()| true)
+        };
+        installed.await.unwrap_or_else(|error: NodeError| {
+            tracing::error!(group = %group_id.short(), error = %Chain(&error), "a version waits for the next start");
+            true
+        })
+    }
+
+    /// What a draft makes visible here. The content and its key are those of the version before.
+    async fn next_rows(&self, manifest: &SignedManifest) -> Result<GroupRows, NodeError> {
+        let group_id = manifest.body.group_id;
+        let found = self.meta.group(&GroupKey::Group(group_id)).await.map_err(NodeError::storage)?;
+        let (group, _) = found.ok_or_else(|| NodeError::NotFound(format!("group {group_id}")))?;
+        let key = self.resting_key(&group).await?;
+        let granted = grant::granted(&self.keys, &key, &manifest.body, &group.sealed).map_err(NodeError::storage)?;
+        Ok(GroupRows {
+            placement_slot: PlacementSlot::of(&manifest.body.placement_seed).number(),
+            held: manifest.body.states(),
+            manifest: manifest.clone(),
+            sealed: group.sealed,
+            wraps: self.meta.wraps(group_id, None).await.map_err(NodeError::storage)?,
+            granted: Some(granted),
+        })
+    }
+
+    /// Replicates the version that is visible here as the one before was.
+    async fn publish_version(&self, group_id: GroupId) -> Result<(), NodeError> {
+        let found = self.meta.group(&GroupKey::Group(group_id)).await.map_err(NodeError::storage)?;
+        let Some((group, _)) = found.filter(|(group, _)| group.published) else { return Ok(()) };
+        self.publish(group_id, &as_before(&group)).await.map(drop)
+    }
+
+    /// A draft was rejected, or another value of its version is certified: it can never be.
+    pub(crate) async fn drop_draft(&self, group_id: GroupId, value: ManifestHash) {
+        let dropped = async {
+            let lineage = self.lineage(group_id).await?;
+            let Some(draft) = lineage.draft.filter(|draft| draft.manifest.body.hash() == value) else { return Ok(()) };
+            let before: Vec<ContentHash> = draft.previous.manifest.blobs().map(|(_, blob)| blob.sha256).collect();
+            let of_draft = draft.manifest.body.blobs().map(|(_, blob)| blob.sha256);
+            let dropped = of_draft.filter(|hash| !before.contains(hash)).collect();
+            let kept = Lineage { head: lineage.head, draft: None };
+            let lineage = kept.head.is_some().then(|| codec::encode(&kept));
+            let write = MetaWrite::Lineage { group_id, lineage, kept: Vec::new(), dropped };
+            self.meta.batch(vec![write], wall_clock()).await.map(drop).map_err(NodeError::storage)
+        };
+        if let Err(error) = dropped.await {
+            tracing::error!(group = %group_id.short(), error = %Chain(&error), "a version that cannot be was not dropped");
+        }
+        self.board.update(group_id, |_| ());
+    }
+
+    /// Goes on with versions that a crash cut off.
+    pub(crate) async fn resume_successions(&self) -> Result<(), NodeError> {
+        for (group_id, bytes) in self.meta.lineages(None).await.map_err(NodeError::storage)? {
+            let lineage: Lineage = codec::decode(&bytes, LINEAGE_BYTES_MAX).map_err(NodeError::storage)?;
+            match lineage.draft {
+                Some(draft) => self.certify_draft(draft).await,
+                // Nothing is sent but questions if it was published already.
+                None => match self.publish_version(group_id).await {
+                    Ok(()) | Err(NodeError::Corrupt(_) | NodeError::NotFound(_)) => {}
+                    Err(error) => return Err(error),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// What makes the version here the one of its number, for a later version than the first.
+    pub(crate) async fn head_of(&self, group: &Group) -> Result<Option<Head>, NodeError> {
+        let manifest = &group.manifest.body;
+        if !is_head(manifest.version) {
+            return Ok(None);
+        }
+        let head = self.lineage(manifest.group_id).await?.head;
+        let head = head.filter(|head| head.certificate.statement.value == group.manifest_hash);
+        let lost = || NodeError::NotFound(format!("what certifies version {}", manifest.version));
+        head.map(Some).ok_or_else(lost)
+    }
+
+    async fn lineage(&self, group_id: GroupId) -> Result<Lineage, NodeError> {
+        let kept = self.meta.lineages(Some(group_id)).await.map_err(NodeError::storage)?;
+        let decode = |(_, bytes): &(GroupId, Vec<u8>)| codec::decode(bytes, LINEAGE_BYTES_MAX);
+        Ok(kept.first().map(decode).transpose().map_err(NodeError::storage)?.unwrap_or_default())
+    }
+
+    /// Ends when a version is seen here with enough receipts, or can never be.
+    async fn is_durable(&self, group_id: GroupId, version: u64) -> Result<WaitResult, NodeError> {
+        let mut bell = self.board.changes();
+        loop {
+            bell.mark_unchanged();
+            let found = self.meta.group(&GroupKey::Group(group_id)).await.map_err(NodeError::storage)?;
+            let (group, _) = found.ok_or_else(|| NodeError::NotFound(format!("group {group_id}")))?;
+            let manifest = &group.manifest.body;
+            if manifest.version >= version && !group.published {
+                return Ok(WaitResult::Stored);
+            }
+            let need = if group.mode == Mode::All { group.replicas_wanted } else { manifest.quorum };
+            if manifest.version >= version && group.replica_count >= u32::from(need) {
+                return Ok(WaitResult::Durable);
+            }
+            if manifest.version < version && self.lineage(group_id).await?.draft.is_none() {
+                let why = format!("version {version} was rejected, or another manifest is certified as it");
+                return Err(NodeError::Invalid { field: "id", why });
+            }
+            if bell.changed().await.is_err() {
+                return Err(NodeError::Stopping);
+            }
+        }
+    }
+}
+
+/// The next version of `before`, with another preview.
+fn with_preview(before: &Manifest, blob: BlobRef, mime: String) -> Result<Manifest, String> {
+    let content_id = ContentId::from(uuid::Uuid::new_v4());
+    let mime = Some(BoundedString::try_from(mime).map_err(|error| error.to_string())?);
+    let root = before.member(ContentState::Encrypted).ok_or("it has no encrypted state")?.content_id;
+    let old: Vec<ContentId> =
+        before.members.iter().filter(|it| it.state == ContentState::Preview).map(|it| it.content_id).collect();
+    let members = before.members.iter().filter(|member| member.state != ContentState::Preview).cloned();
+    let preview = Member { content_id, state: ContentState::Preview, blob: Some(blob), mime };
+    let links = before.links.iter().filter(|link| !old.contains(&link.child)).cloned();
+    let link = Link { parent: root, child: content_id, kind: RelationshipKind::Preview };
+    Ok(Manifest {
+        version: before.version + 1,
+        prev: Some(before.hash()),
+        created_at: wall_clock().max(before.created_at),
+        members: BoundedVec::try_from(members.chain([preview]).collect::<Vec<_>>())
+            .map_err(|error| error.to_string())?,
+        links: BoundedVec::try_from(links.chain([link]).collect::<Vec<_>>()).map_err(|error| error.to_string())?,
+        ..before.clone()
+    })
+}

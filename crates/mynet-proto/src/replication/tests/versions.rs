@@ -1,0 +1,144 @@
+//! Later versions: taken with what certifies them only, and each in the place of the one before.
+
+use std::time::Duration;
+
+use mynet_types::{
+    BlobRef, Claim, Domain, Genesis, HeadProof, Manifest, Phase, QuorumCertificate, SignedManifest, SignerSet,
+    Timestamp, Validator, Verdict, VerifiedChain, VoteKey, VoteStatement, roster::GENESIS_FORMAT, signing,
+    vote::head_slot, wire::RefuseReason,
+};
+
+use super::{
+    participant::{Bench, prepare, refused},
+    world::{NETWORK, World, is_durable, key, node, owner, publication},
+};
+use crate::replication::io::{Head, Input, Publication};
+
+/// The chain of a network of one validator, whose vote is a quorum.
+fn chain() -> VerifiedChain {
+    VerifiedChain::new(Genesis {
+        format: GENESIS_FORMAT,
+        name: "test".try_into().unwrap(),
+        created_at: Timestamp(0),
+        min_quorum: 1,
+        allow_degraded_quorum: true,
+        recovery_keys: [[1; 32]; 3],
+        founder: Validator { vote_key: VoteKey(key(90).verifying_key().to_bytes()), node: node(1) },
+        salt: [0; 32],
+    })
+}
+
+/// What the one validator signed about a manifest.
+fn signed(manifest: &Manifest, change: impl FnOnce(&mut VoteStatement)) -> QuorumCertificate {
+    let chain = chain();
+    let mut statement = VoteStatement {
+        epoch: 0,
+        roster: chain.newest().hash(),
+        phase: Phase::Ack,
+        slot: head_slot(&manifest.group_id, manifest.version),
+        value: manifest.hash(),
+        verdict: Verdict::Accept,
+        claim: Claim::Seen,
+        states: manifest.allowed(false),
+    };
+    change(&mut statement);
+    let signature = signing::sign_as(Domain::Vote, &chain.genesis().network_id(), &statement, &key(90));
+    QuorumCertificate { statement, signers: SignerSet::collect([(0, signature)]) }
+}
+
+/// The version after that of `before`, with another preview of `seed`.
+fn next(before: &Publication, seed: u8) -> Publication {
+    let mut body = before.manifest.body.clone();
+    (body.version, body.prev) = (body.version + 1, Some(body.hash()));
+    let mut members = body.members.to_vec();
+    let preview = members.last_mut().unwrap();
+    (preview.content_id.0, preview.blob) = ([seed; 16], Some(BlobRef::of(&[seed; 100])));
+    let mut links = body.links.to_vec();
+    links.last_mut().unwrap().child = preview.content_id;
+    (body.members, body.links) = (members.try_into().unwrap(), links.try_into().unwrap());
+    let previous = before.manifest.body.clone();
+    let certificate = signed(&body, |_| ());
+    let previous = HeadProof { certificate: signed(&previous, |_| ()), manifest: previous };
+    let manifest = SignedManifest::new(&NETWORK, body, &owner());
+    Publication { manifest, head: Some(Head { certificate, previous }), ..before.clone() }
+}
+
+#[test]
+fn a_later_version_is_taken_with_what_certifies_it_and_with_nothing_else() {
+    let first = publication(1, (2, 3), &[]);
+    let second = next(&first, 77);
+    let body = second.manifest.body.clone();
+    let ask = |head: Option<QuorumCertificate>, told: bool| {
+        let mut bench = Bench::new();
+        if told {
+            bench.step(Input::Chain(Box::new(chain())));
+        }
+        let mut asked = prepare(&second, 1, 1);
+        asked.head = head.map(Box::new);
+        refused(&bench.prepare(asked))
+    };
+    let invalid = Some(RefuseReason::ManifestInvalid);
+    assert_eq!(ask(Some(signed(&body, |_| ())), true), None);
+    assert_eq!(ask(None, true), invalid, "no certificate");
+    assert_eq!(ask(Some(signed(&body, |_| ())), false), Some(RefuseReason::Busy), "before the chain is known");
+    assert_eq!(ask(Some(signed(&body, |it| it.epoch = 1)), true), Some(RefuseReason::Busy), "an epoch of tomorrow");
+    assert_eq!(ask(Some(signed(&body, |it| it.phase = Phase::Vote)), true), invalid, "the first round only");
+    assert_eq!(ask(Some(signed(&body, |it| it.verdict = Verdict::Reject)), true), invalid, "a rejection");
+    assert_eq!(ask(Some(signed(&first.manifest.body, |_| ())), true), invalid, "another manifest's");
+    let mut forged = signed(&body, |_| ());
+    forged.statement.claim = Claim::Durable;
+    assert_eq!(ask(Some(forged), true), invalid, "a signature over something else");
+
+    // A first version needs none, and none is looked at.
+    let mut bench = Bench::new();
+    let mut asked = prepare(&first, 2, 1);
+    asked.head = Some(Box::new(signed(&body, |_| ())));
+    assert_eq!(refused(&bench.prepare(asked)), invalid);
+}
+
+/// A world whose nodes know the chain.
+fn world() -> World {
+    let mut world = World::new(3);
+    for number in 1..=3 {
+        world.input(number, Input::Chain(Box::new(chain())));
+    }
+    world
+}
+
+#[test]
+fn a_higher_version_takes_the_place_of_a_finished_one_and_a_lower_one_never() {
+    let mut world = world();
+    let first = publication(1, (2, 3), &[]);
+    let second = next(&first, 77);
+    world.publish(1, first.clone());
+    world.settle();
+    world.publish(1, second.clone());
+    world.settle();
+    assert_eq!(world.holders(&second.manifest.body.hash()), [1, 2, 3]);
+    assert_eq!(world.host(1).events.iter().filter(|event| is_durable(event)).count(), 2);
+    world.assert_clean();
+}
+
+#[test]
+fn a_higher_version_takes_over_from_one_that_is_under_way_whatever_it_had_come_to() {
+    for steps in 0..40 {
+        let mut world = world();
+        let first = publication(1, (2, 3), &[]);
+        let second = next(&first, 77);
+        world.publish(1, first.clone());
+        for step in 0..steps {
+            let number = 1 + u8::try_from(step % 3).unwrap();
+            if !world.write_one(number) && !world.stage_one(number) && !world.network.is_empty() {
+                let envelope = world.network.remove(0);
+                world.deliver(envelope);
+            }
+        }
+        world.publish(1, second.clone());
+        // Late words about the first version change nothing.
+        world.input(1, Input::Publish(Box::new(first.clone())));
+        world.settle();
+        world.run(Duration::from_secs(1200));
+        assert_eq!(world.holders(&second.manifest.body.hash()), [1, 2, 3], "after {steps} steps");
+        world.assert_clean();
+    }
+}
