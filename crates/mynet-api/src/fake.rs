@@ -14,6 +14,7 @@ use mynet_node::{
         AddOptions, Asker, ByteStream, ContentInfo, InviteOptions, NodeError, Opened, Principal, PublishOptions,
         Source, TokenOptions,
     },
+    recovery::RecoveryView,
     view::{
         ConsensusView, DecryptedView, DeletionView, DoctorView, FindOutcome, FindView, GarbageView, GroupView,
         InviteView, OutcomeView, Page, PeerState, PeerView, PlacementView, PlanView, ReplicationStatusView, RoleView,
@@ -286,6 +287,7 @@ impl NodeHandle {
             seats: vec![seat(1)],
             waiting: vec![waiting(NodeId([7; 32]))],
             votes: true,
+            recoveries: vec![],
         })
     }
 
@@ -295,6 +297,31 @@ impl NodeHandle {
         }
         self.script().approved.push(node);
         self.roster().await
+    }
+
+    pub(crate) async fn recovery_offer(&self) -> Result<Vec<u8>, NodeError> {
+        Ok(b"offer".to_vec())
+    }
+
+    pub(crate) async fn recover(&self, file: &[u8], dry_run: bool) -> Result<RecoveryView, NodeError> {
+        if file != b"signed" {
+            return Err(NodeError::Invalid { field: "recovery", why: "damaged".to_owned() });
+        }
+        Ok(RecoveryView {
+            network: "songs".to_owned(),
+            epoch: 2,
+            roster: RosterHash([9; 32]),
+            validators: vec![NodeId([1; 32])],
+            joining: vec![],
+            leaving: vec![],
+            quorum: 0,
+            carried: 0,
+            keys: vec![1, 3],
+            missing: 0,
+            submitted: !dry_run,
+            reported: None,
+            reports_needed: None,
+        })
     }
 
     pub(crate) async fn evidence(&self) -> Result<Vec<EvidenceView>, NodeError> {

@@ -59,6 +59,11 @@ fn public(key: &SigningKey) -> [u8; 32] {
     key.verifying_key().to_bytes()
 }
 
+/// One of the three offline keys.
+pub(crate) fn recovery_key(number: u64) -> SigningKey {
+    key("recovery", number)
+}
+
 /// The vote key of a node in an epoch.
 pub(crate) fn vote_key(epoch: u64, node: &NodeId) -> SigningKey {
     key(&format!("vote {node}"), epoch)
@@ -93,7 +98,7 @@ impl Cast {
             created_at: NOON,
             min_quorum: 3,
             allow_degraded_quorum: true,
-            recovery_keys: [0, 1, 2].map(|number| public(&key("recovery", number))),
+            recovery_keys: [0, 1, 2].map(|number| public(&recovery_key(number))),
             founder: seat(0, nodes[0]),
             salt: [7; 32],
         };
@@ -125,7 +130,7 @@ impl Cast {
             }))
         };
         let (old, new) = (sign(old, Domain::Roster), sign(&roster, Domain::RosterAccept));
-        RosterLink { roster, old, new }
+        RosterLink::voted(roster, old, new)
     }
 
     fn admission(&self, number: u64, founder: &SigningKey) -> SignedAdmission {

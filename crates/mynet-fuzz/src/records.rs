@@ -8,9 +8,9 @@ use mynet_proto::{
 };
 use mynet_types::{
     AdmissionRecord, CertificateFile, ContentHash, ContentId, ContentState, ContentType, Decision, Evidence,
-    GenesisFile, Invite, Manifest, Message, NodeId, NodeRecord, Proposal, QuorumCertificate, Roles, Roster,
-    RosterChain, RosterKey, RosterLink, SealedPart, StorageReceipt, Timestamp, Tombstone, VerifiedChain, Vote,
-    VoteStatement, WrapRecord,
+    GenesisFile, Invite, Manifest, Message, NodeId, NodeRecord, OfferFile, Proposal, QuorumCertificate, RecoveryFile,
+    RecoveryOffer, Roles, Roster, RosterChain, RosterKey, RosterLink, SealedPart, StorageReceipt, Timestamp, Tombstone,
+    VerifiedChain, Vote, VoteStatement, WrapRecord,
     certificate::{self, Verified},
     codec,
     rpc::{Knock, KnockReply, Request, Response},
@@ -49,6 +49,10 @@ pub(crate) const TARGETS: &[Target] = &[
     Target::encoded::<QuorumCertificate>("quorum-certificate"),
     Target::encoded::<Roster>("roster"),
     Target { check: check_link, ..Target::encoded::<RosterLink>("roster-link") },
+    Target { check: check_recovery, ..Target::encoded::<RosterLink>("recovery-link") },
+    Target::signed::<RecoveryOffer>("recovery-offer"),
+    Target { name: "recovery-file", bound: FILE, check: check_recovery_file, seeds: recovery_file_seeds },
+    Target { name: "recovery-offer-file", bound: FILE, check: check_offer_file, seeds: offer_file_seeds },
     Target { name: "roster-chain", bound: FILE, check: check_chain, seeds: chain_seeds },
     Target { name: "certificate-file", bound: FILE, check: check_certificate, seeds: certificate_seeds },
     Target { name: "genesis-file", bound: FILE, check: check_genesis, seeds: genesis_seeds },
@@ -96,6 +100,52 @@ fn check_link(target: &Target, bytes: &[u8]) {
         let follows = target.bounded(bytes.len(), || link.verify(&known.genesis.genesis, old).is_ok());
         assert!(!follows || Some(&link.roster) == known.chain.roster(epoch + 1), "nobody signed {link:?}");
     }
+}
+
+/// Only what two of the offline keys signed follows the newest roster without its votes.
+fn check_recovery(target: &Target, bytes: &[u8]) {
+    let Some(link) = target.decode::<RosterLink>(bytes) else { return };
+    let known = &*KNOWN;
+    let newest = known.chain.newest();
+    let follows = target.bounded(bytes.len(), || link.verify(&known.genesis.genesis, newest).is_ok());
+    assert!(!follows || link.roster == RECOVERED.roster, "two keys did not sign {link:?}");
+    let overrules = target.bounded(bytes.len(), || known.chain.overruled_by(std::slice::from_ref(&link)).is_some());
+    assert!(!overrules, "nobody signed a recovery in the place of a vote: {link:?}");
+}
+
+/// The recovery of the committed vectors.
+static RECOVERED: LazyLock<RosterLink> = LazyLock::new(|| known_record("recovery-link"));
+
+/// Reads a file as it is and mended, as those of certificates.
+fn check_recovery_file(target: &Target, bytes: &[u8]) {
+    for bytes in [bytes, &mended(&vectors::file("recovery"), bytes)] {
+        let Ok(file) = target.bounded(bytes.len(), || RecoveryFile::decode(bytes)) else { continue };
+        assert!(file.encode() == bytes, "{file:?} has another encoding than was read");
+        let stands = target.bounded(bytes.len(), || file.check().is_ok());
+        let ours = file.genesis == KNOWN.genesis.genesis;
+        // Offers bind seats to their place, not the rest of a roster: that is what the keys are for.
+        assert!(
+            !stands || !ours || file.missing() > 0 || file.roster == RECOVERED.roster,
+            "two keys did not sign this"
+        );
+    }
+}
+
+fn recovery_file_seeds() -> Vec<Vec<u8>> {
+    [vectors::file("recovery")].into_iter().chain(drawn::<RecoveryFile>()).collect()
+}
+
+fn check_offer_file(target: &Target, bytes: &[u8]) {
+    for bytes in [bytes, &mended(&vectors::file("recovery-offer"), bytes)] {
+        let Ok(file) = target.bounded(bytes.len(), || OfferFile::decode(bytes)) else { continue };
+        assert!(file.encode() == bytes, "{file:?} has another encoding than was read");
+        let offers = [file];
+        target.bounded(bytes.len(), || drop(RecoveryFile::propose(&offers, &[], Timestamp(0))));
+    }
+}
+
+fn offer_file_seeds() -> Vec<Vec<u8>> {
+    [vectors::file("recovery-offer")].into_iter().chain(drawn::<OfferFile>()).collect()
 }
 
 fn check_chain(target: &Target, bytes: &[u8]) {

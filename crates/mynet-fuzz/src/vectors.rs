@@ -23,7 +23,7 @@ pub(crate) fn record(name: &str) -> Option<Vec<u8>> {
 }
 
 /// The bytes of the file of that name.
-fn file(name: &str) -> Vec<u8> {
+pub(crate) fn file(name: &str) -> Vec<u8> {
     bytes("file", name).expect("the vectors hold a file of each kind")
 }
 

@@ -5,7 +5,7 @@
 //!
 //! **Invariants**
 //! 1. A node is admitted by a record of a validator of some epoch of *this* node's chain, or of a chain that extends it
-//!    link by link. A chain that contradicts a known link admits nobody.
+//!    link by link. A chain that contradicts a known link admits nobody, unless one of the two links is a recovery.
 //! 2. Links that are known already are compared by hash, not verified again: a knock costs as many signature checks as
 //!    it brings news.
 
@@ -115,11 +115,7 @@ pub fn check_present(
         verify_admission(admission, known, now)?;
         return Ok(news);
     }
-    let mut extended = known.clone();
-    for link in &news {
-        extended.extend(link.clone())?;
-    }
-    verify_admission(admission, &extended, now)?;
+    verify_admission(admission, &known.followed(&news)?, now)?;
     Ok(news)
 }
 
@@ -134,11 +130,22 @@ fn news(known: &VerifiedChain, chain: &RosterChain) -> Result<Vec<RosterLink>, P
     for (link, epoch) in chain.links.iter().zip(&mut epochs) {
         match known.roster(epoch) {
             Some(roster) if *roster == link.roster => {}
-            Some(_) => return Err(PresentError::Fork { epoch }),
+            Some(_) => return fork(known, &chain.links, epoch),
             None => news.push(link.clone()),
         }
     }
     Ok(news)
+}
+
+/// The links from `epoch` on, where `links` lead to another roster: news if they overrule what is known, none if a recovery
+/// keeps them from it, as at whoever was away during one.
+fn fork(known: &VerifiedChain, links: &[RosterLink], epoch: u64) -> Result<Vec<RosterLink>, PresentError> {
+    let Some((index, own)) = known.divergence(links) else { return Ok(Vec::new()) };
+    if known.overruled_by(links).is_some() {
+        return Ok(links.split_at(index).1.to_vec());
+    }
+    let recovery = own.is_recovery() || links.get(index).is_some_and(RosterLink::is_recovery);
+    if recovery { Ok(Vec::new()) } else { Err(PresentError::Fork { epoch }) }
 }
 
 /// Checks an announcement: that `from` signed it for this network, and that it holds now.

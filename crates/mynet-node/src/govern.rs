@@ -34,6 +34,8 @@ pub struct RosterDetailView {
     pub waiting: Vec<WaitingView>,
     /// Whether this node votes in it.
     pub votes: bool,
+    /// Epochs that the offline keys began, oldest first.
+    pub recoveries: Vec<u64>,
 }
 
 /// One seat.
@@ -172,6 +174,7 @@ impl Shell {
             seats: seats.collect(),
             waiting,
             votes,
+            recoveries: chain.recoveries().collect(),
         })
     }
 

@@ -12,6 +12,7 @@ use mynet_types::{
 use crate::{
     govern::{EvidenceView, ProposalView, RosterDetailView},
     read::Location,
+    recovery::RecoveryView,
     shell::Shell,
     view::{FindView, GroupView, InviteView, Page, PeerView, PlanView, Scope, StatusView, TokenView, Wait, WhyView},
 };
@@ -398,6 +399,24 @@ impl NodeHandle {
     /// [`NodeError::Stopping`].
     pub async fn approve(&self, node: NodeId) -> Result<RosterDetailView, NodeError> {
         self.shell.approve(node).await
+    }
+
+    /// What this node brings to a recovered roster, as a file; the newest epoch is closed by it.
+    ///
+    /// # Errors
+    /// [`NodeError::Forbidden`] if it is no validator, [`NodeError::Invalid`] if the roster changed meanwhile or there are too
+    /// many heads, [`NodeError::Stopping`].
+    pub async fn recovery_offer(&self) -> Result<Vec<u8>, NodeError> {
+        self.shell.recovery_offer().await
+    }
+
+    /// Takes a recovery that enough of the offline keys signed, or with `dry_run` only checks it.
+    ///
+    /// # Errors
+    /// [`NodeError::Invalid`] if it does not stand (`recovery`) or follows another roster than the newest (`base`),
+    /// [`NodeError::Forbidden`] if too few keys signed or this node has no seat in it, [`NodeError::Stopping`].
+    pub async fn recover(&self, file: &[u8], dry_run: bool) -> Result<RecoveryView, NodeError> {
+        self.shell.recover(file, dry_run).await
     }
 
     /// Evidence that seats contradicted themselves, newest first.

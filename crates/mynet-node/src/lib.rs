@@ -35,6 +35,7 @@ mod propose;
 mod publish;
 mod pull;
 mod read;
+pub mod recovery;
 mod refill;
 mod reload;
 mod renewal;

@@ -84,7 +84,7 @@ impl Members {
     /// Takes over a longer chain and returns the admissions that waited for it and are good.
     pub(crate) fn chain_grew(&self, chain: VerifiedChain, now: Timestamp) -> Vec<SignedAdmission> {
         let mut state = self.write();
-        if chain.newest().epoch > state.chain.newest().epoch {
+        if chain.supersedes(&state.chain) {
             state.chain = chain;
         }
         let waiting = std::mem::take(&mut state.waiting);

@@ -145,12 +145,7 @@ impl Shell {
         let news = check_present(&chain, &from, present, wall_clock()).map_err(|error| error.refusal())?;
         // The links are handed to the core as if the newcomer had sent them, and checked there again.
         self.hand_in_links(from, &news).await;
-        let mut extended = chain.clone();
-        for link in news {
-            if extended.extend(link).is_err() {
-                return Err(KnockRefusal::AdmissionInvalid);
-            }
-        }
+        let extended = chain.followed(&news).map_err(|_broken| KnockRefusal::AdmissionInvalid)?;
         self.roster_changed(extended);
         self.learn_members(vec![present.admission.clone()], vec![present.record.clone()]).await;
         self.welcome(from, self.members.chain()).ok_or(KnockRefusal::Busy)

@@ -322,6 +322,7 @@ fn vote_write(record: consensus::Record) -> VoteWrite {
         }
         consensus::Record::Carried(heads) => VoteWrite::Carried(heads.into_vec()),
         consensus::Record::CarriedNext(heads) => VoteWrite::CarriedNext(heads.into_vec()),
+        consensus::Record::Unlinked { after } => VoteWrite::Unlinked { after },
     }
 }
 

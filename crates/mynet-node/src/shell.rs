@@ -29,6 +29,7 @@ use crate::{
     persist::{Backlog, Batch, Writers},
     plaintext::Hashed,
     preview::PreviewWorker,
+    recovery::Recoveries,
     refill::Bells,
     room::Uploads,
     spool::Turns,
@@ -73,6 +74,7 @@ pub(crate) struct Shell {
     pub(crate) refill: Bells,
     next_generation: AtomicU64,
     pub(crate) uploads: Uploads,
+    pub(crate) recoveries: Recoveries,
     pub(crate) group_log: GroupLog,
 }
 
@@ -113,6 +115,7 @@ impl Shell {
             next_generation,
             started: Instant::now(),
             uploads: Uploads::default(),
+            recoveries: Recoveries::default(),
             group_log,
             strangers: Strangers::default(),
             unheard: Unheard::default(),
@@ -284,6 +287,19 @@ impl Shell {
                 tracing::error!(%node, epoch = evidence.epoch(), seat = evidence.seat, "a validator contradicts itself");
             }
             Event::Noted(note) => self.note(note),
+            Event::RecoveryOffered(offer) => self.recoveries.offered(offer),
+            Event::Recovered { epoch } => {
+                tracing::warn!(epoch, "the offline keys recovered the roster");
+                self.recoveries.recovered(epoch);
+            }
+            Event::GaveUp { shared, gave_up } => {
+                let from = shared + 1;
+                tracing::error!(
+                    from,
+                    to = gave_up,
+                    "two chains parted and this node was on the one that gives way: certificates of these epochs no longer                      stand, propose their groups again"
+                );
+            }
             Event::HeadBlocked { group_id, version, manifest_hash, other, certified } => {
                 if certified {
                     let shell = Arc::clone(self);

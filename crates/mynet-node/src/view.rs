@@ -495,4 +495,6 @@ pub struct VerifyView {
     /// What is claimed: `seen`, `durable` or `verified`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claim: Option<String>,
+    /// Epochs in the roster chain that the offline keys began, and no vote of the validators before.
+    pub recoveries: Vec<u64>,
 }

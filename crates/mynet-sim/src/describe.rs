@@ -33,6 +33,8 @@ pub(crate) fn input(input: &Input, cast: &Cast) -> String {
         Input::Admitted(record) => format!("{} is admitted", cast.name(&record.body.node)),
         Input::PeerUp(peer) => format!("{} is up", cast.name(peer)),
         Input::PeerDown(peer) => format!("{} is down", cast.name(peer)),
+        Input::OfferRecovery => "a recovery is wanted".to_owned(),
+        Input::Recover { link, .. } => format!("recovery to epoch {}", link.roster.epoch),
         Input::Approve(node) => format!("{} is approved", cast.name(node)),
         Input::Wraps { group_id, wraps } => format!("{} wraps of {}", wraps.len(), short(group_id)),
         Input::Delete { tombstone, holders } => {
@@ -83,6 +85,9 @@ fn event(event: &Event, cast: &Cast) -> String {
             format!("voted {:?} {}", statement.verdict, short(statement.value))
         }
         Event::Consensus(ConsensusEvent::RosterChanged { epoch }) => format!("roster of epoch {epoch}"),
+        Event::Consensus(ConsensusEvent::RecoveryOffered(offer)) => format!("recovery offered {}", offer.is_some()),
+        Event::Consensus(ConsensusEvent::Recovered { epoch }) => format!("epoch {epoch} recovered"),
+        Event::Consensus(ConsensusEvent::GaveUp { shared, gave_up }) => format!("gave up {gave_up} after {shared}"),
         Event::Consensus(ConsensusEvent::Evidence { node, .. }) => format!("evidence against {}", cast.name(node)),
         Event::Consensus(ConsensusEvent::Noted(note)) | Event::Replication(ReplicationEvent::Noted(note)) => {
             let peer = note.peer.as_ref().map(|peer| format!(" {}", cast.name(peer))).unwrap_or_default();
@@ -122,6 +127,7 @@ fn vote_record(record: &VoteRecord) -> String {
         VoteRecord::EpochClosed(next) => format!("epoch before {} closed", next.roster.epoch),
         VoteRecord::Carried(heads) => format!("{} carried", heads.len()),
         VoteRecord::CarriedNext(heads) => format!("{} to be carried", heads.len()),
+        VoteRecord::Unlinked { after } => format!("links after {after} given up"),
     }
 }
 
@@ -220,7 +226,7 @@ fn consensus(message: &ConsensusMessage) -> String {
             format!("roster vote {} epoch {epoch} old {} new {}", short(roster), old.is_some(), new.is_some())
         }
         ConsensusMessage::RosterLocked { roster, .. } => format!("locked on {} {}", short(roster.hash()), roster.epoch),
-        ConsensusMessage::RosterHead { epoch, evidence, wants_key } => {
+        ConsensusMessage::RosterHead { epoch, evidence, wants_key, roster: _ } => {
             format!("head {epoch}, evidence {evidence:016x}{}", if *wants_key { ", wants a key" } else { "" })
         }
         ConsensusMessage::RosterLinksAfter { epoch } => format!("links after {epoch}?"),

@@ -152,6 +152,16 @@ impl Store for VoteStore {
             Record::EpochClosed(next) => self.closed = Some(next.clone()),
             Record::Carried(heads) => self.carried.extend(heads.iter().map(|head| (head.group_id, *head))),
             Record::CarriedNext(heads) => self.carried_next.extend(heads.iter().map(|head| (head.group_id, *head))),
+            Record::Unlinked { after } => {
+                self.links.retain(|link| link.roster.epoch <= *after);
+                self.keys.retain(|epoch, _| epoch <= after);
+                self.votes.retain(|vote| vote.statement.epoch <= *after);
+                self.evidence.retain(|(epoch, _), _| epoch <= after);
+                self.acked.retain(|_, head| head.certificate.statement.epoch <= *after);
+                (self.lock, self.closed) = (None, None);
+                self.carried.clear();
+                self.carried_next.clear();
+            }
         }
         Ok(())
     }

@@ -99,7 +99,7 @@ pub enum FileError {
 }
 
 /// Frames `value`: magic, encoding, SHA-256 of both.
-fn seal<T: BorshSerialize>(magic: &[u8; 8], value: &T) -> Vec<u8> {
+pub(crate) fn seal<T: BorshSerialize>(magic: &[u8; 8], value: &T) -> Vec<u8> {
     let mut bytes = magic.to_vec();
     bytes.extend(codec::encode(value));
     let trailer = Sha256::digest(&bytes);
@@ -108,7 +108,7 @@ fn seal<T: BorshSerialize>(magic: &[u8; 8], value: &T) -> Vec<u8> {
 }
 
 /// Undoes [`seal`].
-fn unseal<T: BorshDeserialize>(
+pub(crate) fn unseal<T: BorshDeserialize>(
     (magic, what): (&[u8; 8], &'static str),
     bytes: &[u8],
     max: usize,
@@ -197,6 +197,8 @@ pub struct Verified {
     /// Who says to hold it, each by its own signature and admitted by a validator; not under the votes, see the module's
     /// third rule.
     pub holders: Vec<NodeId>,
+    /// Epochs of the chain that the offline keys began, not the validators of the epoch before.
+    pub recoveries: Vec<u64>,
 }
 
 /// Why a certificate file proves nothing.
@@ -328,6 +330,7 @@ impl CertificateFile {
             quorum,
             small: roster.validators.len() < 3,
             holders,
+            recoveries: chain.recoveries().collect(),
         })
     }
 

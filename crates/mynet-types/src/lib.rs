@@ -4,7 +4,7 @@
 //! on the wire or on disk: a changed encoding is a new version.
 //!
 //! Reading order: [`ids`] and [`codec`], [`content`], [`manifest`], then [`signing`], [`quorum`], [`roster`], [`vote`],
-//! [`evidence`], [`head`] and [`certificate`]; [`records`] and [`wire`] use all of them. Whoever only checks certificates
+//! [`evidence`], [`head`], [`certificate`] and [`recovery`]; [`records`] and [`wire`] use all of them. Whoever only checks certificates
 //! needs [`verifier`] alone.
 
 /// Whether a planted bug is switched on: `false` in every build without `--cfg planted`.
@@ -36,6 +36,7 @@ pub mod manifest;
 pub mod planted;
 pub mod quorum;
 pub mod records;
+pub mod recovery;
 pub mod roster;
 pub mod rpc;
 pub mod secret;
@@ -60,9 +61,10 @@ pub use records::{
     AdmissionRecord, Decision, Invite, NodeRecord, Roles, SignedAdmission, SignedDecision, SignedInvite,
     SignedNodeRecord, SignedReceipt, SignedTombstone, SignedWrap, StorageReceipt, Tombstone, WrapRecord,
 };
+pub use recovery::{OfferFile, RecoveryFile, RecoveryOffer, SignedRecoveryOffer};
 pub use roster::{
-    Genesis, LinkError, Roster, RosterChain, RosterKey, RosterLink, SignedRosterKey, SignerSet, SignerSetError,
-    Validator, VerifiedChain,
+    Genesis, LinkError, LinkProof, LinkRecovery, LinkVotes, Roster, RosterChain, RosterKey, RosterLink,
+    SignedRosterKey, SignerSet, SignerSetError, Validator, VerifiedChain,
 };
 pub use secret::VoteSecret;
 pub use signing::{Domain, Signable, Signature, SignatureError, Signed, SignedBy};

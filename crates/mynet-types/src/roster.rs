@@ -5,8 +5,13 @@
 //! old ones erased, so a key stolen later cannot rewrite an earlier epoch. The chain enforces that no key of the roster
 //! directly before is used again; keys of older epochs are their bearers' business, because a vote names its epoch.
 //!
+//! Two of the three offline keys in the genesis may put another roster after any, whatever the old set says: the last resort
+//! if too many of it are lost. Such a link says so. Where votes led elsewhere in the same epoch, the recovery holds, unless the
+//! votes went on from there: then the old set was not lost (see [`VerifiedChain::overruled_by`]).
+//!
 //! A link proves that the vote keys of both sets agreed. That a seat's key was offered by the seat's node is checked by
-//! the old set before it signs (see [`RosterKey`]) and is not in the chain: node ids are as good as the old quorum.
+//! the old set before it signs (see [`RosterKey`]) and is not in the chain: node ids are as good as the old quorum. A recovery
+//! has no old set, so it shows the offers.
 //!
 //! **Invariant:** from three validators on, a link needs a quorum of the old and of the new set, changes at most
 //! `max(1, f)` seats and leaves at least three; below three it needs everybody, adds exactly one node and removes none.
@@ -25,6 +30,9 @@ use crate::{
 pub const GENESIS_FORMAT: u16 = 1;
 /// Links of a chain at most; at one change a week that is twenty years.
 pub const LINKS_OF_CHAIN_MAX: usize = 1024;
+
+/// Recovery keys that must sign a recovery, of the three in the genesis.
+pub const RECOVERY_QUORUM: usize = 2;
 
 /// How a network begins. Its hash is the network's id, so nothing in it can change later.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -193,6 +201,17 @@ impl SignerSet {
         &self,
         validators: &[Validator],
         need: usize,
+        under: (Domain, &NetworkId),
+        body: &T,
+    ) -> Result<(), SignerSetError> {
+        self.verify_by(|seat| Some(validators.get(seat)?.vote_key.0), need, under, body)
+    }
+
+    /// Checks that at least `need` distinct signers signed `body`, each with its key by `key_of`.
+    fn verify_by<T: BorshSerialize>(
+        &self,
+        key_of: impl Fn(usize) -> Option<[u8; 32]>,
+        need: usize,
         (domain, network): (Domain, &NetworkId),
         body: &T,
     ) -> Result<(), SignerSetError> {
@@ -204,23 +223,48 @@ impl SignerSet {
             return Err(SignerSetError::TooFew { got: seats.len(), need });
         }
         for (seat, signature) in seats.into_iter().zip(&self.signatures) {
-            let validator = validators.get(seat).ok_or(SignerSetError::NoSuchSeat)?;
-            signing::verify_as(domain, network, body, &validator.vote_key.0, signature)
+            let key = key_of(seat).ok_or(SignerSetError::NoSuchSeat)?;
+            signing::verify_as(domain, network, body, &key, signature)
                 .map_err(|_bad| SignerSetError::Signature { seat })?;
         }
         Ok(())
     }
 }
 
-/// One step of the chain: the next roster, the old set's votes for it and the new set's consent.
+/// One step of the chain: the next roster, and what makes it so.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct RosterLink {
     /// The next roster.
     pub roster: Roster,
+    /// Who says so.
+    pub proof: LinkProof,
+}
+
+/// What makes a roster the next one.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum LinkProof {
+    /// Both sets agreed.
+    Votes(LinkVotes),
+    /// The offline keys overruled the old set.
+    Recovery(LinkRecovery),
+}
+
+/// The old set's votes for a roster and the new set's consent.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct LinkVotes {
     /// Votes by seats of the roster before, under [`Domain::Roster`].
     pub old: SignerSet,
     /// Consent by its own seats, under [`Domain::RosterAccept`].
     pub new: SignerSet,
+}
+
+/// The word of the offline keys for a roster, and the offers of all its seats.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct LinkRecovery {
+    /// Signatures by recovery keys of the genesis, under [`Domain::Recovery`]; bit i stands for key i.
+    pub keys: SignerSet,
+    /// Each seat's offer of its vote key by its node, in their order, under [`Domain::RosterKey`].
+    pub offers: BoundedVec<Signature, VALIDATORS_MAX>,
 }
 
 /// Why a link does not follow.
@@ -276,6 +320,22 @@ pub enum LinkError {
         /// What is wrong with the consent.
         source: SignerSetError,
     },
+    /// Too few of the offline keys signed.
+    #[error("epoch {epoch}: the recovery keys did not sign: {source}")]
+    Recovery {
+        /// The epoch.
+        epoch: u64,
+        /// What is wrong with their signatures.
+        source: SignerSetError,
+    },
+    /// A seat of a recovered roster has a key that its node did not offer.
+    #[error("epoch {epoch}: {node} did not offer the key of its seat")]
+    NotOffered {
+        /// The epoch.
+        epoch: u64,
+        /// Who holds the seat.
+        node: NodeId,
+    },
 }
 
 /// Signatures that the link from `old` to `next` needs from each side.
@@ -289,22 +349,13 @@ pub fn link_quorums(genesis: &Genesis, old: &Roster, next: &Roster) -> (usize, u
     if old.validators.len() < 3 { (old.validators.len(), next.validators.len()) } else { (need(old), need(next)) }
 }
 
-/// Checks that `next` may follow `old`: epoch, hash, form, fresh keys, and few enough changes. No signature is checked.
+/// Checks that `next` may follow `old` by votes: as [`check_form`], and few enough changes. No signature is checked.
 ///
 /// # Errors
 /// The first rule broken.
 pub fn check_succession(old: &Roster, next: &Roster) -> Result<(), LinkError> {
+    check_form(old, next)?;
     let epoch = next.epoch;
-    if old.epoch.checked_add(1) != Some(epoch) || next.prev != old.hash() {
-        return Err(LinkError::NotNext { epoch });
-    }
-    if !next.is_well_formed() {
-        return Err(LinkError::Malformed { epoch });
-    }
-    let old_keys: BTreeSet<_> = old.validators.iter().map(|validator| validator.vote_key).collect();
-    if next.validators.iter().any(|validator| old_keys.contains(&validator.vote_key)) {
-        return Err(LinkError::KeyReused { epoch });
-    }
     let (before, after): (BTreeSet<_>, BTreeSet<_>) = (old.nodes().collect(), next.nodes().collect());
     let (added, removed) = (after.difference(&before).count(), before.difference(&after).count());
     let n = old.validators.len();
@@ -317,23 +368,102 @@ pub fn check_succession(old: &Roster, next: &Roster) -> Result<(), LinkError> {
     if grows || large { Ok(()) } else { Err(LinkError::BelowThree { epoch }) }
 }
 
+/// Checks what holds for every roster after `old`, voted or recovered: epoch, hash, form and fresh keys.
+///
+/// # Errors
+/// The first rule broken.
+pub fn check_form(old: &Roster, next: &Roster) -> Result<(), LinkError> {
+    let epoch = next.epoch;
+    if old.epoch.checked_add(1) != Some(epoch) || next.prev != old.hash() {
+        return Err(LinkError::NotNext { epoch });
+    }
+    if !next.is_well_formed() {
+        return Err(LinkError::Malformed { epoch });
+    }
+    let old_keys: BTreeSet<_> = old.validators.iter().map(|validator| validator.vote_key).collect();
+    if next.validators.iter().any(|validator| old_keys.contains(&validator.vote_key)) {
+        return Err(LinkError::KeyReused { epoch });
+    }
+    Ok(())
+}
+
 impl RosterLink {
+    /// A link that both sets agreed to.
+    #[must_use]
+    pub fn voted(roster: Roster, old: SignerSet, new: SignerSet) -> Self {
+        Self { roster, proof: LinkProof::Votes(LinkVotes { old, new }) }
+    }
+
+    /// Whether the offline keys made it.
+    #[must_use]
+    pub fn is_recovery(&self) -> bool {
+        matches!(self.proof, LinkProof::Recovery(_))
+    }
+
     /// Checks that this link follows `old`: rules and signatures.
     ///
     /// # Errors
     /// The first defect found.
     pub fn verify(&self, genesis: &Genesis, old: &Roster) -> Result<(), LinkError> {
-        check_succession(old, &self.roster)?;
+        match &self.proof {
+            LinkProof::Votes(votes) => votes.verify(genesis, old, &self.roster),
+            LinkProof::Recovery(recovery) => recovery.verify(genesis, old, &self.roster),
+        }
+    }
+}
+
+impl LinkVotes {
+    fn verify(&self, genesis: &Genesis, old: &Roster, next: &Roster) -> Result<(), LinkError> {
+        check_succession(old, next)?;
         let network = genesis.network_id();
-        let epoch = self.roster.epoch;
-        let (need_old, need_new) = link_quorums(genesis, old, &self.roster);
+        let epoch = next.epoch;
+        let (need_old, need_new) = link_quorums(genesis, old, next);
         self.old
-            .verify(&old.validators, need_old, (Domain::Roster, &network), &self.roster)
+            .verify(&old.validators, need_old, (Domain::Roster, &network), next)
             .map_err(|source| LinkError::Old { epoch, source })?;
         self.new
-            .verify(&self.roster.validators, need_new, (Domain::RosterAccept, &network), &self.roster)
+            .verify(&next.validators, need_new, (Domain::RosterAccept, &network), next)
             .map_err(|source| LinkError::New { epoch, source })
     }
+}
+
+impl LinkRecovery {
+    fn verify(&self, genesis: &Genesis, old: &Roster, next: &Roster) -> Result<(), LinkError> {
+        check_form(old, next)?;
+        let epoch = next.epoch;
+        verify_recovery_keys(&self.keys, RECOVERY_QUORUM, genesis, next)
+            .map_err(|source| LinkError::Recovery { epoch, source })?;
+        verify_offers(&self.offers, &genesis.network_id(), next)
+    }
+}
+
+/// Checks that at least `need` different recovery keys signed `next`, and that all signatures present are good.
+pub(crate) fn verify_recovery_keys(
+    signers: &SignerSet,
+    need: usize,
+    genesis: &Genesis,
+    next: &Roster,
+) -> Result<(), SignerSetError> {
+    let keys = &genesis.recovery_keys;
+    signers.verify_by(|seat| keys.get(seat).copied(), need, (Domain::Recovery, &genesis.network_id()), next)?;
+    // A genesis may name one key twice; it is one key all the same.
+    let different: BTreeSet<_> = signers.seats().filter_map(|seat| keys.get(seat)).collect();
+    if different.len() < need { Err(SignerSetError::TooFew { got: different.len(), need }) } else { Ok(()) }
+}
+
+/// Checks that the node of every seat of `next` offered its key for exactly this place in the chain, with no offer besides.
+pub(crate) fn verify_offers(offers: &[Signature], network: &NetworkId, next: &Roster) -> Result<(), LinkError> {
+    let epoch = next.epoch;
+    for (index, seat) in next.validators.iter().enumerate() {
+        let offer = RosterKey { epoch, prev: next.prev, seat: *seat };
+        let offered = offers.get(index).is_some_and(|signature| {
+            signing::verify_as(Domain::RosterKey, network, &offer, &seat.node.0, signature).is_ok()
+        });
+        if !offered {
+            return Err(LinkError::NotOffered { epoch, node: seat.node });
+        }
+    }
+    if offers.len() == next.validators.len() { Ok(()) } else { Err(LinkError::Malformed { epoch }) }
 }
 
 /// All links after the genesis, oldest first.
@@ -381,6 +511,70 @@ impl VerifiedChain {
         Ok(())
     }
 
+    /// The chain that `links` lead to instead of this one, and the last epoch that both share; `None` if they do not leave
+    /// this chain, or what is here holds. Where two chains part, that depends on the links after it alone, so whoever knows
+    /// both chains follows the same:
+    /// - a recovery holds against one voted link: that was made by a set that nobody could rely on, and known to few;
+    /// - votes hold against a recovery once a second link follows them: the set was not lost, and the recovery a mistake;
+    /// - of two recoveries the one with the smaller roster hash holds;
+    /// - of two voted links neither: more than f validators are bad, and whoever was first stays.
+    ///
+    /// `links` are consecutive; those after the first bad one are left out.
+    #[must_use]
+    pub fn overruled_by(&self, links: &[RosterLink]) -> Option<(u64, Self)> {
+        let (index, own) = self.divergence(links)?;
+        let (shared, leaving) = (own.roster.epoch - 1, links.split_at(index).1);
+        let votes_only = !own.is_recovery() && !leaving.first()?.is_recovery();
+        if votes_only {
+            return None;
+        }
+        let kept = usize::try_from(shared).ok()?;
+        let (rosters, links) = (self.rosters.get(..=kept)?.to_vec(), self.links.get(..kept)?.to_vec());
+        let mut fork = Self { genesis: self.genesis.clone(), rosters, links };
+        for link in leaving {
+            if fork.extend(link.clone()).is_err() {
+                break;
+            }
+        }
+        outranks(fork.after(shared), self.after(shared)).then_some((shared, fork))
+    }
+
+    /// The chain that `links` lead to: from the end of this one, or where they overrule it. What is known already is not
+    /// verified again.
+    ///
+    /// # Errors
+    /// The first link that does not follow.
+    pub fn followed(&self, links: &[RosterLink]) -> Result<Self, LinkError> {
+        let mut chain = self.overruled_by(links).map_or_else(|| self.clone(), |(_, fork)| fork);
+        for link in links {
+            if link.roster.epoch > chain.newest().epoch {
+                chain.extend(link.clone())?;
+            }
+        }
+        Ok(chain)
+    }
+
+    /// Whether this chain takes the place of `other`: it overrules it, or is longer and is not overruled by it.
+    #[must_use]
+    pub fn supersedes(&self, other: &Self) -> bool {
+        let longer = self.newest().epoch > other.newest().epoch;
+        other.overruled_by(&self.links).is_some() || (longer && self.overruled_by(&other.links).is_none())
+    }
+
+    /// The first of `links` that leads to another roster than the link of its epoch here, by its index, and that link.
+    #[must_use]
+    pub fn divergence(&self, links: &[RosterLink]) -> Option<(usize, &RosterLink)> {
+        links.iter().enumerate().find_map(|(index, link)| {
+            let own = self.links.get(usize::try_from(link.roster.epoch.checked_sub(1)?).ok()?)?;
+            (own.roster != link.roster).then_some((index, own))
+        })
+    }
+
+    /// The epochs that began by recovery, oldest first.
+    pub fn recoveries(&self) -> impl Iterator<Item = u64> {
+        self.links.iter().filter(|link| link.is_recovery()).map(|link| link.roster.epoch)
+    }
+
     /// The genesis.
     #[must_use]
     pub fn genesis(&self) -> &Genesis {
@@ -411,6 +605,18 @@ impl VerifiedChain {
     pub fn after(&self, epoch: u64) -> &[RosterLink] {
         let count = usize::try_from(epoch).unwrap_or(usize::MAX).min(self.links.len());
         self.links.split_at(count).1
+    }
+}
+
+/// Whether the links `theirs` hold against `ours`, which lead to another roster from the same one on; see
+/// [`VerifiedChain::overruled_by`].
+fn outranks(theirs: &[RosterLink], ours: &[RosterLink]) -> bool {
+    let (Some(their), Some(our)) = (theirs.first(), ours.first()) else { return false };
+    match (their.is_recovery(), our.is_recovery()) {
+        (true, true) => their.roster.hash() < our.roster.hash(),
+        (true, false) => ours.len() < 2,
+        (false, true) => theirs.len() >= 2,
+        (false, false) => false,
     }
 }
 

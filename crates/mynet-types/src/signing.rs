@@ -45,6 +45,10 @@ pub enum Domain {
     NodeRecord,
     /// What a seat acked in an epoch that it closed, by its vote key of that epoch.
     Close,
+    /// The next roster, by an offline recovery key.
+    Recovery,
+    /// What a node brings to a recovered roster, by its node key.
+    RecoveryOffer,
 }
 
 impl Domain {
@@ -66,6 +70,8 @@ impl Domain {
             Self::Admission => "admit/1",
             Self::NodeRecord => "node/1",
             Self::Close => "close/1",
+            Self::Recovery => "config-recovery/1",
+            Self::RecoveryOffer => "recovery-offer/1",
         }
     }
 }

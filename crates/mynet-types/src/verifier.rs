@@ -75,6 +75,8 @@ pub struct Told {
     pub small: Option<bool>,
     /// What is claimed.
     pub claim: Option<Claim>,
+    /// Epochs that are said to have begun by recovery.
+    pub recoveries: Vec<u64>,
 }
 
 /// Every way in which the two files can be wrong.
@@ -222,6 +224,7 @@ fn told(file: &CertificateFile, trust: &GenesisFile) -> Told {
         let seats = file.certificate.signers.seats();
         seats.filter_map(|seat| roster.validators.get(seat).map(|validator| validator.node)).collect()
     };
+    let recoveries = file.chain.links.iter().filter(|link| link.is_recovery());
     let quorum = roster.and_then(|roster| trust.genesis.quorum(roster.validators.len()));
     Told {
         network_id: Some(trust.genesis.network_id()),
@@ -232,5 +235,6 @@ fn told(file: &CertificateFile, trust: &GenesisFile) -> Told {
         quorum: quorum.map(|quorum| statement.verdict.votes_needed(quorum)),
         small: roster.map(|roster| roster.validators.len() < 3),
         claim: Some(statement.claim),
+        recoveries: recoveries.map(|link| link.roster.epoch).collect(),
     }
 }

@@ -298,6 +298,8 @@ pub enum ConsensusMessage {
         evidence: u64,
         /// Whether the sender has a seat and no key to vote with: it waits for the next epoch.
         wants_key: bool,
+        /// The roster of that epoch, because a recovery may lead to another one than votes did.
+        roster: RosterHash,
     },
     /// Asks for the links after an epoch.
     RosterLinksAfter {

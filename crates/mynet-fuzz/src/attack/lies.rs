@@ -2,9 +2,9 @@
 
 use mynet_proto::replication::io::Publication;
 use mynet_types::{
-    BoundedVec, CertificateFile, Claim, CloseReport, CloseStatement, ConsensusMessage, Decision, Domain, Manifest,
-    Message, NodeId, QuorumCertificate, ReplicationMessage, Roster, RosterKey, RosterLink, Signed, SignedDecision,
-    SignedReceipt, SignerSet, StatesMask, Timestamp, Validator, Verdict, VoteStatement,
+    BoundedVec, CertificateFile, Claim, CloseReport, CloseStatement, ConsensusMessage, Decision, Domain, LinkProof,
+    LinkRecovery, Manifest, Message, NodeId, QuorumCertificate, ReplicationMessage, Roster, RosterKey, RosterLink,
+    Signed, SignedDecision, SignedReceipt, SignerSet, StatesMask, Timestamp, Validator, Verdict, VoteStatement,
     certificate::Holding,
     signing::sign_as,
     vote::attest_slot,
@@ -14,7 +14,7 @@ use rand::{RngExt, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 
 use super::{Deal, Siege, remember};
-use crate::cast::{CAST, NEWCOMER, roster_after, seat, vote_key};
+use crate::cast::{CAST, NEWCOMER, recovery_key, roster_after, seat, vote_key};
 
 /// The victim's place among the nodes.
 const VICTIM: usize = 0;
@@ -144,7 +144,10 @@ impl Siege {
             }
             ConsensusMessage::RosterLinks(links) => {
                 let after = CAST.chain.after(rng.random_range(0..8));
-                let forged = rng.random_ratio(1, 8).then(|| self.forged_link(rng, newest));
+                let forged = rng.random_ratio(1, 8).then(|| match rng.random_ratio(1, 4) {
+                    true => self.forged_recovery(rng, newest),
+                    false => self.forged_link(rng, newest),
+                });
                 *links = BoundedVec::truncated(after.iter().cloned().chain(forged));
             }
             // What others add is drawn and not fitted.
@@ -199,7 +202,21 @@ impl Siege {
             }))
         };
         let (old, new) = (sign(newest, Domain::Roster), sign(&roster, Domain::RosterAccept));
-        RosterLink { roster, old, new }
+        RosterLink::voted(roster, old, new)
+    }
+
+    /// A recovery without the victim: one of the offline keys is stolen, and sometimes two.
+    fn forged_recovery(&mut self, rng: &mut ChaCha8Rng, newest: &Roster) -> RosterLink {
+        let enemies = newest.nodes().filter(|node| *node != CAST.nodes[VICTIM]);
+        let roster = roster_after(newest, enemies.map(|node| seat(newest.epoch + 1, node)).collect());
+        let offers = roster.validators.iter().map(|seat| signed_offer(newest, seat.node).signature);
+        let stolen = 1 + usize::from(rng.random_ratio(1, 4));
+        let keys =
+            SignerSet::collect((0..stolen).map(|number| {
+                (number, sign_as(Domain::Recovery, &CAST.network, &roster, &recovery_key(number as u64)))
+            }));
+        let proof = LinkProof::Recovery(LinkRecovery { keys, offers: BoundedVec::truncated(offers) });
+        RosterLink { roster, proof }
     }
 
     /// A roster with the newcomer, and the offers that it is made of; the victim's own only if it made one.

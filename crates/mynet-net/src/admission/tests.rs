@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
 use mynet_types::{
-    AdmissionRecord, BoundedVec, Domain, Genesis, Invite, NetworkId, NodeId, NodeRecord, Roles, Roster, RosterChain,
-    RosterHash, RosterLink, Signed, SignedAdmission, SignedInvite, SignedNodeRecord, SignerSet, Timestamp, Validator,
-    VerifiedChain, VoteKey, WrapKey, rpc::KnockRefusal, signing::sign_as,
+    AdmissionRecord, BoundedVec, Domain, Genesis, Invite, LinkProof, LinkRecovery, LinkVotes, NetworkId, NodeId,
+    NodeRecord, Roles, Roster, RosterChain, RosterHash, RosterKey, RosterLink, Signed, SignedAdmission, SignedInvite,
+    SignedNodeRecord, SignerSet, Timestamp, Validator, VerifiedChain, VoteKey, WrapKey, rpc::KnockRefusal,
+    signing::sign_as,
 };
 
 use super::{Present, PresentError, Redeem, check_present, check_redeem};
@@ -35,7 +36,7 @@ fn chain(salt: u8) -> VerifiedChain {
         created_at: Timestamp(0),
         min_quorum: 3,
         allow_degraded_quorum: true,
-        recovery_keys: [[0; 32]; 3],
+        recovery_keys: [200, 201, 202].map(|n| key(n).verifying_key().to_bytes()),
         founder: seat(1, 100),
         salt: [salt; 32],
     })
@@ -61,7 +62,7 @@ fn link(known: &VerifiedChain, (first, second): (u8, u8)) -> RosterLink {
             .enumerate()
             .map(|(at, (_, vote))| (at, sign_as(Domain::RosterAccept, &network, &roster, &key(*vote)))),
     );
-    RosterLink { roster, old, new }
+    RosterLink::voted(roster, old, new)
 }
 
 fn admission(network: &NetworkId, change: impl FnOnce(&mut AdmissionRecord)) -> SignedAdmission {
@@ -147,12 +148,46 @@ fn a_chain_that_contradicts_the_known_one_admits_nobody() {
     assert_eq!(fork.refusal(), KnockRefusal::AdmissionInvalid);
 }
 
+/// A link by two of the offline keys to one seat.
+fn recovery(known: &VerifiedChain, vote: u8) -> RosterLink {
+    let network = known.genesis().network_id();
+    let (newest, epoch) = (known.newest(), known.newest().epoch + 1);
+    let seat = seat(1, vote);
+    let roster = Roster {
+        epoch,
+        prev: newest.hash(),
+        validators: BoundedVec::truncated([seat]),
+        valid_from: newest.valid_from,
+        close_set_root: [0; 32],
+        close_count: 0,
+    };
+    let offer = RosterKey { epoch, prev: roster.prev, seat };
+    let offers = BoundedVec::truncated([sign_as(Domain::RosterKey, &network, &offer, &key(1))]);
+    let sign = |n| sign_as(Domain::Recovery, &network, &roster, &key(n));
+    let keys = SignerSet::collect([(0, sign(200)), (2, sign(202))]);
+    RosterLink { roster, proof: LinkProof::Recovery(LinkRecovery { keys, offers }) }
+}
+
+#[test]
+fn whoever_was_away_during_a_recovery_is_let_in_and_whoever_took_part_brings_it() {
+    let mut voted = chain(0);
+    let network = voted.genesis().network_id();
+    let recovered = recovery(&voted, 105);
+    let by_votes = link(&voted, (101, 102));
+    let mut followed = voted.clone();
+    followed.extend(recovered.clone()).unwrap();
+    voted.extend(by_votes.clone()).unwrap();
+    let (admission, record) = (admission(&network, |_| ()), record(&network, |_| ()));
+    assert_eq!(present(&voted, &admission, &links([recovered.clone()]), &record), Ok(vec![recovered]));
+    assert_eq!(present(&followed, &admission, &links([by_votes]), &record), Ok(Vec::new()));
+}
+
 #[test]
 fn a_link_that_does_not_verify_admits_nobody() {
     let known = chain(0);
     let network = known.genesis().network_id();
     let mut bad = link(&known, (101, 102));
-    bad.new = SignerSet::collect([]);
+    bad.proof = LinkProof::Votes(LinkVotes { old: SignerSet::collect([]), new: SignerSet::collect([]) });
     let mut skipped = link(&known, (101, 102));
     skipped.roster.epoch = 2;
     let (admission, record) = (admission(&network, |_| ()), record(&network, |_| ()));

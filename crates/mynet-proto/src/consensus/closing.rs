@@ -131,6 +131,19 @@ impl Closing {
         shared.heads.close(draft);
     }
 
+    /// Closes the epoch because a recovery is wanted, or says once more that it is closed.
+    pub(super) fn close_for_recovery(&self, shared: &mut Shared, step: &mut Step<'_>, draft: RosterLock) {
+        let draft = shared.heads.closed().cloned().unwrap_or(draft);
+        step.persist(Record::EpochClosed(draft.clone()));
+        step.then(Then::Closed(shared.roster().epoch));
+        shared.heads.close(draft);
+    }
+
+    /// Takes the close set that comes with a recovery.
+    pub(super) fn recover_with(&mut self, set: HeadSet) {
+        self.next = Some(set);
+    }
+
     /// The epoch is closed on disk.
     pub(super) fn on_closed_durable(&mut self, shared: &Shared, step: &mut Step<'_>, epoch: u64) {
         if epoch == shared.roster().epoch && shared.heads.closed().is_some() {

@@ -60,6 +60,11 @@ impl Known {
         known
     }
 
+    /// Leaves out what the rosters of another chain accused.
+    pub(super) fn keep_to(&mut self, chain: &VerifiedChain) {
+        self.by_seat.retain(|_, (evidence, _)| accused(evidence, chain).is_some());
+    }
+
     fn note(&mut self, evidence: Evidence, node: NodeId) {
         self.by_seat.insert((evidence.epoch(), evidence.seat), (evidence, node));
     }
@@ -108,6 +113,7 @@ pub(super) fn head(shared: &Shared) -> ConsensusMessage {
         epoch: shared.roster().epoch,
         evidence: shared.evidence.digest(),
         wants_key: shared.wants_key() && !mynet_types::planted!(KeyWishUnsent),
+        roster: shared.roster().hash(),
     }
 }
 

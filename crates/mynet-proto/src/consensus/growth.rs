@@ -527,7 +527,7 @@ impl Growth {
         let (need_old, need_new) = roster::link_quorums(shared.chain.genesis(), newest, next);
         if ballot.old.len() >= need_old && ballot.new.len() >= need_new {
             let collect = |votes: &BTreeMap<usize, Signature>| SignerSet::collect(votes.clone());
-            return Some(RosterLink { roster: next.clone(), old: collect(&ballot.old), new: collect(&ballot.new) });
+            return Some(RosterLink::voted(next.clone(), collect(&ballot.old), collect(&ballot.new)));
         }
         if consent_before == 0 && !ballot.new.is_empty() {
             // The newcomer has consented; now the old seats are asked without waiting for the tick.

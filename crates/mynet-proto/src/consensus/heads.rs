@@ -140,6 +140,11 @@ impl Heads {
         (self.carried, self.complete) = (set, true);
     }
 
+    /// The epochs that carried these turned out to be others: the set of the newest is asked for again.
+    pub(super) fn forget_carried(&mut self) {
+        (self.carried, self.complete) = (HeadSet::new(), false);
+    }
+
     fn check_complete(&mut self, newest: &Roster) {
         self.complete = is_set_of(newest, &self.carried);
     }

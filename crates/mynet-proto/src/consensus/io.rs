@@ -6,7 +6,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use mynet_types::{
     AckedHead, BoundedVec, CarriedHead, CertificateFile, Claim, ConsensusMessage, Evidence, GroupId, HeadProof,
     Manifest, ManifestHash, Mono, NodeId, OwnerKey, ProposalId, Roster, RosterLink, SignedAdmission, SignedManifest,
-    SignedProposal, SignedRosterKey, VALIDATORS_MAX, Vote, VoteSecret, VoteStatement,
+    SignedProposal, SignedRecoveryOffer, SignedRosterKey, VALIDATORS_MAX, Vote, VoteSecret, VoteStatement,
     head::CARRIED_PER_PAGE_MAX,
     wire::{CloseReports, Receipts},
 };
@@ -101,6 +101,16 @@ pub enum Input {
         group_id: GroupId,
         /// Who deleted it.
         owner: OwnerKey,
+    },
+    /// The operator wants to recover the roster with this node in it: a key for the next epoch is made, the newest epoch closed,
+    /// and [`Event::RecoveryOffered`] follows.
+    OfferRecovery,
+    /// The offline keys made a link, with the heads that its roster carries. Whoever hands it in has checked that it follows.
+    Recover {
+        /// The link.
+        link: Box<RosterLink>,
+        /// The close set, by group.
+        heads: Vec<CarriedHead>,
     },
     /// The driver looked at the bytes that [`Output::Hash`] asked for.
     Hashed {
@@ -231,6 +241,12 @@ pub enum Record {
     Carried(BoundedVec<CarriedHead, CARRIED_PER_PAGE_MAX>),
     /// What the roster locked carries besides: in the batch of the lock, gone when the chain grows.
     CarriedNext(BoundedVec<CarriedHead, CARRIED_PER_PAGE_MAX>),
+    /// The links after this epoch gave way to others, one of either being a recovery: they go, and with them whatever was signed,
+    /// locked, learned or carried since. The links that take their place follow in the same batch.
+    Unlinked {
+        /// The last epoch that stays.
+        after: u64,
+    },
 }
 
 /// The one next roster that this node signed.
@@ -303,6 +319,21 @@ pub enum Event {
         other: ManifestHash,
         /// Whether the other one is certified: then this node gives its own up.
         certified: bool,
+    },
+    /// What this node brings to a recovered roster, durable; `None` if it has more heads than a file holds.
+    RecoveryOffered(Option<Box<SignedRecoveryOffer>>),
+    /// The offline keys began an epoch, and this node follows.
+    Recovered {
+        /// The epoch.
+        epoch: u64,
+    },
+    /// Two chains were made, one of them by recovery, and this node was on the one that does not hold: what was certified in its
+    /// epochs after the last that both share no longer stands.
+    GaveUp {
+        /// The last epoch that both chains share.
+        shared: u64,
+        /// The newest epoch of the one that was given up.
+        gave_up: u64,
     },
 }
 

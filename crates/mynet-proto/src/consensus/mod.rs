@@ -18,6 +18,7 @@
 //! | `growth` | who gets a seat, who loses one, and when all get fresh keys |
 //! | `closing` | which heads go into the next epoch |
 //! | `chain_sync` | that all know the newest roster |
+//! | `recovery` | what this node brings to a roster by the offline keys, and which of two chains holds |
 //!
 //! Invariants, by the numbers of the protocol document:
 //! - **C1** No two certificates with opposite verdicts on one value, and no two values certified as one version of a group,
@@ -33,8 +34,6 @@
 //!
 //! Durability: nothing that was signed, offered or proposed leaves before its record is durable. Batches must become
 //! durable in the order in which they are handed out.
-//!
-//! **Deliberately absent:** recovery of a stuck roster by the offline keys.
 //!
 //! Source: Cachin, Guerraoui and Rodrigues, "Introduction to Reliable and Secure Distributed Programming" (2011), Byzantine
 //! consistent broadcast; Baudet et al., "FastPay" (2020); Danezis et al., "Narwhal and Tusk" (2022) for certificates of
@@ -52,6 +51,7 @@ mod growth;
 mod hashing;
 mod heads;
 mod proposer;
+mod recovery;
 mod shared;
 mod step;
 mod tally;
@@ -307,6 +307,8 @@ impl Consensus {
                 self.shared.note_peer(node, false, step.now.mono);
             }
             Input::Approve(node) => self.approve(step, node),
+            Input::OfferRecovery => self.offer_recovery(step),
+            Input::Recover { link, heads } => self.recover(step, *link, heads),
             Input::Hashed { manifest_hash, hashed } => {
                 self.validator.on_hashed(&self.shared, step, (manifest_hash, hashed));
             }
@@ -372,9 +374,15 @@ impl Consensus {
             Then::Offer(epoch) => self.growth.on_key_durable(&mut self.shared, step, epoch),
             Then::Locked => self.growth.on_lock_durable(&self.shared, step),
             Then::Expose(evidence) => self.expose(step, evidence),
+            Then::OfferRecovery(epoch) => self.on_recovery_durable(step, epoch),
+            Then::GaveUp { shared, gave_up } => step.event(Event::GaveUp { shared, gave_up }),
             Then::Closed(epoch) => self.growth.closing.on_closed_durable(&self.shared, step, epoch),
             Then::Grown { past, made_here } => {
-                step.event(Event::RosterChanged { epoch: self.shared.roster().epoch });
+                let chain = &self.shared.chain;
+                step.event(Event::RosterChanged { epoch: chain.newest().epoch });
+                for epoch in chain.recoveries().filter(|epoch| *epoch > past) {
+                    step.event(Event::Recovered { epoch });
+                }
                 if made_here {
                     for node in &self.shared.up {
                         chain_sync::give_links(&self.shared, step, *node, past);
@@ -417,9 +425,10 @@ impl Consensus {
             ConsensusMessage::RosterLocked { roster, keys, reports } => {
                 self.growth.on_roster_locked(shared, step, (from, RosterLock { roster: *roster, keys, reports }));
             }
-            ConsensusMessage::RosterHead { epoch, evidence, wants_key } => {
+            ConsensusMessage::RosterHead { epoch, evidence, wants_key, roster } => {
                 shared.note_wish(from, epoch, wants_key);
                 chain_sync::sync_rosters(shared, step, from, epoch);
+                chain_sync::look_for_fork(shared, step, from, (epoch, roster));
                 if evidence != shared.evidence.digest() {
                     evidence::give(shared, step, from);
                 }

@@ -385,6 +385,11 @@ impl Proposer {
         self.books.retain(|_, book| book.until > now);
     }
 
+    /// The epoch of these votes turned out to be another one.
+    pub(super) fn forget_votes(&mut self) {
+        self.books.clear();
+    }
+
     /// The roster changed: whatever is undecided is proposed to the new one.
     pub(super) fn roster_changed(&mut self, shared: &mut Shared, step: &mut Step<'_>) {
         let keys: Vec<CaseKey> = self.cases.keys().copied().collect();

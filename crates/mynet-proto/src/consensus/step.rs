@@ -38,6 +38,15 @@ pub(super) enum Then {
     },
     /// The evidence may be passed on.
     Expose(Evidence),
+    /// The key for this epoch is on disk and the epoch before is closed: what a recovery needs may leave.
+    OfferRecovery(u64),
+    /// Links gave way to others.
+    GaveUp {
+        /// The last epoch that both chains share.
+        shared: u64,
+        /// The newest epoch that went.
+        gave_up: u64,
+    },
 }
 
 /// The outputs of one call in the making.

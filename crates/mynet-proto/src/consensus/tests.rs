@@ -9,4 +9,5 @@ mod heads;
 mod kit;
 mod notes;
 mod proposing;
+mod recovering;
 mod voting;

@@ -1,8 +1,8 @@
 //! What goes into the composed node and what comes out: the union of the cores, with one vocabulary for the driver.
 
 use mynet_types::{
-    Claim, GroupId, HeadProof, Manifest, ManifestHash, Message, Mono, NodeId, SignedAdmission, SignedManifest,
-    SignedTombstone, StatesMask, TxId,
+    CarriedHead, Claim, GroupId, HeadProof, Manifest, ManifestHash, Message, Mono, NodeId, RosterLink, SignedAdmission,
+    SignedManifest, SignedTombstone, StatesMask, TxId,
     wire::{Prepare, Receipts, RefuseReason, Wraps},
 };
 
@@ -71,6 +71,15 @@ pub enum Input {
     PeerDown(NodeId),
     /// The operator wants a node to have a seat; see [`consensus::io::Input::Approve`].
     Approve(NodeId),
+    /// See [`consensus::io::Input::OfferRecovery`].
+    OfferRecovery,
+    /// See [`consensus::io::Input::Recover`].
+    Recover {
+        /// The link.
+        link: Box<RosterLink>,
+        /// The heads that its roster carries.
+        heads: Vec<CarriedHead>,
+    },
     /// See [`replication::io::Input::Delete`].
     Delete {
         /// The owner's word.

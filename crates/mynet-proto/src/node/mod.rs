@@ -142,6 +142,8 @@ impl NodeCore {
                 (Writer::Replication, id) => self.replication(now, ToReplication::Persisted(id), out),
             },
             Input::Approve(node) => self.consensus(now, ToConsensus::Approve(node), out),
+            Input::OfferRecovery => self.consensus(now, ToConsensus::OfferRecovery, out),
+            Input::Recover { link, heads } => self.consensus(now, ToConsensus::Recover { link, heads }, out),
             Input::Publish(publication) => self.replication(now, ToReplication::Publish(publication), out),
             Input::Wraps { group_id, wraps } => self.replication(now, ToReplication::Wraps { group_id, wraps }, out),
             Input::Staged { tx, attempt, result } => {

@@ -17,6 +17,7 @@
 //!    the next restart.
 //! 4. A slot has one accept per epoch and phase, a value one verdict, an epoch one next roster.
 //! 5. The version of a group that was carried over an epoch never goes down.
+//! 6. Only [`VoteWrite::Unlinked`] is above 4 and 5: it takes the whole epoch away, its key first, so nothing is signed there.
 //!
 //! It is SQLite for ever and never part of a backup, so its schema is plain SQL in one file instead of migrations for two
 //! databases. Deliberately absent: deciding what to vote, signing, and erasing below the file system: `secure_delete`
@@ -175,6 +176,12 @@ pub enum VoteWrite {
     Carried(Vec<CarriedHead>),
     /// What the locked roster carries besides; erased when the chain grows.
     CarriedNext(Vec<CarriedHead>),
+    /// The links after this epoch gave way to others, one of either being a recovery: they are erased, and with them the keys, votes, locks, heads and evidence
+    /// of later epochs, and what is carried. The links that take their place follow in the same batch.
+    Unlinked {
+        /// The last epoch that stays.
+        after: u64,
+    },
 }
 
 /// The open vote store; there is one per data directory.
@@ -250,7 +257,8 @@ impl Votes {
     }
 
     async fn write(&self, writes: Vec<VoteWrite>) -> Result<(), VotesError> {
-        let erases = writes.iter().any(|write| matches!(write, VoteWrite::EraseKeys { .. }));
+        let erases =
+            writes.iter().any(|write| matches!(write, VoteWrite::EraseKeys { .. } | VoteWrite::Unlinked { .. }));
         let transaction = sqlite::begin(&self.db).await?;
         for write in writes {
             if let Err(refused) = apply(&transaction, write).await {
@@ -353,6 +361,14 @@ async fn put_heads(db: &DatabaseTransaction, write: VoteWrite) -> Result<(), Vot
             let sql = "INSERT INTO closed (epoch, next) VALUES (?, ?)
                 ON CONFLICT (epoch) DO UPDATE SET next = excluded.next";
             execute(db, sql, [column(epoch)?.into(), pack(&next).into()]).await?;
+        }
+        VoteWrite::Unlinked { after } => {
+            let after = column(after)?;
+            for table in ["links", "keys", "votes", "roster_locks", "acked", "closed", "evidence"] {
+                execute(db, &format!("DELETE FROM {table} WHERE epoch > ?"), [after.into()]).await?;
+            }
+            execute(db, "DELETE FROM carried", []).await?;
+            execute(db, "DELETE FROM carried_next", []).await?;
         }
         VoteWrite::Carried(heads) => put_carried(db, "carried", heads).await?,
         VoteWrite::CarriedNext(heads) => put_carried(db, "carried_next", heads).await?,

@@ -52,7 +52,7 @@ fn link(epoch: u64) -> RosterLink {
         close_count: 0,
     };
     let none = SignerSet { seats: 0, signatures: BoundedVec::new() };
-    RosterLink { roster, old: none.clone(), new: none }
+    RosterLink::voted(roster, none.clone(), none)
 }
 
 /// Yes and no of a seat to one value; the store does not check it.
@@ -387,4 +387,48 @@ async fn a_store_of_the_first_version_gets_the_new_tables_and_keeps_its_votes() 
     assert_eq!((restored.votes, restored.may_vote), (vec![accept(0, 1)], true));
     assert_eq!(restored.carried, [carried(1, 2)]);
     assert_eq!((restored.evidence, restored.approved), (vec![evidence(0, 2)], vec![NodeId([4; 32])]));
+}
+
+#[tokio::test]
+async fn links_that_gave_way_take_everything_of_their_epochs_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let votes = open(dir.path(), DataDir::New).await;
+    let lock = |epoch, roster| VoteWrite::RosterLock { epoch, roster: RosterHash([roster; 32]), lock: vec![roster] };
+    let carried = CarriedHead { group_id: GroupId([1; 32]), version: 2, value: ManifestHash([3; 32]) };
+    let before =
+        vec![VoteWrite::Link(link(1)), key(1), VoteWrite::Vote(accept(1, 1)), VoteWrite::Evidence(evidence(1, 0))];
+    votes.batch(before).await.unwrap();
+    let kept = votes.restore().await.unwrap();
+    let since = vec![
+        VoteWrite::Link(link(2)),
+        VoteWrite::Link(link(3)),
+        VoteWrite::Carried(vec![carried]),
+        key(2),
+        key(3),
+        VoteWrite::Vote(accept(3, 7)),
+        VoteWrite::Evidence(evidence(3, 0)),
+        lock(4, 1),
+        VoteWrite::CarriedNext(vec![carried]),
+        VoteWrite::EpochClosed { epoch: 3, next: vec![1] },
+    ];
+    votes.batch(since).await.unwrap();
+    let mut other = link(2);
+    other.roster.prev = RosterHash([9; 32]);
+    assert!(matches!(
+        votes.batch(vec![VoteWrite::Link(other.clone())]).await,
+        Err(VotesError::RosterConflict { epoch: 2 })
+    ));
+    votes.batch(vec![VoteWrite::Unlinked { after: 1 }, VoteWrite::Link(other.clone())]).await.unwrap();
+    let votes = restart(votes, dir.path()).await;
+    let restored = votes.restore().await.unwrap();
+    let links = [kept.links.clone(), vec![other]].concat();
+    // Votes of an epoch before the newest can be asked for no more.
+    assert_eq!(restored, RestoredVotes { links, votes: Vec::new(), ..kept });
+    // Nothing of the other epochs is left to contradict.
+    let again = vec![
+        lock(4, 2),
+        VoteWrite::Vote(vote(3, 7, Verdict::Reject, Claim::Seen)),
+        VoteWrite::Evidence(evidence(3, 0)),
+    ];
+    votes.batch(again).await.unwrap();
 }

@@ -9,7 +9,7 @@ use mynet_types::{
     vote::CertificateError,
 };
 
-use crate::network::{Network, manifest, mask, node, node_key, owner_key, public_manifest};
+use crate::network::{Network, manifest, mask, node, node_key, owner_key, public_manifest, votes_of};
 
 /// A certificate of `network` over a statement that `change` made wrong, properly signed by `votes` seats.
 fn stated(network: &Network, votes: usize, change: impl FnOnce(&mut VoteStatement)) -> CertificateFile {
@@ -327,7 +327,7 @@ fn a_broken_link_spoils_the_file_even_past_the_epoch_of_the_votes() {
     let longer = CertificateFile { chain: network.chain.up_to(4), ..file.clone() };
     assert_eq!(network.verify(&longer).unwrap(), network.verify(&file).unwrap());
     let mut links = network.chain.up_to(4).links.into_vec();
-    links[3].old = links[2].old.clone();
+    votes_of(&mut links[3]).old = votes_of(&mut links[2]).old.clone();
     let broken = CertificateFile { chain: RosterChain { links: links.try_into().unwrap() }, ..file };
     assert!(matches!(network.verify(&broken), Err(VerifyError::Chain(LinkError::Old { epoch: 4, .. }))));
 }

@@ -7,10 +7,11 @@ use mynet_types::{
     AbstainReason, Abstention, AckedHead, AdmissionRecord, Blake3Root, BlobRef, BoundedString, BoundedVec, CarriedHead,
     CertificateFile, CertificateHash, Checkpoint, Claim, CloseReport, CloseStatement, ConsensusMessage, ContentHash,
     ContentId, ContentState, ContentType, Decision, DecryptedClass, Details, Evidence, Genesis, GenesisFile, GroupId,
-    HeadProof, Invite, Link, Manifest, ManifestHash, Member, MembershipMessage, Message, NetworkId, NodeId, NodeRecord,
-    OwnerKey, Phase, Proposal, ProposalId, Protection, QuorumCertificate, RejectReason, RelationshipKind,
-    ReplicationMessage, Roles, Roster, RosterChain, RosterHash, RosterKey, RosterLink, SealedPart, Signature,
-    SignedAdmission, SignedDecision, SignedInvite, SignedManifest, SignedNodeRecord, SignedProposal, SignedReceipt,
+    HeadProof, Invite, Link, LinkProof, LinkRecovery, LinkVotes, Manifest, ManifestHash, Member, MembershipMessage,
+    Message, NetworkId, NodeId, NodeRecord, OfferFile, OwnerKey, Phase, Proposal, ProposalId, Protection,
+    QuorumCertificate, RecoveryFile, RecoveryOffer, RejectReason, RelationshipKind, ReplicationMessage, Roles, Roster,
+    RosterChain, RosterHash, RosterKey, RosterLink, SealedPart, Signature, SignedAdmission, SignedDecision,
+    SignedInvite, SignedManifest, SignedNodeRecord, SignedProposal, SignedReceipt, SignedRecoveryOffer,
     SignedRosterKey, SignedTombstone, SignedWrap, SignerSet, SlotKey, StatesMask, StorageReceipt, Timestamp, Tombstone,
     TxId, Validator, Verdict, Vote, VoteKey, VoteStatement, WrapKey, WrapRecord,
     codec::{self, DecodeError, TooMany},
@@ -40,6 +41,7 @@ macro_rules! for_every_type {
             ReplicationMessage Request Response Roles Roster RosterChain RosterHash RosterKey RosterLink SealedPart
             Signature SignedAdmission SignedDecision SignedInvite SignedManifest SignedNodeRecord SignedProposal
             SignedReceipt SignedRosterKey SignedTombstone SignedWrap SignerSet SlotKey StatesMask StorageReceipt
+            LinkProof LinkRecovery LinkVotes OfferFile RecoveryFile RecoveryOffer SignedRecoveryOffer
             Timestamp Tombstone TxId TxStatus Validator Verdict Vote VoteKey VoteStatement Welcome WrapKey WrapRecord
         )
     };

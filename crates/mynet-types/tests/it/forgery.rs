@@ -17,7 +17,7 @@ use mynet_types::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::network::{Network, mask, node, node_key, owner_key, public_manifest};
+use crate::network::{Network, mask, node, node_key, owner_key, public_manifest, votes_of};
 
 /// Forgeries tried in the gate; a few seconds.
 const FORGERIES: u64 = 10_000;
@@ -249,9 +249,9 @@ fn change_rest(dice: &mut Dice, file: &mut CertificateFile) {
         (2, _) => manifest.version = dice.next() % 3,
         (3, _) => manifest.owner.0 = dice.bytes32(),
         (4, _) => manifest.placement_seed = dice.bytes32(),
-        (5, [first, .., last]) => std::mem::swap(&mut first.old, &mut last.old),
+        (5, [first, .., last]) => std::mem::swap(&mut votes_of(first).old, &mut votes_of(last).old),
         (6, [.., last]) => last.roster.valid_from = Timestamp(dice.next()),
-        (7, [.., last]) => last.new = last.old.clone(),
+        (7, [.., last]) => votes_of(last).new = votes_of(last).old.clone(),
         _ => drop(links.pop()),
     }
     file.chain = RosterChain { links: links.try_into().expect("few links") };

@@ -15,6 +15,7 @@ mod forgery;
 mod head;
 mod mutation;
 mod network;
+mod recovery;
 mod roster;
 mod samples;
 mod tape;

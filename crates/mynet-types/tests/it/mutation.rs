@@ -13,7 +13,7 @@ use mynet_types::{
 use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
 use sha2::{Digest, Sha256};
 
-use crate::network::{Network, mask};
+use crate::network::{Network, mask, votes_of};
 
 /// Bytes of the trailer.
 const TRAILER: usize = 32;
@@ -178,7 +178,12 @@ const CHANGES: [(&str, Change); 31] = [
     ("last link dropped", |file| change_links(file, |links| drop(links.pop()))),
     ("first link dropped", |file| change_links(file, |links| drop(links.remove(0)))),
     ("last link repeated", |file| change_links(file, |links| links.push(links[links.len() - 1].clone()))),
-    ("link signed by fewer", |file| change_links(file, |links| links[0].new = links[0].old.clone())),
+    ("link signed by fewer", |file| {
+        change_links(file, |links| {
+            let votes = votes_of(&mut links[0]);
+            votes.new = votes.old.clone()
+        })
+    }),
 ];
 
 fn change_receipt(file: &mut CertificateFile, change: impl FnOnce(&mut mynet_types::SignedReceipt)) {

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use ed25519_dalek::SigningKey;
 use mynet_types::{
     AdmissionRecord, BlobRef, BoundedVec, CertificateFile, Claim, ContentState, DecryptedClass, Details, Domain,
-    Genesis, GenesisFile, GroupId, Holding, Manifest, Member, NodeId, OwnerKey, Phase, Protection, QuorumCertificate,
-    Roles, Roster, RosterLink, Signature, SignedAdmission, SignedReceipt, SignerSet, StatesMask, StorageReceipt,
-    Timestamp, Validator, Verdict, VerifiedChain, VoteKey, VoteStatement,
+    Genesis, GenesisFile, GroupId, Holding, LinkProof, LinkVotes, Manifest, Member, NodeId, OwnerKey, Phase,
+    Protection, QuorumCertificate, Roles, Roster, RosterLink, Signature, SignedAdmission, SignedReceipt, SignerSet,
+    StatesMask, StorageReceipt, Timestamp, Validator, Verdict, VerifiedChain, VoteKey, VoteStatement,
     certificate::{self, RECEIPTS_MAX},
     manifest::{Aead, MANIFEST_FORMAT},
     roster::GENESIS_FORMAT,
@@ -119,7 +119,7 @@ impl Network {
     pub(crate) fn link(&self, roster: Roster, old: usize, new: usize) -> RosterLink {
         let old = self.sign(self.chain.newest(), 0..old, Domain::Roster, &roster);
         let new = self.sign(&roster, 0..new, Domain::RosterAccept, &roster);
-        RosterLink { roster, old, new }
+        RosterLink::voted(roster, old, new)
     }
 
     /// A link to `roster` that everybody signed.
@@ -228,6 +228,12 @@ impl Network {
     pub(crate) fn verify(&self, file: &CertificateFile) -> Result<certificate::Verified, certificate::VerifyError> {
         certificate::verify(file, &self.unpinned(), true)
     }
+}
+
+/// The votes of a link that was voted.
+pub(crate) fn votes_of(link: &mut RosterLink) -> &mut LinkVotes {
+    let LinkProof::Votes(votes) = &mut link.proof else { panic!("it was not voted") };
+    votes
 }
 
 /// The first version of a private group with three states, R = 3 and W = 2.

@@ -1,13 +1,13 @@
 //! Which links follow, and which do not and why.
 
 use mynet_types::{
-    BoundedVec, LinkError, Roster, RosterChain, RosterHash, RosterLink, SignerSet, SignerSetError, Validator,
-    VerifiedChain, VoteKey,
+    BoundedVec, LinkError, LinkVotes, Roster, RosterChain, RosterHash, RosterLink, SignerSet, SignerSetError,
+    Validator, VerifiedChain, VoteKey,
     roster::{check_succession, link_quorums},
     signing::{Domain, sign_as},
 };
 
-use crate::network::{Network, key, node};
+use crate::network::{Network, key, node, votes_of};
 
 /// Changes the seats of `roster`.
 fn with_seats(roster: &Roster, change: impl FnOnce(&mut Vec<Validator>)) -> Roster {
@@ -244,11 +244,18 @@ fn each_signature_of_a_link_is_of_its_seat_and_counted_once() {
     let id = network.genesis().network_id();
     let check = |link: RosterLink| network.chain.clone().extend(link);
     assert_eq!(check(good.clone()), Ok(()));
-    for (old, source) in spoiled(&good.old, sign_as(Domain::Roster, &id, &roster, &key("stranger", 0))) {
-        assert_eq!(check(RosterLink { old, ..good.clone() }), Err(LinkError::Old { epoch: 5, source }));
+    let LinkVotes { old: good_old, new: good_new } = votes_of(&mut good.clone()).clone();
+    for (old, source) in spoiled(&good_old, sign_as(Domain::Roster, &id, &roster, &key("stranger", 0))) {
+        assert_eq!(
+            check(RosterLink::voted(roster.clone(), old, good_new.clone())),
+            Err(LinkError::Old { epoch: 5, source })
+        );
     }
-    for (new, source) in spoiled(&good.new, sign_as(Domain::RosterAccept, &id, &roster, &key("stranger", 0))) {
-        assert_eq!(check(RosterLink { new, ..good.clone() }), Err(LinkError::New { epoch: 5, source }));
+    for (new, source) in spoiled(&good_new, sign_as(Domain::RosterAccept, &id, &roster, &key("stranger", 0))) {
+        assert_eq!(
+            check(RosterLink::voted(roster.clone(), good_old.clone(), new)),
+            Err(LinkError::New { epoch: 5, source })
+        );
     }
 }
 
@@ -260,15 +267,16 @@ fn a_signature_for_one_side_roster_or_network_does_not_pass_for_another() {
     let newest = network.chain.newest();
     let good = network.full_link(roster.clone());
     let source = SignerSetError::Signature { seat: 0 };
-    let old = |old| network.chain.clone().extend(RosterLink { old, ..good.clone() });
-    let new = |new| network.chain.clone().extend(RosterLink { new, ..good.clone() });
+    let LinkVotes { old: good_old, new: good_new } = votes_of(&mut good.clone()).clone();
+    let old = |old| network.chain.clone().extend(RosterLink::voted(roster.clone(), old, good_new.clone()));
+    let new = |new| network.chain.clone().extend(RosterLink::voted(roster.clone(), good_old.clone(), new));
     assert_eq!(
         old(network.sign(newest, 0..5, Domain::RosterAccept, &roster)),
         Err(LinkError::Old { epoch: 5, source }),
     );
     assert_eq!(old(network.sign(newest, 0..5, Domain::Roster, &other)), Err(LinkError::Old { epoch: 5, source }));
     assert_eq!(new(network.sign(&roster, 0..5, Domain::Roster, &roster)), Err(LinkError::New { epoch: 5, source }));
-    assert_eq!(new(good.old.clone()), Err(LinkError::New { epoch: 5, source }));
+    assert_eq!(new(good_old.clone()), Err(LinkError::New { epoch: 5, source }));
 }
 
 #[test]

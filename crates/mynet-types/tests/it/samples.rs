@@ -2,12 +2,13 @@
 
 use mynet_types::{
     AckedHead, AdmissionRecord, BlobRef, BoundedVec, CarriedHead, CertificateFile, Claim, CloseReport, CloseStatement,
-    Decision, Evidence, GenesisFile, GroupId, HeadProof, Invite, ManifestHash, NodeRecord, OwnerKey, Phase, Proposal,
-    ProposalId, RejectReason, Roles, RosterKey, SealedPart, Tombstone, TxId, Verdict, Vote, WrapKey, WrapRecord,
-    signing::Domain,
+    Decision, Evidence, GenesisFile, GroupId, HeadProof, Invite, ManifestHash, NodeRecord, OfferFile, OwnerKey, Phase,
+    Proposal, ProposalId, RecoveryFile, RecoveryOffer, RejectReason, Roles, RosterKey, SealedPart, Tombstone, TxId,
+    Verdict, Vote, WrapKey, WrapRecord,
+    signing::{Domain, Signed},
 };
 
-use crate::network::{NOON, Network, details, manifest, node, owner_key, public, public_manifest};
+use crate::network::{NOON, Network, details, key, manifest, node, node_key, owner_key, public, public_manifest};
 
 pub(crate) fn wrap() -> WrapRecord {
     WrapRecord {
@@ -154,4 +155,30 @@ pub(crate) fn close_report(network: &Network) -> CloseReport {
     let root = mynet_types::head::set_root(&carried_heads());
     let statement = CloseStatement { epoch: newest.epoch, roster: newest.hash(), seat: 1, root, count: 2 };
     CloseReport { statement, signature: network.sign_one(newest, 1, Domain::Close, &statement) }
+}
+
+/// What node `number` brings to the roster after the newest; a seat that knows its votes `reports` version 2 as acked.
+pub(crate) fn offer_file(network: &mut Network, number: u64, reports: bool) -> OfferFile {
+    let newest = network.chain.newest().clone();
+    let key = RosterKey { epoch: newest.epoch + 1, prev: newest.hash(), seat: network.seat(newest.epoch + 1, number) };
+    let id = network.genesis().network_id();
+    let body = RecoveryOffer {
+        key_signature: Signed::new(&id, key, &node_key(number)).signature,
+        key,
+        reports,
+        acked: BoundedVec::truncated(reports.then(|| acked_head(network))),
+        carried: Some(BoundedVec::new()),
+    };
+    let chain = network.chain.up_to(newest.epoch);
+    OfferFile { genesis: network.genesis().clone(), chain, offer: Signed::new(&id, body, &node_key(number)) }
+}
+
+/// A recovery to nodes 1, 2 and 5, signed by the first and the third key.
+pub(crate) fn recovery_file(network: &mut Network) -> RecoveryFile {
+    let offers = [(1, true), (2, false), (5, false)].map(|(number, reports)| offer_file(network, number, reports));
+    let (mut file, _) = RecoveryFile::propose(&offers, &[], NOON).unwrap();
+    for number in [0, 2] {
+        file.sign(&key("recovery", number)).unwrap();
+    }
+    file
 }

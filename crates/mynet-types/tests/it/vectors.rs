@@ -22,7 +22,7 @@ use crate::{
 const COMMITTED: &str = include_str!("../vectors/wire-v1.txt");
 
 /// Every domain; a new one must be added here, because [`every_domain`] would not compile without it.
-const DOMAINS: [Domain; 14] = [
+const DOMAINS: [Domain; 16] = [
     Domain::Manifest,
     Domain::Wrap,
     Domain::Tombstone,
@@ -37,6 +37,8 @@ const DOMAINS: [Domain; 14] = [
     Domain::Admission,
     Domain::NodeRecord,
     Domain::Close,
+    Domain::Recovery,
+    Domain::RecoveryOffer,
 ];
 
 /// The lines as they are made today.
@@ -102,9 +104,17 @@ fn record_vectors(lines: &mut Vec<String>) {
     lines.push(record("acked-head", &samples::acked_head(&network)));
     lines.push(record("carried-head", &samples::carried_heads()[0]));
     lines.push(record("close-report", &samples::close_report(&network)));
+    lines.push(record("recovery-link", &samples::recovery_file(&mut network).link()));
+    lines.push(record("recovery-offer", &samples::offer_file(&mut network, 1, true).offer));
     for (name, bytes) in
         [("genesis", samples::genesis_file().encode()), ("certificate", samples::certificate_file().encode())]
     {
+        lines.push(format!("file {name} {} {}", hex::encode(Sha256::digest(&bytes)), hex::encode(bytes)));
+    }
+    for (name, bytes) in [
+        ("recovery-offer", samples::offer_file(&mut network, 1, true).encode()),
+        ("recovery", samples::recovery_file(&mut network).encode()),
+    ] {
         lines.push(format!("file {name} {} {}", hex::encode(Sha256::digest(&bytes)), hex::encode(bytes)));
     }
 }
@@ -160,7 +170,9 @@ fn every_domain(domain: Domain) -> bool {
         | Domain::Invite
         | Domain::Admission
         | Domain::NodeRecord
-        | Domain::Close => DOMAINS.contains(&domain),
+        | Domain::Close
+        | Domain::Recovery
+        | Domain::RecoveryOffer => DOMAINS.contains(&domain),
     }
 }
 

@@ -9,7 +9,7 @@ use mynet_types::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::network::{Network, manifest, mask, node_key, owner_key, public_manifest};
+use crate::network::{Network, manifest, mask, node_key, owner_key, public_manifest, votes_of};
 
 /// A broken copy of a good file.
 type Break = fn(&Network, CertificateFile) -> CertificateFile;
@@ -40,7 +40,7 @@ const BROKEN: [(&str, Break); 18] = [
         other.step(&[0, 1]);
         other.certificate(2)
     }),
-    ("chain_broken", |_, file| links(file, |links| links[2].old = links[1].old.clone())),
+    ("chain_broken", |_, file| links(file, |links| votes_of(&mut links[2]).old = votes_of(&mut links[1]).old.clone())),
     ("unknown_epoch", |_, file| links(file, |links| drop(links.pop()))),
     ("other_roster", |network, mut file| {
         file.certificate.statement.roster = network.chain.roster(2).unwrap().hash();

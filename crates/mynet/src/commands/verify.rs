@@ -57,6 +57,16 @@ fn class_word(small: bool) -> String {
     if small { "small" } else { "full" }.to_owned()
 }
 
+/// Says that validators were put in by the offline keys, and not by those before them.
+fn recovered(epochs: &[u64]) -> String {
+    let epochs: Vec<String> = epochs.iter().map(ToString::to_string).collect();
+    if epochs.is_empty() {
+        String::new()
+    } else {
+        format!("; the recovery keys, not votes, made the roster of epoch {}", epochs.join(" and "))
+    }
+}
+
 /// What a good certificate says.
 fn valid(verified: &Verified) -> VerifyView {
     let claim = claim_word(verified.claim);
@@ -65,8 +75,9 @@ fn valid(verified: &Verified) -> VerifyView {
         valid: true,
         reason: "valid".to_owned(),
         message: format!(
-            "{votes} validators of epoch {epoch} certify group {} as {claim}, held by {holders} nodes",
-            verified.group_id
+            "{votes} validators of epoch {epoch} certify group {} as {claim}, held by {holders} nodes{}",
+            verified.group_id,
+            recovered(&verified.recoveries)
         ),
         network_id: Some(verified.network_id),
         epoch: Some(epoch),
@@ -76,6 +87,7 @@ fn valid(verified: &Verified) -> VerifyView {
         quorum: verified.quorum,
         class: Some(class_word(verified.small)),
         claim: Some(claim),
+        recoveries: verified.recoveries.clone(),
     }
 }
 
@@ -94,11 +106,12 @@ fn invalid(refused: &Refused) -> VerifyView {
         quorum: told.quorum.unwrap_or(0),
         class: told.small.map(class_word),
         claim: told.claim.map(claim_word),
+        recoveries: told.recoveries.clone(),
     }
 }
 
 /// Reads a file of at most `max` bytes, and one byte more of a longer one so that it is refused as too long.
-fn read_bounded(path: &Path, max: usize) -> anyhow::Result<Vec<u8>> {
+pub(super) fn read_bounded(path: &Path, max: usize) -> anyhow::Result<Vec<u8>> {
     let file = fs::File::open(path).with_context(|| format!("open {}", path.display()))?;
     let mut bytes = Vec::new();
     file.take(max as u64 + 1).read_to_end(&mut bytes).with_context(|| format!("read {}", path.display()))?;

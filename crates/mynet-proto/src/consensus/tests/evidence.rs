@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use mynet_types::{
     BoundedVec, Claim, ConsensusMessage, Domain, Evidence, GenesisFile, ManifestHash, NodeId, Phase, ProposalId,
-    SlotKey, Verdict, Vote, VoteStatement, certificate, codec, signing, vote::attest_slot,
+    RosterHash, SlotKey, Verdict, Vote, VoteStatement, certificate, codec, signing, vote::attest_slot,
 };
 use proptest::prelude::{ProptestConfig, any, prop, prop_assert, proptest};
 
@@ -213,7 +213,7 @@ fn hostile_extremes_are_harmless() {
         ConsensusMessage::KeyRequest { epoch, prev: accept.roster, leaving, newcomer: Some(id(1)) }
     };
     let extremes = [
-        ConsensusMessage::RosterHead { epoch: u64::MAX, evidence: 0, wants_key: true },
+        ConsensusMessage::RosterHead { epoch: u64::MAX, evidence: 0, wants_key: true, roster: RosterHash([0; 32]) },
         ConsensusMessage::RosterLinksAfter { epoch: u64::MAX },
         request(u64::MAX),
         request(0),
@@ -385,7 +385,8 @@ fn a_peer_cannot_draw_evidence_without_end_and_a_stranger_none() {
     lie(&mut net, 1);
     net.run(5);
     net.clear();
-    let head = ConsensusMessage::RosterHead { epoch: net.nodes[0].core.roster().epoch, evidence: 0, wants_key: false };
+    let (epoch, roster) = (net.nodes[0].core.roster().epoch, net.nodes[0].core.roster().hash());
+    let head = ConsensusMessage::RosterHead { epoch, evidence: 0, wants_key: false, roster };
     for _ in 0..20 {
         net.inject(4, 0, head.clone());
         net.inject(9, 0, head.clone());

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use ed25519_dalek::SigningKey;
 use mynet_types::{
-    Claim, ConsensusMessage, Domain, GenesisFile, NodeId, Roles, Roster, RosterLink, SignerSet, Validator,
-    VerifiedChain, VoteKey, certificate, signing,
+    Claim, ConsensusMessage, Domain, GenesisFile, LinkProof, LinkVotes, NodeId, Roles, Roster, RosterHash, RosterLink,
+    SignerSet, Validator, VerifiedChain, VoteKey, certificate, signing,
 };
 
 use super::kit::{Net, id};
@@ -88,15 +88,16 @@ fn rotated_key(epoch: u64, index: usize) -> SigningKey {
     SigningKey::from_bytes(&secret)
 }
 
-/// `count` links after the newest roster of three seats, each with the same nodes and fresh keys.
-fn rotations(net: &Net, count: usize) -> Vec<RosterLink> {
+/// `count` links after the newest roster, in which the first nodes sit, each with the same nodes and fresh keys.
+pub(super) fn rotations(net: &Net, count: usize) -> Vec<RosterLink> {
     let network = net.genesis.network_id();
     let mut roster = net.nodes[0].core.roster().clone();
-    let mut keys: Vec<(NodeId, SigningKey)> = (0..3).map(|index| (id(index), net.vote_key(index))).collect();
+    let seats = 0..roster.validators.len();
+    let mut keys: Vec<(NodeId, SigningKey)> = seats.clone().map(|index| (id(index), net.vote_key(index))).collect();
     let mut links = Vec::new();
     for _ in 0..count {
         let epoch = roster.epoch + 1;
-        let fresh: Vec<_> = (0..3).map(|index| (id(index), rotated_key(epoch, index))).collect();
+        let fresh: Vec<_> = seats.clone().map(|index| (id(index), rotated_key(epoch, index))).collect();
         let seat = |(node, key): &(NodeId, SigningKey)| Validator {
             vote_key: VoteKey(key.verifying_key().to_bytes()),
             node: *node,
@@ -112,7 +113,7 @@ fn rotations(net: &Net, count: usize) -> Vec<RosterLink> {
         };
         let old = sign(&roster, &keys, Domain::Roster);
         let new = sign(&next, &fresh, Domain::RosterAccept);
-        links.push(RosterLink { roster: next.clone(), old, new });
+        links.push(RosterLink::voted(next.clone(), old, new));
         (roster, keys) = (next, fresh);
     }
     links
@@ -130,7 +131,11 @@ fn a_long_chain_is_fetched_in_several_messages() {
     assert_eq!((net.nodes[0].core.roster().epoch, net.nodes[3].core.roster().epoch), (22, 2));
     net.filter = Box::new(|_, _, _| true);
     net.clear();
-    net.inject(0, 3, ConsensusMessage::RosterHead { epoch: 22, evidence: 0, wants_key: false });
+    net.inject(
+        0,
+        3,
+        ConsensusMessage::RosterHead { epoch: 22, evidence: 0, wants_key: false, roster: RosterHash([0; 32]) },
+    );
     net.settle();
     assert_eq!(net.nodes[3].core.roster().epoch, 22);
     let given = |(_, to, message): &(NodeId, NodeId, ConsensusMessage)| match message {
@@ -145,7 +150,8 @@ fn a_long_chain_is_fetched_in_several_messages() {
 fn a_link_that_is_not_signed_by_a_quorum_is_ignored() {
     let mut net = Net::grown(4, 3);
     let mut link = rotations(&net, 1).remove(0);
-    link.old = SignerSet::collect(link.old.seats().zip(link.old.signatures.to_vec()).take(2));
+    let LinkProof::Votes(LinkVotes { old, .. }) = &mut link.proof else { unreachable!("all of these are voted") };
+    *old = SignerSet::collect(old.seats().zip(old.signatures.to_vec()).take(2));
     net.inject(1, 3, ConsensusMessage::RosterLinks(vec![link].try_into().unwrap()));
     net.settle();
     assert_eq!(net.nodes[3].core.roster().epoch, 2);
@@ -275,7 +281,7 @@ fn crash_proposer_after_lock() -> (Net, usize, RosterLink) {
     let proposer = (0..4).find(|index| id(*index) == proposer).unwrap();
     let locked = net.nodes[proposer].disk.restored.lock.clone().unwrap().roster;
     let nothing = mynet_types::SignerSet { seats: 0, signatures: mynet_types::BoundedVec::new() };
-    (net, proposer, RosterLink { roster: locked, old: nothing.clone(), new: nothing })
+    (net, proposer, RosterLink::voted(locked, nothing.clone(), nothing))
 }
 
 #[test]

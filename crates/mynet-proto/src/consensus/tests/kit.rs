@@ -53,6 +53,11 @@ pub(super) fn owner_key() -> SigningKey {
     SigningKey::from_bytes(&[202; 32])
 }
 
+/// One of the three offline keys.
+pub(super) fn recovery_key(index: u8) -> SigningKey {
+    SigningKey::from_bytes(&[203 + index; 32])
+}
+
 pub(super) fn genesis(allow_degraded_quorum: bool) -> Genesis {
     Genesis {
         format: 1,
@@ -60,7 +65,7 @@ pub(super) fn genesis(allow_degraded_quorum: bool) -> Genesis {
         created_at: Timestamp(EPOCH_MS),
         min_quorum: 3,
         allow_degraded_quorum,
-        recovery_keys: [[0; 32]; 3],
+        recovery_keys: [0, 1, 2].map(|index| recovery_key(index).verifying_key().to_bytes()),
         founder: Validator { vote_key: VoteKey(founder_vote_key().verifying_key().to_bytes()), node: id(0) },
         salt: [5; 32],
     }
@@ -115,6 +120,16 @@ impl Disk {
                 store.carried.extend(heads.into_vec());
             }
             Record::CarriedNext(heads) => store.carried_next.extend(heads.into_vec()),
+            Record::Unlinked { after } => {
+                store.links.retain(|link| link.roster.epoch <= after);
+                store.keys.retain(|epoch, _| *epoch <= after);
+                store.votes.retain(|vote| vote.statement.epoch <= after);
+                store.acked.retain(|head| head.certificate.statement.epoch <= after);
+                store.evidence.retain(|evidence| evidence.epoch() <= after);
+                (store.lock, store.closed) = (None, None);
+                store.carried.clear();
+                store.carried_next.clear();
+            }
         }
     }
 }
