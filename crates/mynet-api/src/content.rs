@@ -172,11 +172,17 @@ pub(crate) fn attachment(name: &str, bytes: Vec<u8>) -> Response {
 /// # Errors
 /// Those of [`BoundedBody`] and [`Params::of_json`].
 pub(crate) async fn json(request: Request, app: &App, known: &[&'static str]) -> Result<Params, Problem> {
+    Params::of_json(&bytes(request, app, JSON_BYTES_MAX).await?, known)
+}
+
+/// The whole body of a request, at most `max` bytes.
+///
+/// # Errors
+/// Those of [`BoundedBody`].
+pub(crate) async fn bytes(request: Request, app: &App, max: u64) -> Result<Vec<u8>, Problem> {
     let (parts, body) = request.into_parts();
-    let (body, refusal) = BoundedBody::new(&parts.headers, body, JSON_BYTES_MAX, app.settings.body_idle)?;
-    let bytes =
-        body.collect().await.map_err(|error| refusal.or_else(|| Problem::new(Code::Upload, error.to_string())))?;
-    Params::of_json(&bytes, known)
+    let (body, refusal) = BoundedBody::new(&parts.headers, body, max, app.settings.body_idle)?;
+    body.collect().await.map_err(|error| refusal.or_else(|| Problem::new(Code::Upload, error.to_string())))
 }
 
 /// How many items, and from where.

@@ -1,4 +1,4 @@
-//! The node and its network: probes, status, peers, trust, invites, roster, evidence, proposals, genesis.
+//! The node and its network: probes, status, peers, trust, invites, roster, recovery, evidence, proposals, genesis.
 
 use std::time::Duration;
 
@@ -11,13 +11,14 @@ use axum::{
 use mynet_node::{
     govern::{EvidenceView, ProposalView, RosterDetailView},
     handle::InviteOptions,
+    recovery::RecoveryView,
     view::{InviteView, Page, PeerView, StatusView},
 };
-use mynet_types::{NodeId, Roles};
+use mynet_types::{NodeId, Roles, recovery::RECOVERY_BYTES_MAX};
 use serde::Serialize;
 
 use crate::{
-    content::{attachment, cut, json},
+    content::{attachment, bytes, cut, json},
     ids::InPath,
     params::{Params, duration, invalid},
     problem::{Code, Problem},
@@ -65,6 +66,22 @@ pub(crate) async fn approve(
     InPath(node): InPath<NodeId>,
 ) -> Result<Json<RosterDetailView>, Problem> {
     Ok(Json(app.node.approve(node).await?))
+}
+
+/// `POST /api/v1/roster/recovery/offer`: what this node brings to a recovered roster, as a file
+pub(crate) async fn recovery_offer(State(app): State<App>) -> Result<Response, Problem> {
+    Ok(attachment("recovery-offer.mynet", app.node.recovery_offer().await?))
+}
+
+/// `POST /api/v1/roster/recovery`: takes a recovery file that two of the offline keys signed
+pub(crate) async fn recover(
+    State(app): State<App>,
+    params: Params,
+    request: Request,
+) -> Result<Json<RecoveryView>, Problem> {
+    let dry_run = params.flag("dry_run", false)?;
+    let file = bytes(request, &app, RECOVERY_BYTES_MAX as u64).await?;
+    Ok(Json(app.node.recover(&file, dry_run).await?))
 }
 
 /// `GET /api/v1/evidence`, newest first

@@ -101,6 +101,8 @@ fn table() -> Vec<Route> {
         Route::new(GET, "/api/v1/status", READ, &[], peers::status),
         Route::new(GET, "/api/v1/roster", READ, &[], peers::roster),
         Route::new(POST, "/api/v1/roster/{node}/approve", ADMIN, &[], peers::approve),
+        Route::new(POST, "/api/v1/roster/recovery/offer", ADMIN, &[], peers::recovery_offer),
+        Route::new(POST, "/api/v1/roster/recovery", ADMIN, care::PARAMS, peers::recover),
         Route::new(GET, "/api/v1/evidence", READ, PAGE, peers::evidence),
         Route::new(GET, "/api/v1/proposals", READ, PAGE, peers::proposals),
         Route::new(GET, "/api/v1/genesis", READ, &[], peers::genesis),

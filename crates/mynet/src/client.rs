@@ -91,6 +91,8 @@ async fn problem(answer: Response) -> Failure {
     let status = match (http, problem.code.as_str()) {
         (_, "corrupt") => Status::Integrity,
         (_, "unknown") => Status::Undecided,
+        // The request was right; what it builds on is no longer so.
+        (_, "invalid_base") => Status::Failed,
         (StatusCode::NOT_FOUND, _) => Status::NotFound,
         (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => Status::NotAllowed,
         (StatusCode::BAD_REQUEST | StatusCode::RANGE_NOT_SATISFIABLE, _) => Status::Usage,

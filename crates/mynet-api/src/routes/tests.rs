@@ -486,6 +486,21 @@ async fn an_approval_is_for_admins_and_shows_in_the_roster() {
 }
 
 #[tokio::test]
+async fn a_recovery_goes_in_and_out_as_a_file_and_only_for_admins() {
+    let node = NodeHandle::default();
+    let (offer, submit) = ("POST /api/v1/roster/recovery/offer", "POST /api/v1/roster/recovery");
+    for line in [offer, submit] {
+        assert_eq!(ask(&node, line, "writer", &[], "signed").await.status, StatusCode::FORBIDDEN);
+    }
+    assert_eq!(ask(&node, offer, "admin", &[], "").await.body.as_deref().unwrap(), b"offer");
+    let dry = ask(&node, &format!("{submit}?dry_run=true"), "admin", &[], "signed").await;
+    assert_eq!((dry.status, &dry.json()["submitted"]), (StatusCode::OK, &json!(false)));
+    let done = ask(&node, submit, "admin", &[], "signed").await.json();
+    assert_eq!((&done["submitted"], &done["keys"]), (&json!(true), &json!([1, 3])));
+    assert_eq!(ask(&node, submit, "admin", &[], "unsigned").await.code(), "invalid_recovery");
+}
+
+#[tokio::test]
 async fn evidence_comes_in_pages() {
     let node = NodeHandle::default();
     let first = ask(&node, "GET /api/v1/evidence?limit=2", "reader", &[], "").await.json();

@@ -18,6 +18,7 @@ mod modes;
 mod origin;
 mod powerloss;
 mod reading;
+mod recovery;
 mod reload;
 mod roster;
 mod spine;

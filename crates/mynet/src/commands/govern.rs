@@ -8,31 +8,31 @@ use mynet_node::{
 };
 use reqwest::Method;
 
-use super::network::all;
+use super::{network::all, recover};
 use crate::{
     args::{ClaimWanted, Global, Propose, Roster},
     client::Client,
     output::{self, Status, short},
 };
 
-/// Shows the roster, or approves a node for it.
+/// Shows the roster, approves a node for it, or goes a step of its recovery.
 pub(crate) async fn roster(global: &Global, args: Roster) -> anyhow::Result<()> {
-    let client = Client::new(global)?;
-    let roster: RosterDetailView = match &args {
-        Roster::Show => client.get("roster").await?,
-        Roster::Approve(args) => {
-            client.json(client.request(Method::POST, &format!("roster/{}/approve", args.node))).await?
-        }
-    };
-    if global.json {
-        return output::object(&roster);
-    }
     match args {
-        Roster::Show => show(&roster),
-        Roster::Approve(args) => output::line(&format!(
-            "{} is approved here; it gets a seat once a quorum of operators approved it",
-            args.node
-        )),
+        Roster::Show => {
+            let roster: RosterDetailView = Client::new(global)?.get("roster").await?;
+            if global.json { output::object(&roster) } else { show(&roster) }
+        }
+        Roster::Approve(args) => {
+            let client = Client::new(global)?;
+            let request = client.request(Method::POST, &format!("roster/{}/approve", args.node));
+            let roster: RosterDetailView = client.json(request).await?;
+            if global.json {
+                return output::object(&roster);
+            }
+            let node = args.node;
+            output::line(&format!("{node} is approved here; it gets a seat once a quorum of operators approved it"))
+        }
+        Roster::Recover(step) => recover::recover(global, step).await,
     }
 }
 
@@ -45,6 +45,9 @@ fn show(roster: &RosterDetailView) -> anyhow::Result<()> {
         roster.seats.len(),
         roster.tolerates
     ))?;
+    if let Some(epoch) = roster.recoveries.last() {
+        output::line(&format!("epoch {epoch} was begun by the recovery keys"))?;
+    }
     let word = |holds: bool, word: &str| if holds { word.to_owned() } else { String::new() };
     let seats = roster.seats.iter().map(|seat| {
         let reach = if seat.alive { "alive" } else { "down" };

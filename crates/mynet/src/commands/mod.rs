@@ -5,6 +5,7 @@ mod content;
 mod govern;
 mod network;
 mod node;
+mod recover;
 mod setup;
 mod verify;
 mod why;
