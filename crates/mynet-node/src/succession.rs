@@ -69,8 +69,10 @@ impl Shell {
         (bytes, mime): (Bytes, String),
         timeout: Duration,
     ) -> Result<GroupView, NodeError> {
-        let found = self.meta.group(&key).await.map_err(NodeError::storage)?;
-        let (group, _) = found.ok_or_else(|| NodeError::NotFound(crate::find::describe(&key)))?;
+        let Some((group, _)) = self.meta.group(&key).await.map_err(NodeError::storage)? else {
+            self.find_group(key).await?;
+            return Err(elsewhere());
+        };
         // Whoever comes second sees the draft of the first.
         let turn = self.succession_turn.lock().await;
         let previous = self.may_follow(&group).await?;
@@ -97,7 +99,7 @@ impl Shell {
     async fn may_follow(&self, group: &Group) -> Result<HeadProof, NodeError> {
         let manifest = &group.manifest.body;
         if !group.origin {
-            return Err(NodeError::Forbidden("the group was uploaded elsewhere; its own node changes it".to_owned()));
+            return Err(elsewhere());
         }
         if manifest.member(ContentState::Encrypted).is_none() {
             let why = "public content is shown itself and has no preview".to_owned();
@@ -289,6 +291,11 @@ impl Shell {
             }
         }
     }
+}
+
+/// Only the node with the owner's key can sign a version.
+fn elsewhere() -> NodeError {
+    NodeError::Forbidden("the group was uploaded elsewhere; its own node changes it".to_owned())
 }
 
 /// The next version of `before`, with another preview.
