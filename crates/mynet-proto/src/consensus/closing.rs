@@ -44,16 +44,18 @@ use super::{
 
 /// Names a list of acked heads.
 type Root = [u8; 32];
+/// Names a list as a report does: its root, and how many heads there are. Both, because a bad seat may put another number on
+/// the root of an honest one.
+type ListName = (Root, usize);
 /// What one report counts.
 type AckedSet = BTreeMap<GroupId, AckedHead>;
 
 /// A list on its way here.
+#[derive(Default)]
 struct Pull {
-    /// How many heads it has.
-    count: usize,
     got: AckedSet,
     /// Who was asked last; only that node is listened to.
-    from: NodeId,
+    from: Option<NodeId>,
     /// Asked so often; who is asked changes with it, because one of them may be gone.
     asked: usize,
 }
@@ -92,7 +94,7 @@ pub(super) struct Closing {
     reports: BTreeMap<u16, CloseReport>,
     /// What is behind reports, complete and proven.
     lists: BTreeMap<Root, AckedSet>,
-    pulls: BTreeMap<Root, Pull>,
+    pulls: BTreeMap<ListName, Pull>,
     /// The last close set that was made here.
     next: Option<HeadSet>,
     fetch: Option<Fetch>,
@@ -169,11 +171,12 @@ impl Closing {
     /// Asks the old seats that have not reported, and for lists that are not here.
     pub(super) fn collect(&mut self, shared: &Shared, step: &mut Step<'_>, request: &ConsensusMessage) {
         for (seat, node) in (0_u16..).zip(shared.roster().nodes()) {
-            match self.reports.get(&seat).cloned() {
-                None => step.tell(node, request.clone()),
-                Some(report) => self.want(shared, step, &report, node),
+            if !self.reports.contains_key(&seat) {
+                step.tell(node, request.clone());
             }
         }
+        let lacking = self.lacking(shared, self.reports.values(), None);
+        self.want(step, lacking);
     }
 
     /// Takes the report of a seat; of two the first one stays. `false`: it proves nothing, or is no news.
@@ -189,28 +192,45 @@ impl Closing {
         if !holds || self.reports.contains_key(&seat) || report.verify(&shared.network, shared.roster()).is_err() {
             return false;
         }
-        self.want(shared, step, &report, from);
+        if !self.has_list(&report) && !self.pulls.contains_key(&name_of(&report)) {
+            self.want(step, BTreeMap::from([(name_of(&report), vec![from])]));
+        }
         self.reports.insert(seat, report);
         true
     }
 
     fn has_list(&self, report: &CloseReport) -> bool {
-        report.statement.count == 0 || self.lists.contains_key(&report.statement.root)
+        let (root, count) = name_of(report);
+        count == 0 || self.lists.get(&root).is_some_and(|list| list.len() == count)
     }
 
-    /// Asks for what is behind a report, from where it is: `from`, or its seat.
-    fn want(&mut self, shared: &Shared, step: &mut Step<'_>, report: &CloseReport, from: NodeId) {
-        if self.has_list(report) {
-            return;
+    /// What is behind `reports` and not here, and who may have each list: `first`, then the seats that reported it.
+    fn lacking<'a>(
+        &self,
+        shared: &Shared,
+        reports: impl IntoIterator<Item = &'a CloseReport>,
+        first: Option<NodeId>,
+    ) -> BTreeMap<ListName, Vec<NodeId>> {
+        let mut lacking: BTreeMap<ListName, Vec<NodeId>> = BTreeMap::new();
+        for report in reports.into_iter().filter(|report| !self.has_list(report)) {
+            let holders = lacking.entry(name_of(report)).or_insert_with(|| first.into_iter().collect());
+            let seat = shared.roster().validators.get(usize::from(report.statement.seat)).map(|seat| seat.node);
+            holders.extend(seat.filter(|node| *node != shared.me && first != Some(*node)));
         }
-        let CloseStatement { root, count, seat, .. } = report.statement;
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        let pull = self.pulls.entry(root).or_insert_with(|| Pull { count, got: AckedSet::new(), from, asked: 0 });
-        let seated = shared.roster().validators.get(usize::from(seat)).map_or(from, |validator| validator.node);
-        pull.from = if pull.asked.is_multiple_of(2) { from } else { seated };
-        pull.asked += 1;
-        let after = pull.got.keys().next_back().copied();
-        step.tell(pull.from, ConsensusMessage::AckedAfter { root, after });
+        lacking
+    }
+
+    /// Asks for each of these lists, of another of its holders each time.
+    fn want(&mut self, step: &mut Step<'_>, lacking: BTreeMap<ListName, Vec<NodeId>>) {
+        for (name, holders) in lacking {
+            let pull = self.pulls.entry(name).or_default();
+            let turn = pull.asked.checked_rem(holders.len()).and_then(|turn| holders.get(turn));
+            let Some(holder) = turn.copied() else { continue };
+            pull.from = Some(holder);
+            pull.asked = pull.asked.wrapping_add(1);
+            let after = pull.got.keys().next_back().copied();
+            step.tell(holder, ConsensusMessage::AckedAfter { root: name.0, after });
+        }
     }
 
     /// Gives a page of a list to another seat.
@@ -233,28 +253,32 @@ impl Closing {
         (from, root, after): (NodeId, Root, Option<GroupId>),
         heads: &[AckedHead],
     ) -> bool {
-        let Some(pull) = self.pulls.get_mut(&root).filter(|pull| pull.from == from) else { return false };
-        if heads.is_empty() || pull.got.keys().next_back().copied() != after {
-            return false;
-        }
+        let asked = |((of, _), pull): &(&ListName, &mut Pull)| {
+            *of == root && pull.from == Some(from) && pull.got.keys().next_back().copied() == after
+        };
+        let Some((&name, pull)) = self.pulls.iter_mut().find(asked).filter(|_| !heads.is_empty()) else { return false };
         let (genesis, roster) = (shared.chain.genesis(), shared.roster());
         let mut last = after;
         for head in heads {
-            let in_order = last.is_none_or(|last| last < head.group_id) && pull.got.len() < pull.count;
+            let in_order = last.is_none_or(|last| last < head.group_id) && pull.got.len() < name.1;
             if !in_order || !head.is_proven(genesis, roster) {
                 tracing::debug!(%from, "a list of acked heads does not prove itself");
-                self.pulls.remove(&root);
+                pull.got.clear();
                 return false;
             }
             last = Some(head.group_id);
             pull.got.insert(head.group_id, head.clone());
         }
-        if pull.got.len() < pull.count {
+        if pull.got.len() < name.1 {
             step.tell(from, ConsensusMessage::AckedAfter { root, after: last });
             return false;
         }
-        let Some(pull) = self.pulls.remove(&root).filter(|pull| root_of(&pull.got) == root) else { return false };
-        self.lists.insert(root, pull.got);
+        let got = std::mem::take(&mut pull.got);
+        if root_of(&got) != root {
+            return false;
+        }
+        self.pulls.remove(&name);
+        self.lists.insert(root, got);
         true
     }
 
@@ -290,9 +314,8 @@ impl Closing {
                 return Err(CloseDefect::LeavesOut);
             }
         }
-        for report in &body.reports {
-            self.want(shared, step, report, from);
-        }
+        let lacking = self.lacking(shared, &body.reports, Some(from));
+        self.want(step, lacking);
         let set = self.union(shared, &body.reports)?;
         if !is_set_of(&body.roster, &set) {
             return Err(CloseDefect::Root);
@@ -414,6 +437,10 @@ fn beyond(after: Option<GroupId>) -> (Bound<GroupId>, Bound<GroupId>) {
 fn root_of(list: &AckedSet) -> Root {
     let carried: Vec<CarriedHead> = list.values().map(AckedHead::carried).collect();
     set_root(&carried)
+}
+
+fn name_of(report: &CloseReport) -> ListName {
+    (report.statement.root, usize::try_from(report.statement.count).unwrap_or(usize::MAX))
 }
 
 /// What this node says it acked in the epoch that it closed.

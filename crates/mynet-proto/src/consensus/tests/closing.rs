@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use mynet_types::{
-    AbstainReason, CertificateFile, CloseReport, ConsensusMessage, Phase, SignedManifest, head::ACKED_PER_PAGE_MAX,
-    wire::Receipts,
+    AbstainReason, CertificateFile, CloseReport, CloseStatement, ConsensusMessage, NodeId, Phase, SignedManifest,
+    head::ACKED_PER_PAGE_MAX, wire::Receipts,
 };
 
 use super::kit::{Net, id};
@@ -383,6 +383,70 @@ fn long_lists_and_sets_come_in_pages() {
     assert!(pages >= 2, "{pages}");
     assert_eq!(usize::try_from(net.nodes[3].core.roster().close_count), Ok(count));
     assert!(net.nodes.iter().all(|node| node.disk.restored.carried.len() == count));
+}
+
+/// Four seats and a fifth node, and a second version that the seats of nodes 0 and 3 acked, and nobody else.
+fn acked_by_two() -> Net {
+    let mut net = Net::grown(5, 4);
+    let first = net.manifest(|_| ());
+    let before = net.certified(&first);
+    let second = net.head(&first, |_| ());
+    net.filter = Box::new(asks_only_node_3);
+    net.propose_head(0, &second, &before);
+    net.settle();
+    assert!([0, 3].map(|index| net.nodes[index].disk.restored.acked.len()) == [1, 1]);
+    assert!([1, 2].map(|index| net.nodes[index].disk.restored.acked.len()) == [0, 0]);
+    net
+}
+
+fn asks_only_node_3(_from: NodeId, to: NodeId, message: &ConsensusMessage) -> bool {
+    to == id(3) || !matches!(message, ConsensusMessage::AckRequest { .. })
+}
+
+#[test]
+fn a_list_that_two_seats_reported_comes_from_the_one_that_still_has_it() {
+    for gone in [0, 3] {
+        let mut net = acked_by_two();
+        net.filter = Box::new(move |from, to, message| {
+            let gives = from == id(gone) && matches!(message, ConsensusMessage::Acked { .. });
+            asks_only_node_3(from, to, message) && !gives
+        });
+        net.allow_seats(5);
+        net.run_until(120, |net| sizes(net) == [5].into());
+        net.run(5);
+        assert_eq!(net.nodes[4].core.roster().close_count, 1, "without the pages of node {gone}");
+    }
+}
+
+#[test]
+fn a_seat_that_miscounts_the_list_of_another_one_holds_nothing_up() {
+    for claimed in [2, u32::MAX] {
+        let mut net = acked_by_two();
+        let (key, network) = (net.vote_key(3), net.genesis.network_id());
+        let is_report = |message: &ConsensusMessage| matches!(message, ConsensusMessage::CloseReport(_));
+        // Node 3 proposes nothing itself, and its reports come from this test.
+        net.filter = Box::new(move |from, to, message| {
+            let withheld = is_report(message) || matches!(message, ConsensusMessage::KeyRequest { .. });
+            asks_only_node_3(from, to, message) && !(from == id(3) && withheld)
+        });
+        net.allow_seats(5);
+        let mut told = 0;
+        let grown = (0..120).any(|_second| {
+            net.run(1);
+            let lies: Vec<_> =
+                net.sent.iter().filter(|(from, _, message)| *from == id(3) && is_report(message)).collect();
+            let lies: Vec<_> = lies.into_iter().skip(told).cloned().collect();
+            told += lies.len();
+            for (_, to, message) in lies {
+                let ConsensusMessage::CloseReport(report) = message else { unreachable!() };
+                let statement = CloseStatement { count: claimed, ..report.statement };
+                let to = (0..5).find(|index| id(*index) == to).unwrap();
+                net.inject(3, to, ConsensusMessage::CloseReport(CloseReport::new(&network, statement, &key)));
+            }
+            sizes(&net) == [5].into()
+        });
+        assert!(grown && told > 0, "{told} reports of {claimed} heads");
+    }
 }
 
 #[test]
