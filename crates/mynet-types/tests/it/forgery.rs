@@ -119,6 +119,10 @@ fn tamper_with_bytes(dice: &mut Dice) -> Vec<u8> {
     let other = &genuine.bytes[other];
     let mut bytes = genuine.bytes[one].clone();
     for _ in 0..=dice.below(3) {
+        if bytes.len() <= MAGIC {
+            // Cut away to the last byte that could be changed.
+            break;
+        }
         let end = bytes.len().saturating_sub(TRAILER).max(MAGIC + 1);
         let at = MAGIC + dice.below(end - MAGIC);
         let len = [1, 2, 4, 8, 32, 64, 96, 128][dice.below(8)].min(bytes.len() - at);
