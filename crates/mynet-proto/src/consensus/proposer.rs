@@ -493,11 +493,6 @@ impl Proposer {
         let about = (manifest.group_id, manifest.version);
         let lost = |(key, case): &(&CaseKey, &Case)| key.0 != winner && case.head() == Some(about);
         let lost: Vec<CaseKey> = self.cases.iter().filter(lost).map(|(key, _)| *key).collect();
-        // Whoever made the next version had this one certified; what more is asked about it concerns nobody any more.
-        let over = |case: &Case| case.head().is_some_and(|(group, version)| group == about.0 && version < about.1);
-        for key in self.cases.iter().filter(|(_, case)| over(case)).map(|(key, _)| *key).collect::<Vec<_>>() {
-            self.close(step, &key);
-        }
         for key in lost {
             if let Some(case) = self.cases.get(&key) {
                 step.event(blocked(&case.manifest, (key.0, winner), true));
