@@ -424,8 +424,8 @@ impl GroupStore {
         let visible = self.row_of(manifest).is_some_and(|row| row.held.contains(ContentState::Decrypted));
         visible
             || self.intents.iter().any(|(tx, (intent, _))| {
-                intent.prepare.manifest.body.hash() == *manifest
-                    && self.staging.get(tx).is_some_and(|staged| staged.states.contains(ContentState::Decrypted))
+                self.staging.get(tx).is_some_and(|staged| staged.states.contains(ContentState::Decrypted))
+                    && intent.prepare.manifest.body.hash() == *manifest
             })
     }
 }

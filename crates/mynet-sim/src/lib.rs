@@ -14,11 +14,12 @@
 //! | `vote_store`, `group_store`, `files` | models of the two stores and of blob files |
 //! | `machine`, `host` | the cores and the machines under them |
 //! | `observe`, `checker`, `watch`, `sometimes` | what is seen, what must hold, what was met |
-//! | `trace`, `describe`, `run`, `regress` | hash and lines of a run; running many, and those that failed once |
+//! | `trace`, `describe`, `run`, `regress`, `campaign` | hash and lines of a run; running many, those that failed once, and very many |
 //! | `plants` | planted bugs and who must catch them, in builds with `--cfg planted` |
 //! | `model` | small protocols in every order of their steps |
 
 mod asking;
+mod campaign;
 mod cast;
 mod checker;
 mod clock;
@@ -49,6 +50,7 @@ mod watch;
 mod workload;
 mod world;
 
+pub use campaign::{campaign, tables};
 pub use model::{Verdict, groups, votes};
 pub use options::Suite;
 #[cfg(planted)]

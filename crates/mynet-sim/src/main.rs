@@ -1,6 +1,6 @@
 //! Command line of the simulator.
 
-use std::{ops::RangeInclusive, process::ExitCode};
+use std::{cell::Cell, ops::RangeInclusive, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mynet_sim::{Report, Suite};
@@ -17,6 +17,8 @@ struct Arguments {
 enum Command {
     /// Runs seeds, or repeats one with its trace on stderr and its hash on stdout.
     Run(Run),
+    /// Runs very many seeds in chunks, and goes on where it was stopped.
+    Campaign(Campaign),
     /// Runs the seeds that failed once.
     Regress,
     /// Explores every state of the small models, and of those with a broken rule.
@@ -46,6 +48,19 @@ struct Run {
     /// Fails if a rare situation occurred in no suite.
     #[arg(long)]
     cover: bool,
+}
+
+#[derive(Debug, Args)]
+struct Campaign {
+    /// consensus, replication, node, or all.
+    #[arg(long, default_value = "all", value_parser = suites)]
+    suite: Suites,
+    /// Seeds to run, the last one excluded.
+    #[arg(long, value_name = "A..B", default_value = "0..100000", value_parser = seeds)]
+    seeds: RangeInclusive<u64>,
+    /// Has a line per chunk that is done; those are not run again.
+    #[arg(long, value_name = "FILE")]
+    log: PathBuf,
 }
 
 /// A family of models.
@@ -82,6 +97,7 @@ fn main() -> ExitCode {
             Some(seed) => reproduce(&run.suite.0, seed),
             None => self::run(&run),
         },
+        Command::Campaign(campaign) => self::campaign(&campaign),
         Command::Regress => regress(),
         Command::Model { which } => explore(which),
         #[cfg(planted)]
@@ -113,6 +129,26 @@ fn reproduce(suites: &[Suite], seed: u64) -> bool {
         println!("trace_hash={}", hex::encode(hash));
     }
     clean
+}
+
+/// Runs the chunks of a campaign that are missing, then prints the tables of its log. Says whether all held every invariant.
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the program talks to whoever started it")]
+fn campaign(campaign: &Campaign) -> bool {
+    let failed = Cell::new(false);
+    let seeds = *campaign.seeds.start()..campaign.seeds.end().saturating_add(1);
+    let ran = mynet_sim::campaign(&campaign.suite.0, seeds, &campaign.log, |chunk, failures| {
+        println!("{chunk}: {} failures", failures.len());
+        failures.iter().for_each(|failure| println!("{failure}"));
+        failed.set(failed.get() || !failures.is_empty());
+    });
+    match ran.and_then(|()| mynet_sim::tables(&campaign.log)) {
+        Ok(tables) => println!("{tables}"),
+        Err(error) => {
+            eprintln!("the log {}: {error}", campaign.log.display());
+            return false;
+        }
+    }
+    !failed.get()
 }
 
 /// Runs the seeds that failed once. Says whether all hold every invariant now.

@@ -190,6 +190,16 @@ impl Counts {
         *self.rare.entry(rare).or_default() += 1;
     }
 
+    /// Every fault, with how often it occurred.
+    pub(crate) fn faults(&self) -> impl Iterator<Item = (String, u64)> {
+        Fault::ALL.iter().map(|fault| (format!("{fault:?}"), self.faults.get(fault).copied().unwrap_or(0)))
+    }
+
+    /// Every rare situation, with how often it occurred.
+    pub(crate) fn rare(&self) -> impl Iterator<Item = (String, u64)> {
+        Rare::ALL.iter().map(|rare| (format!("{rare:?}"), self.rare.get(rare).copied().unwrap_or(0)))
+    }
+
     /// Situations that never occurred.
     pub(crate) fn never_met(&self) -> impl Iterator<Item = Rare> {
         Rare::ALL.iter().copied().filter(|rare| !self.rare.contains_key(rare))
@@ -210,13 +220,8 @@ impl Counts {
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "  {} faults:", self.faults.values().sum::<u64>())?;
-        for fault in Fault::ALL {
-            write!(f, " {fault:?}={}", self.faults.get(fault).unwrap_or(&0))?;
-        }
+        self.faults().try_for_each(|(name, count)| write!(f, " {name}={count}"))?;
         f.write_str("\n  sometimes:")?;
-        for rare in Rare::ALL {
-            write!(f, " {rare:?}={}", self.rare.get(rare).unwrap_or(&0))?;
-        }
-        Ok(())
+        self.rare().try_for_each(|(name, count)| write!(f, " {name}={count}"))
     }
 }

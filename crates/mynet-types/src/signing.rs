@@ -6,6 +6,9 @@
 //! verification may disagree on crafted signatures, and a certificate must be valid for all or for none.
 //! Source: RFC 8032; Chalkias et al., "Taming the many EdDSAs" (2020).
 
+#[cfg(feature = "memo")]
+pub mod memo;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 
@@ -133,10 +136,17 @@ pub fn verify_as<T: BorshSerialize>(
     key: &[u8; 32],
     signature: &Signature,
 ) -> Result<(), SignatureError> {
+    let text = signing_bytes(domain, network, &codec::digest(body));
+    #[cfg(feature = "memo")]
+    return memo::verdict(key, text, signature, verify_text);
+    #[cfg(not(feature = "memo"))]
+    verify_text(key, &text, signature)
+}
+
+fn verify_text(key: &[u8; 32], text: &[u8], signature: &Signature) -> Result<(), SignatureError> {
     let key = VerifyingKey::from_bytes(key).map_err(|_invalid| SignatureError::Key)?;
     let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
-    key.verify_strict(&signing_bytes(domain, network, &codec::digest(body)), &signature)
-        .map_err(|_invalid| SignatureError::Signature)
+    key.verify_strict(text, &signature).map_err(|_invalid| SignatureError::Signature)
 }
 
 /// A record with the signature of the key that it names. The signer is part of the body, so it cannot be swapped.

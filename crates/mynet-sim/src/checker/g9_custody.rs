@@ -21,8 +21,7 @@ impl Checker for Custody {
         let host = &view.hosts[*node];
         view.works.iter().filter(|work| work.taken && work.node != *node).try_for_each(|work| {
             let manifest = &work.publication.manifest.body;
-            let hash = manifest.hash();
-            let tainted = host.groups.store.holds_decrypted(&hash);
+            let tainted = host.groups.store.holds_decrypted(&work.value);
             ensure(!tainted || work.grants(&host.id), || {
                 format!("n{node} holds the {} state of {} ungranted", ContentState::Decrypted, manifest.group_id)
             })
