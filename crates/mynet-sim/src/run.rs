@@ -10,8 +10,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mynet_types::signing::memo;
-
 use crate::{
     options::{Options, Suite},
     sometimes::Counts,
@@ -117,7 +115,8 @@ struct Finished {
 
 fn one(suite: Suite, seed: u64, audience: Audience) -> Finished {
     // All nodes of a run check the same signatures.
-    memo::begin();
+    #[cfg(debug_assertions)]
+    mynet_types::signing::memo::begin();
     finish(World::new(Options::from_seed(suite, seed), audience))
 }
 

@@ -6,7 +6,7 @@
 //! verification may disagree on crafted signatures, and a certificate must be valid for all or for none.
 //! Source: RFC 8032; Chalkias et al., "Taming the many EdDSAs" (2020).
 
-#[cfg(feature = "memo")]
+#[cfg(all(feature = "memo", debug_assertions))]
 pub mod memo;
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -137,9 +137,9 @@ pub fn verify_as<T: BorshSerialize>(
     signature: &Signature,
 ) -> Result<(), SignatureError> {
     let text = signing_bytes(domain, network, &codec::digest(body));
-    #[cfg(feature = "memo")]
+    #[cfg(all(feature = "memo", debug_assertions))]
     return memo::verdict(key, text, signature, verify_text);
-    #[cfg(not(feature = "memo"))]
+    #[cfg(not(all(feature = "memo", debug_assertions)))]
     verify_text(key, &text, signature)
 }
 

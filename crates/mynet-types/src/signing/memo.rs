@@ -4,8 +4,8 @@
 //! out the same again. Whether a signature verifies depends on its key, its text and its bytes alone, so the first answer to
 //! exactly these is the answer, yes or no. Nothing is remembered before [`begin`] was called, by this thread.
 //!
-//! Only builds with the feature `memo` have this, which the simulator alone asks for. `cargo build -p mynet` has nothing of it; in a
-//! build of the whole workspace it is there and nobody but the simulator begins.
+//! Only builds with the feature `memo`, which the simulator alone asks for, and with debug assertions have this: no release of the
+//! daemon does, whatever is built beside it.
 
 use std::{cell::RefCell, collections::HashMap};
 
