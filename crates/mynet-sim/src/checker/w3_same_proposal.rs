@@ -1,4 +1,5 @@
-//! W3: a proposer that starts again goes on with its proposal, byte for byte, until that has expired or its epoch has ended.
+//! W3: a proposer that starts again goes on with its proposal, byte for byte, until that has expired, its epoch has ended, or it
+//! was given up with nothing in its place: another value of the version was certified.
 //!
 //! What remains of its life is taken from the wall clock at the start and measured by the monotonic one from there on, so it
 //! is over when either of them says so.
@@ -57,7 +58,10 @@ impl Checker for SameProposal {
 
     fn see(&mut self, seen: &Seen<'_>, view: &View<'_>) -> Result<(), String> {
         match seen {
-            Seen::VotesOnDisk { node, records } => records.iter().for_each(|record| self.keep(*node, record)),
+            Seen::VotesOnDisk { node, records } => {
+                self.give_up(*node, records);
+                records.iter().for_each(|record| self.keep(*node, record));
+            }
             Seen::VotesLost(node) => {
                 self.on_disk.retain(|(of, ..), _| of != node);
                 self.resumed.retain(|(of, ..), _| of != node);
@@ -82,6 +86,18 @@ impl Checker for SameProposal {
 }
 
 impl SameProposal {
+    /// What is closed in a batch that proposes nothing in its place.
+    fn give_up(&mut self, node: usize, records: &[Record]) {
+        let replaced = |value: &ManifestHash, claim: Claim| {
+            records.iter().any(|record| {
+                matches!(record, Record::Proposal(open)
+                    if open.proposal.body.manifest_hash == *value && open.proposal.body.claim == claim)
+            })
+        };
+        let closed = |id: ProposalId| records.iter().any(|record| matches!(record, Record::Closed(of) if *of == id));
+        self.resumed.retain(|(of, value, claim), open| *of != node || !closed(open.id) || replaced(value, *claim));
+    }
+
     fn keep(&mut self, node: usize, record: &Record) {
         match record {
             Record::Proposal(open) => {
@@ -133,5 +149,16 @@ mod tests {
         assert_eq!(checker.see(&stage.sent(0, &sent(&first)), &stage.view()), Ok(()));
         assert_eq!(checker.see(&stage.sent(1, &sent(&second)), &stage.view()), Ok(()), "another node's");
         assert!(checker.see(&stage.sent(0, &sent(&second)), &stage.view()).is_err());
+        // Another one in its place is no less wrong when the first is closed with it, but may be made when that was given up.
+        let closed = Record::Closed(first.proposal.body.id());
+        let batches = [vec![closed.clone(), Record::Proposal(second.clone())], vec![closed]];
+        for (batch, wrong) in batches.into_iter().zip([true, false]) {
+            let mut checker = SameProposal::default();
+            let records = [Record::Proposal(first.clone())];
+            assert_eq!(checker.see(&Seen::VotesOnDisk { node: 0, records: &records }, &stage.view()), Ok(()));
+            assert_eq!(checker.see(&Seen::Crashed(0), &stage.view()), Ok(()));
+            assert_eq!(checker.see(&Seen::VotesOnDisk { node: 0, records: &batch }, &stage.view()), Ok(()));
+            assert_eq!(checker.see(&stage.sent(0, &sent(&second)), &stage.view()).is_err(), wrong);
+        }
     }
 }
