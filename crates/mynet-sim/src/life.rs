@@ -4,7 +4,7 @@ use mynet_proto::{
     node::{Identity, Restored, io::Input},
     replication::{exchange::Exchange, io::Publication},
 };
-use mynet_types::{Claim, HeadProof, SignedManifest, wire::Receipts};
+use mynet_types::{HeadProof, wire::Receipts};
 use rand::RngExt;
 
 use crate::{
@@ -250,13 +250,9 @@ impl World {
             self.hosts[node].groups.store.ingest(&publication);
             self.step(node, Input::Publish(Box::new(publication)));
         } else {
-            let receipts = work.receipts.clone();
-            self.certify(node, publication.manifest, receipts);
+            let (receipts, claim) = (work.receipts.clone(), work.claim);
+            self.step(node, Input::Certify { manifest: Box::new(publication.manifest), receipts, claim });
         }
-    }
-
-    fn certify(&mut self, node: usize, manifest: SignedManifest, receipts: Receipts) {
-        self.step(node, Input::Certify { manifest: Box::new(manifest), receipts, claim: Claim::Durable });
     }
 
     /// A later version is asked of a node, once the version below it is certified somewhere and the node is up.
@@ -361,7 +357,8 @@ impl World {
             };
             let durable = receipts.len() >= usize::from(manifest.body.quorum);
             if durable || !self.options.suite.replicates() {
-                self.certify(node, manifest, receipts);
+                let claim = work.claim;
+                self.step(node, Input::Certify { manifest: Box::new(manifest), receipts, claim });
             }
         }
         self.certify_uncertified_heads(node);

@@ -38,7 +38,7 @@ fn expectation(bug: Bug) -> (Suite, &'static str) {
             (Consensus, "W1")
         }
         Bug::VoteAfterLostStore | Bug::SecondRosterSigned => (Consensus, "C2"),
-        Bug::SecondRoot | Bug::TimeoutIsRejection => (Consensus, "C4"),
+        Bug::SecondRoot | Bug::HashUnlooked | Bug::TimeoutIsRejection => (Consensus, "C4"),
         Bug::ExpiredReceiptCounted | Bug::ReceiptsCountedTwice => (Consensus, "C4"),
         Bug::NewProposalAfterRestart => (Consensus, "W3"),
         Bug::VotesUnsent | Bug::AcksUnsent | Bug::KeyWishUnsent => (Consensus, "C5"),

@@ -75,6 +75,10 @@ counters!(
         LateVoteCompletesCertificate,
         /// A reject certificate was made.
         RejectCertificate,
+        /// A value was certified whose bytes the validators had hashed.
+        Verified,
+        /// A value was rejected because its bytes have another SHA-256.
+        HashMismatch,
         /// A value with too few copies was asked for and is undecided.
         TooFewCopiesShown,
         /// The roster was too small to certify.

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mynet_proto::{
-    consensus::io::{Event as ConsensusEvent, Outcome, Record as VoteRecord},
+    consensus::io::{Event as ConsensusEvent, Hashed, Outcome, Record as VoteRecord},
     node::io::Event,
     replication::io::{Event as ReplicationEvent, Record},
 };
 use mynet_types::{
-    AbstainReason, ConsensusMessage, ContentState, GroupId, ManifestHash, Message, NodeId, Phase, ReplicationMessage,
-    RosterLink, TxId, Verdict,
+    AbstainReason, Claim, ConsensusMessage, ContentState, GroupId, ManifestHash, Message, NodeId, Phase,
+    ReplicationMessage, RosterLink, TxId, Verdict,
     wire::{DecisionOutcome, TxStatus},
 };
 
@@ -17,6 +17,7 @@ use crate::{
     disk::Loss,
     observe::{Seen, View, decision_in},
     sometimes::{Counts, Rare},
+    staging::true_names,
 };
 
 /// What was seen of one run.
@@ -254,6 +255,13 @@ impl Watch {
             ConsensusEvent::Certified(file) => {
                 let statement = &file.certificate.statement;
                 let new = self.certified.insert((node, statement.value));
+                match (statement.claim, statement.verdict) {
+                    (Claim::Verified, Verdict::Accept) => counts.met(Rare::Verified),
+                    (Claim::Verified, Verdict::Reject) if true_names(&statement.value) == Hashed::Wrong => {
+                        counts.met(Rare::HashMismatch);
+                    }
+                    _ => {}
+                }
                 if new && statement.verdict == Verdict::Reject {
                     counts.met(Rare::RejectCertificate);
                 }

@@ -1,6 +1,9 @@
 //! What a run asks of the nodes: values to certify, or groups to publish.
 
-use mynet_proto::replication::io::{Mode, Publication};
+use mynet_proto::{
+    consensus::io::Hashed,
+    replication::io::{Mode, Publication},
+};
 use mynet_types::{
     Claim, DecryptedClass, ManifestHash, SignedManifest,
     wire::{Receipts, Wraps},
@@ -11,6 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::{
     cast::{Cast, GroupPlan},
     options::{Options, Suite, generator},
+    staging::true_names,
 };
 
 /// Groups with later versions in one run at most.
@@ -35,6 +39,8 @@ pub(crate) struct Work {
     pub(crate) value: ManifestHash,
     /// What makes it durable, where nothing replicates.
     pub(crate) receipts: Receipts,
+    /// What is to be certified.
+    pub(crate) claim: Claim,
     /// No honest validator may accept it.
     pub(crate) bad: bool,
     /// Its receipts are of too few holders, so no honest validator may call it durable.
@@ -96,6 +102,12 @@ pub(crate) fn draw(options: &Options, cast: &Cast) -> Vec<Work> {
     let mut rng = generator(options.suite, options.seed, "workload");
     let mut works: Vec<Work> = (0..options.works).map(|_| one(&mut rng, options, cast)).collect();
     if options.suite == Suite::Consensus {
+        let mut rng = generator(options.suite, options.seed, "claims");
+        for work in works.iter_mut().filter(|_| rng.random_ratio(1, 5)) {
+            work.claim = Claim::Verified;
+            // Whoever has to look at the bytes finds out what their owner lied about.
+            work.bad |= true_names(&work.value) == Hashed::Wrong;
+        }
         let mut rng = generator(options.suite, options.seed, "heads");
         for _ in 0..rng.random_range(0..=GROUPS_WITH_HEADS_MAX) {
             works.push(with_heads(&mut rng, options, cast));
@@ -172,6 +184,7 @@ fn one(rng: &mut ChaCha8Rng, options: &Options, cast: &Cast) -> Work {
         node: rng.random_range(0..options.nodes),
         rival: rng.random_ratio(1, 4).then(|| rng.random_range(0..options.nodes)),
         receipts: bad_receipts.unwrap_or_else(|| good(&publication.manifest)),
+        claim: Claim::Durable,
         publication,
         bad,
         unproven,

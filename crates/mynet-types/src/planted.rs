@@ -36,6 +36,8 @@ bugs!(
     MissingDomain,
     /// A second root of a group is not noticed.
     SecondRoot,
+    /// A validator says that it hashed the bytes, and did not look at them.
+    HashUnlooked,
     /// A vote leaves before it is written.
     VoteBeforePersist,
     /// A vote that comes twice counts twice.

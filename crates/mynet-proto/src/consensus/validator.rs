@@ -410,6 +410,7 @@ fn judge(shared: &Shared, wall: Timestamp, ask: Ask<'_>) -> Result<Judgement, No
     let holders = counting.iter().map(|receipt| receipt.body.holder);
     let vouched = holders.clone().any(|holder| holder != ask.from);
     match (ask.proposal.body.claim, ask.hashed) {
+        _ if mynet_types::planted!(HashUnlooked) => Ok(accepted(vouched)),
         (Claim::Seen | Claim::Durable, _) | (Claim::Verified, Some(Hashed::Right)) => Ok(accepted(vouched)),
         (Claim::Verified, Some(Hashed::Wrong)) => Ok(rejected(RejectReason::HashMismatch, vouched)),
         (Claim::Verified, Some(Hashed::Unavailable)) => Err(AbstainReason::Unavailable.into()),

@@ -74,6 +74,7 @@ impl Stage {
             rival: None,
             value: publication.manifest.body.hash(),
             receipts: cast.receipts(&publication.manifest, 2),
+            claim: Claim::Durable,
             publication,
             bad: false,
             unproven: false,
