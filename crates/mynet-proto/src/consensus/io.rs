@@ -29,8 +29,9 @@ pub struct Config {
     /// How long a seat must be out of reach until the others may go on without it. Default 15 min, as long as a storage node
     /// may be down until its copies are made again; shorter costs seats for a reboot.
     pub seat_patience: Duration,
-    /// How long a seat that was given a fresh key because it had lost its own waits for the next one. Default 6 h: a chain
-    /// holds 1,024 links, and one seat that claims to lose its key without end shall not fill it within months.
+    /// Time in which a seat that lost its key is given a fresh one twice at most. Default 6 h: a chain holds 1,024 links, and one
+    /// seat that claims to lose its key without end shall not fill it within months. Twice, because the first may be a key that
+    /// was on its way when it was lost.
     pub renewal_interval: Duration,
     /// Rosters grow by themselves up to this many validators; beyond it, operators approve. Default 4.
     pub automatic_validators: usize,

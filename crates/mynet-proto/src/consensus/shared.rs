@@ -54,8 +54,9 @@ pub(super) struct Shared {
     pub(super) approved: BTreeSet<NodeId>,
     /// Seats that say that they have no key to vote with.
     wishes: BTreeSet<NodeId>,
-    /// When a seat last got a fresh key because it wished for one.
-    renewed: BTreeMap<NodeId, Mono>,
+    /// When a seat got a fresh key while it wished for one: the last time, and the one before. A wish that was told while the
+    /// key was on its way that was lost is not granted by it, and nobody else can tell; so one time is let pass.
+    renewed: BTreeMap<NodeId, Renewals>,
     /// Since when a peer cannot be reached.
     down_since: BTreeMap<NodeId, Mono>,
     started: Mono,
@@ -64,6 +65,13 @@ pub(super) struct Shared {
     /// What binds this node's votes on heads.
     pub(super) heads: Heads,
     rng: ChaCha20Rng,
+}
+
+/// The last two times that a seat got a fresh key while it wished for one.
+#[derive(Debug, Clone, Copy)]
+struct Renewals {
+    last: Mono,
+    before: Option<Mono>,
 }
 
 impl Shared {
@@ -130,23 +138,28 @@ impl Shared {
         }
     }
 
-    /// Whether a seat lacks a key, and has not been given one for the same reason a short while ago; or this node closed the
+    /// Whether a seat lacks a key, and has not been given two for the same reason a short while ago; or this node closed the
     /// epoch, so that heads wait for the next one whatever it is for.
     pub(super) fn renewal_due(&self, now: Mono) -> bool {
         if self.heads.closed().is_some() {
             return true;
         }
         let own = Some(self.me).filter(|_| self.wants_key());
-        let recent =
-            |node: &NodeId| self.renewed.get(node).is_some_and(|at| now.since(*at) < self.config.renewal_interval);
-        self.wishes.iter().chain(own.iter()).any(|node| !recent(node))
+        let interval = self.config.renewal_interval;
+        let had_two = |node: &NodeId| {
+            self.renewed.get(node).and_then(|times| times.before).is_some_and(|at| now.since(at) < interval)
+        };
+        self.wishes.iter().chain(own.iter()).any(|node| !had_two(node))
     }
 
     /// Another epoch began: whoever has a seat in it has a fresh key. `wished` tells whether this node lacked one.
     pub(super) fn roster_changed(&mut self, now: Mono, wished: bool) {
         let newest = self.chain.newest();
         let wishes = std::mem::take(&mut self.wishes).into_iter().chain(Some(self.me).filter(|_| wished));
-        self.renewed.extend(wishes.map(|node| (node, now)));
+        for node in wishes {
+            let before = self.renewed.get(&node).map(|times| times.last);
+            self.renewed.insert(node, Renewals { last: now, before });
+        }
         self.renewed.retain(|node, _| newest.seat_of(node).is_some());
         self.keys.retain(|epoch, _| *epoch >= newest.epoch);
         self.confirmed.clear();

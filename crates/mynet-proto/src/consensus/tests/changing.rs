@@ -134,30 +134,58 @@ fn an_approval_of_a_seat_is_nothing_and_evidence_undoes_an_earlier_one() {
     assert_eq!((net.nodes[2].core.approved().count(), net.nodes[2].disk.restored.approved.len()), (0, 0));
 }
 
+/// A node loses all that its vote store had but the links. The epoch before.
+fn lose_store(net: &mut Net, index: usize) -> u64 {
+    let before = epoch(net);
+    net.crash(index);
+    let links = net.nodes[index].disk.restored.links.clone();
+    net.nodes[index].disk = Disk::default();
+    net.nodes[index].disk.restored.links = links;
+    net.restart(index);
+    assert!(!net.nodes[index].core.may_vote());
+    before
+}
+
 #[test]
-fn a_seat_that_lost_its_store_gets_a_fresh_key_by_a_new_epoch_and_not_again_at_once() {
+fn a_seat_that_lost_its_store_gets_a_fresh_key_by_a_new_epoch_and_not_without_end() {
     let interval = Duration::from_secs(600);
     let mut net = grown(4, 4, |config| config.renewal_interval = interval);
-    let lose = |net: &mut Net| {
-        let before = epoch(net);
-        net.crash(1);
-        let links = net.nodes[1].disk.restored.links.clone();
-        net.nodes[1].disk = Disk::default();
-        net.nodes[1].disk.restored.links = links;
-        net.restart(1);
-        assert!(!net.nodes[1].core.may_vote());
-        before
-    };
-    let before = lose(&mut net);
-    net.run_until(60, |net| net.nodes[1].core.may_vote());
-    assert_eq!((epoch(&net), seated(&net, 0)), (before + 1, [0, 1, 2, 3].into()));
-    net.settle();
-    assert_eq!(net.keys(1).len(), 1);
-    let before = lose(&mut net);
+    for _once_and_again in 0..2 {
+        let before = lose_store(&mut net, 1);
+        net.run_until(60, |net| net.nodes[1].core.may_vote());
+        assert_eq!((epoch(&net), seated(&net, 0)), (before + 1, [0, 1, 2, 3].into()));
+        net.settle();
+        assert_eq!(net.keys(1).len(), 1);
+    }
+    let before = lose_store(&mut net, 1);
     net.run(300);
     assert_eq!(epoch(&net), before, "one that loses its key without end does not fill the chain");
     net.run_until(600, |net| net.nodes[1].core.may_vote());
     assert_eq!(epoch(&net), before + 1);
+}
+
+#[test]
+fn a_key_that_was_lost_on_its_way_into_a_roster_is_made_up_for_at_once() {
+    let mut net = grown(5, 4, |_| ());
+    net.config.automatic_validators = 5;
+    for index in 0..5 {
+        net.crash(index);
+    }
+    for index in 0..5 {
+        net.restart(index);
+    }
+    // The next roster is signed and held up, the key of node 1 in it.
+    net.filter = Box::new(|_, _, message| !matches!(message, ConsensusMessage::RosterVote { old: Some(_), .. }));
+    net.run_until(60, |net| [0, 2, 3].iter().all(|index| net.nodes[*index].disk.restored.lock.is_some()));
+    let before = lose_store(&mut net, 1);
+    // Everybody hears that it lacks a key before the roster comes.
+    net.run(10);
+    assert_eq!(epoch(&net), before);
+    net.filter = Box::new(|_, _, _| true);
+    net.run_until(60, |net| net.nodes.iter().all(|node| node.core.roster().validators.len() == 5));
+    assert!(!net.nodes[1].core.may_vote(), "that key is lost");
+    net.run_until(60, |net| net.nodes[1].core.may_vote());
+    assert_eq!(epoch(&net), before + 2);
 }
 
 #[test]
