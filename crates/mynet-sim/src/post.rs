@@ -237,7 +237,8 @@ impl World {
             self.see(&Seen::Replaying(to));
         }
         self.step(to, Input::Message { from: self.hosts[from].id, message: Message::Replication(message) });
-        if let Some(after) = self.soon_on_disk(to).filter(|_| settled) {
+        // A node that died over it lost what was on its way to disk.
+        if let Some(after) = self.soon_on_disk(to).filter(|_| settled && self.hosts[to].is_up()) {
             self.see(&Seen::Replayed { node: to, before: &before, after: &after });
         }
     }
