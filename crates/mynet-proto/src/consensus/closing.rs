@@ -14,8 +14,9 @@
 //!    seats; below three seats, of all. A final head was acked by a quorum, so one honest seat is in both.
 //! 2. A report is signed with the vote key of the epoch, after the epoch was closed on disk, and covers everything that was
 //!    acked before. Repeated, it is the same.
-//! 3. An old seat signs a roster only if it made the same set out of the same reports, each head proven by its quorum, and its
-//!    own report, if it is among them, says what it acked. The set is on disk with the lock.
+//! 3. An old seat signs a roster only if it made the same set out of the same reports, each head proven by its quorum, or more
+//!    seats than can be bad stand by it; and its own report, if it is among them, says what it acked. A set that was made is on
+//!    disk with the lock.
 //! 4. A seat that comes without the set of its epoch asks other seats for it, and believes only the root in the roster.
 //!
 //! An epoch that is closed signs no heads until the next one begins, so a next roster that does not come about stops heads;
@@ -322,6 +323,11 @@ impl Closing {
         }
         self.next = Some(set);
         Ok(())
+    }
+
+    /// This node goes on without having made the set: it is fetched when the next epoch begins.
+    pub(super) fn make_none(&mut self) {
+        self.next = None;
     }
 
     /// What was carried, and of each group the highest version reported. An epoch has one proven value of a version, and

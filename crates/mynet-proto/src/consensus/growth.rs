@@ -19,12 +19,15 @@
 //! 3. An old seat signs only a change that it sees a reason for itself; the reasons are in [`plan`]. The proposer asks for that
 //!    before it fixes the roster, so that nobody is locked on one that too few will sign.
 //! 4. Whoever is locked says so, and the proposer takes that roster up: a proposer that crashes does not stop the change.
-//! 5. An old seat that offered its key to one proposer answers no other for [`Config::roster_timeout`], except one with a
+//! 5. What is behind a report may be with nobody any more: its seat lost its store, and those that had fetched it were started
+//!    again. A close set that this node cannot make itself is taken from more seats than can be bad, if they all stand by it:
+//!    the first honest one among them made it.
+//! 6. An old seat that offered its key to one proposer answers no other for [`Config::roster_timeout`], except one with a
 //!    lower seat. A proposer needs the offers of all seats that stay, so two rosters can be locked for one epoch only if
 //!    messages are late by more than that.
 //!
 //! Who proposes: seat `(epoch + attempt) mod n`, and attempts go on every [`Config::roster_timeout`] while something is due.
-//! Attempts are counted by every node for itself; rule 5, not the schedule, keeps rivals apart.
+//! Attempts are counted by every node for itself; rule 6, not the schedule, keeps rivals apart.
 //!
 //! Once the epoch is closed, heads wait for the next one. From three seats on that is a reason of its own for fresh keys, so a
 //! change that comes to nothing after the close gives way to one that needs nobody else.
@@ -40,13 +43,13 @@ use ed25519_dalek::SigningKey;
 use mynet_types::{
     AckedHead, BoundedVec, CloseReport, ConsensusMessage, Domain, GroupId, Mono, NodeId, Roster, RosterHash, RosterKey,
     RosterLink, Signature, Signed, SignedAdmission, SignedRosterKey, SignerSet, Timestamp, VALIDATORS_MAX, Validator,
-    VoteKey, VoteSecret, head::set_root, roster, signing,
+    VoteKey, VoteSecret, head::set_root, quorum::faulty_max, roster, signing,
 };
 
 use self::plan::Change;
 use super::{
     chain_sync::sync_rosters,
-    closing::Closing,
+    closing::{CloseDefect, Closing},
     evidence::head,
     io::{Record, RosterLock, Timer},
     shared::{EpochKey, Shared},
@@ -109,6 +112,8 @@ pub(super) struct Growth {
     /// Who waits for a key of this node, and for which change.
     offer_to: BTreeMap<NodeId, Change>,
     plan: Option<Plan>,
+    /// The roster whose close set each other seat stands by, because it proposed it or is locked on it: the last one it named.
+    vouched: BTreeMap<NodeId, RosterHash>,
     /// How the epoch ends.
     pub(super) closing: Closing,
 }
@@ -117,7 +122,8 @@ impl Growth {
     /// Goes on with the lock that was restored.
     pub(super) fn new(lock: Option<RosterLock>, closing: Closing) -> Self {
         let lock = lock.map(|body| Lock { body, durable: true, waiting: BTreeSet::new() });
-        Self { attempt: 0, since: Mono(0), promise: None, lock, offer_to: BTreeMap::new(), plan: None, closing }
+        let (offer_to, vouched) = (BTreeMap::new(), BTreeMap::new());
+        Self { attempt: 0, since: Mono(0), promise: None, lock, offer_to, plan: None, vouched, closing }
     }
 
     /// Another epoch began: everything here was about the one before.
@@ -432,7 +438,7 @@ impl Growth {
         if rival && !mynet_types::planted!(SecondRosterSigned) {
             return;
         }
-        if let Err(defect) = self.closing.check(shared, step, (from, &body)) {
+        if let Err(defect) = self.check_close_set(shared, step, (from, &body)) {
             tracing::debug!(%from, %defect, "next roster not signed");
         } else if mynet_types::planted!(RosterLockUnwritten) {
             self.lock = Some(Lock { body, durable: true, waiting: BTreeSet::from([from]) });
@@ -443,6 +449,27 @@ impl Growth {
             step.then(Then::Locked);
             self.lock = Some(Lock { body, durable: false, waiting: BTreeSet::from([from]) });
         }
+    }
+
+    /// Checks the close set of a roster that `from` stands by.
+    fn check_close_set(
+        &mut self,
+        shared: &Shared,
+        step: &mut Step<'_>,
+        (from, body): (NodeId, &RosterLock),
+    ) -> Result<(), CloseDefect> {
+        let hash = body.roster.hash();
+        if from != shared.me {
+            self.vouched.insert(from, hash);
+        }
+        let result = self.closing.check(shared, step, (from, body));
+        let stand_by_it = self.vouched.values().filter(|vouched| **vouched == hash).count();
+        if result == Err(CloseDefect::Waiting) && stand_by_it >= vouchers_needed(shared.roster()) {
+            tracing::info!(epoch = body.roster.epoch, "a close set is taken on the word of enough seats");
+            self.closing.make_none();
+            return Ok(());
+        }
+        result
     }
 
     /// The lock is on disk: the signatures leave.
@@ -477,7 +504,7 @@ impl Growth {
         (from, body): (NodeId, RosterLock),
     ) {
         let newest = shared.roster();
-        let Some(plan) = &mut self.plan else { return };
+        let Some(plan) = &self.plan else { return };
         if newest.seat_of(&from).is_none()
             || plan.ballot.as_ref().is_some_and(|ballot| ballot.body.roster == body.roster)
         {
@@ -491,12 +518,12 @@ impl Growth {
             tracing::debug!(%from, %defect, "locked roster ignored");
             return;
         }
-        if let Err(defect) = self.closing.check(shared, step, (from, &body)) {
+        if let Err(defect) = self.check_close_set(shared, step, (from, &body)) {
             tracing::debug!(%from, %defect, "locked roster not adopted");
             return;
         }
         if let Ok(change) = Change::between(newest, &body.roster) {
-            *plan = Plan { ballot: Some(adopt(body)), ..Plan::new(change) };
+            self.plan = Some(Plan { ballot: Some(adopt(body)), ..Plan::new(change) });
             self.pursue(shared, step);
         }
     }
@@ -538,6 +565,11 @@ impl Growth {
 }
 
 /// A ballot on a roster that somebody is locked on.
+/// Seats that must stand by a close set that this node cannot make: one more than can be bad, and never one alone.
+fn vouchers_needed(roster: &Roster) -> usize {
+    faulty_max(roster.validators.len()).max(1) + 1
+}
+
 fn adopt(body: RosterLock) -> RosterBallot {
     RosterBallot { body, adopted: true, old: BTreeMap::new(), new: BTreeMap::new() }
 }

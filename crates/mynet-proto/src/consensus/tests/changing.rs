@@ -6,7 +6,7 @@ use mynet_types::{BoundedVec, ConsensusMessage, NodeId, Roster, RosterHash, Sign
 
 use super::{
     evidence::lie,
-    kit::{Disk, Net, id},
+    kit::{Net, id},
 };
 use crate::consensus::io::{Config, Input};
 
@@ -134,30 +134,20 @@ fn an_approval_of_a_seat_is_nothing_and_evidence_undoes_an_earlier_one() {
     assert_eq!((net.nodes[2].core.approved().count(), net.nodes[2].disk.restored.approved.len()), (0, 0));
 }
 
-/// A node loses all that its vote store had but the links. The epoch before.
-fn lose_store(net: &mut Net, index: usize) -> u64 {
-    let before = epoch(net);
-    net.crash(index);
-    let links = net.nodes[index].disk.restored.links.clone();
-    net.nodes[index].disk = Disk::default();
-    net.nodes[index].disk.restored.links = links;
-    net.restart(index);
-    assert!(!net.nodes[index].core.may_vote());
-    before
-}
-
 #[test]
 fn a_seat_that_lost_its_store_gets_a_fresh_key_by_a_new_epoch_and_not_without_end() {
     let interval = Duration::from_secs(600);
     let mut net = grown(4, 4, |config| config.renewal_interval = interval);
     for _once_and_again in 0..2 {
-        let before = lose_store(&mut net, 1);
+        let before = epoch(&net);
+        net.lose_store(1);
         net.run_until(60, |net| net.nodes[1].core.may_vote());
         assert_eq!((epoch(&net), seated(&net, 0)), (before + 1, [0, 1, 2, 3].into()));
         net.settle();
         assert_eq!(net.keys(1).len(), 1);
     }
-    let before = lose_store(&mut net, 1);
+    let before = epoch(&net);
+    net.lose_store(1);
     net.run(300);
     assert_eq!(epoch(&net), before, "one that loses its key without end does not fill the chain");
     net.run_until(600, |net| net.nodes[1].core.may_vote());
@@ -177,7 +167,8 @@ fn a_key_that_was_lost_on_its_way_into_a_roster_is_made_up_for_at_once() {
     // The next roster is signed and held up, the key of node 1 in it.
     net.filter = Box::new(|_, _, message| !matches!(message, ConsensusMessage::RosterVote { old: Some(_), .. }));
     net.run_until(60, |net| [0, 2, 3].iter().all(|index| net.nodes[*index].disk.restored.lock.is_some()));
-    let before = lose_store(&mut net, 1);
+    let before = epoch(&net);
+    net.lose_store(1);
     // Everybody hears that it lacks a key before the roster comes.
     net.run(10);
     assert_eq!(epoch(&net), before);
@@ -226,11 +217,7 @@ fn absence_never_costs_tolerance_without_a_word() {
     net.crash(1);
     net.run(120);
     // One seat needs a fresh key: a reason to change, but seven tolerate two and six tolerate one.
-    net.crash(2);
-    let links = net.nodes[2].disk.restored.links.clone();
-    net.nodes[2].disk = Disk::default();
-    net.nodes[2].disk.restored.links = links;
-    net.restart(2);
+    net.lose_store(2);
     net.run(120);
     assert_eq!(epoch(&net), before);
     net.restart(1);

@@ -418,6 +418,64 @@ fn a_list_that_two_seats_reported_comes_from_the_one_that_still_has_it() {
     }
 }
 
+/// Whether a message names a next roster for which its sender stands.
+fn names(message: &ConsensusMessage) -> bool {
+    matches!(message, ConsensusMessage::RosterPropose { .. } | ConsensusMessage::RosterLocked { .. })
+}
+
+/// Two of four seats are locked on a roster whose close set rests on a list that nobody has any more: the seat that acked it lost
+/// its store, and everybody was started again. Seat 2 has not signed.
+fn locked_on_a_lost_list() -> Net {
+    let mut net = Net::grown(5, 4);
+    let first = net.manifest(|_| ());
+    let before = net.certified(&first);
+    let second = net.head(&first, |_| ());
+    net.filter = Box::new(asks_only_node_3);
+    net.propose_head(4, &second, &before);
+    net.settle();
+    // Seat 2 proposes nothing, hears of no roster, and gives no report, so that of seat 3 is needed.
+    net.filter = Box::new(|from, to, message| {
+        let by_two = matches!(message, ConsensusMessage::KeyRequest { .. } | ConsensusMessage::CloseReport(_));
+        let signs = matches!(message, ConsensusMessage::RosterVote { old: Some(_), .. });
+        asks_only_node_3(from, to, message) && !(from == id(2) && by_two || to == id(2) && names(message) || signs)
+    });
+    net.allow_seats(5);
+    net.run_until(120, |net| [0, 1].iter().all(|index| net.nodes[*index].disk.restored.lock.is_some()));
+    assert!(net.nodes[2].disk.restored.lock.is_none());
+    assert_eq!(net.nodes[0].disk.restored.lock.as_ref().unwrap().roster.close_count, 1);
+    for index in 0..5 {
+        net.crash(index);
+    }
+    for index in [0, 1, 2, 4] {
+        net.restart(index);
+    }
+    net.lose_store(3);
+    net
+}
+
+#[test]
+fn a_close_set_that_nobody_can_make_any_more_is_taken_on_the_word_of_more_seats_than_can_be_bad() {
+    let mut net = locked_on_a_lost_list();
+    net.filter = Box::new(|_, _, _| true);
+    net.run_until(120, |net| sizes(net) == [5].into());
+    net.run(30);
+    assert!(net.nodes.iter().all(|node| node.disk.restored.carried.len() == 1), "whoever lacks the set fetches it");
+}
+
+#[test]
+fn one_seat_alone_is_not_believed_about_a_close_set() {
+    let mut net = locked_on_a_lost_list();
+    // Seat 2 hears of the roster from one of the two only.
+    net.filter = Box::new(|from, to, message| {
+        let proposed =
+            matches!(message, ConsensusMessage::RosterPropose { .. } | ConsensusMessage::RosterLocked { .. });
+        !(from == id(1) && to == id(2) && proposed)
+    });
+    net.run(120);
+    assert!(net.nodes[2].disk.restored.lock.is_none());
+    assert_eq!(sizes(&net), [4].into());
+}
+
 #[test]
 fn a_seat_that_miscounts_the_list_of_another_one_holds_nothing_up() {
     for claimed in [2, u32::MAX] {
@@ -476,10 +534,11 @@ fn a_page_of_a_report_that_does_not_prove_itself_is_not_believed() {
     net.filter = Box::new(|_, to, message| !(to == id(2) && matches!(message, ConsensusMessage::AckRequest { .. })));
     net.propose_head(0, &second, &before);
     net.settle();
-    // Pages come only from this test.
-    net.filter = Box::new(|_, to, message| {
+    // Pages come only from this test, and no two others stand by the roster.
+    net.filter = Box::new(|from, to, message| {
         let acks = matches!(message, ConsensusMessage::AckRequest { .. });
-        !(to == id(2) && acks || matches!(message, ConsensusMessage::Acked { .. }))
+        let second = from == id(1) && names(message);
+        !(to == id(2) && (acks || second) || matches!(message, ConsensusMessage::Acked { .. }))
     });
     net.allow_seats(4);
     let is_page = |message: &ConsensusMessage| matches!(message, ConsensusMessage::Acked { .. });

@@ -298,6 +298,16 @@ impl Net {
         self.input(to, Input::Message { from: id(from), message });
     }
 
+    /// A node starts again without all that its vote store had, but the links.
+    pub(super) fn lose_store(&mut self, index: usize) {
+        self.crash(index);
+        let links = self.nodes[index].disk.restored.links.clone();
+        self.nodes[index].disk = Disk::default();
+        self.nodes[index].disk.restored.links = links;
+        self.restart(index);
+        assert!(!self.nodes[index].core.may_vote());
+    }
+
     /// Delivers and writes everything, without time passing.
     pub(super) fn settle(&mut self) {
         loop {
