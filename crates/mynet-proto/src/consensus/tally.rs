@@ -7,8 +7,8 @@ use mynet_types::{Claim, ManifestHash, Mono, Quorum, SignerSet, Verdict, Vote, V
 
 use super::io::{Outcome, Tally};
 
-/// Votes of one epoch for one round of one slot, by seat, value and claim; at most three per seat and value asked for, and
-/// three for one other value that it accepts, however many a bad one sends.
+/// Votes of one epoch for one round of one slot, by seat, value and claim; at most three per seat and value asked for, three
+/// for one other value that it accepts, and one no to another one, however many a bad one sends.
 pub(super) struct Book {
     /// Their epoch.
     pub(super) epoch: u64,
@@ -44,7 +44,8 @@ impl Book {
 
     /// A value that was not asked about and that `seat` accepts.
     pub(super) fn other_of(&self, seat: u16) -> Option<ManifestHash> {
-        self.of_seat(seat).map(|vote| vote.statement.value).find(|value| !self.asked.contains(value))
+        let accepted = self.of_seat(seat).filter(|vote| vote.statement.verdict == Verdict::Accept);
+        accepted.map(|vote| vote.statement.value).find(|value| !self.asked.contains(value))
     }
 
     /// The votes of one seat, by value; of one value the strongest claim last.
@@ -59,9 +60,10 @@ impl Book {
             return false;
         }
         let key = (vote.seat, vote.statement.value, vote.statement.claim);
-        let no = vote.statement.verdict == Verdict::Reject && !self.asked.contains(&vote.statement.value);
-        // A no to what nobody asked here says nothing, unless its seat said yes before.
-        let idle = no && self.contradicted_by(vote).is_none();
+        let idle_no =
+            |vote: &Vote| vote.statement.verdict == Verdict::Reject && !self.asked.contains(&vote.statement.value);
+        // A no to what nobody asked here says nothing, unless its seat said yes before; the first is kept for a yes that follows.
+        let idle = idle_no(vote) && self.of_seat(vote.seat).any(idle_no) && self.contradicted_by(vote).is_none();
         idle || self.exposed.contains(&vote.seat)
             || self.votes.get(&key).is_some_and(|known| known.statement == vote.statement)
     }

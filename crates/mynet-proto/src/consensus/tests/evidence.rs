@@ -65,6 +65,21 @@ fn a_no_to_a_value_that_was_not_asked_about_counts_against_its_own_yes() {
 }
 
 #[test]
+fn a_yes_to_a_value_that_was_not_asked_about_counts_against_its_own_no() {
+    let (mut net, accept) = open();
+    let other = |value| VoteStatement { value: ManifestHash([value; 32]), ..accept };
+    let no = |value| VoteStatement { verdict: Verdict::Reject, ..other(value) };
+    for said in [no(9), no(8), other(8)] {
+        net.inject(2, 0, vote(&net, 2, said));
+    }
+    assert!(told(&net).is_empty(), "of what nobody asked about one no is kept");
+    net.inject(1, 0, vote(&net, 1, no(9)));
+    assert!(told(&net).is_empty());
+    net.inject(1, 0, vote(&net, 1, other(9)));
+    assert_eq!(told(&net).iter().map(|(node, _)| *node).collect::<Vec<_>>(), [id(1)]);
+}
+
+#[test]
 fn two_values_in_one_slot_are_evidence() {
     let (mut net, accept) = open();
     let other = VoteStatement { value: mynet_types::ManifestHash([9; 32]), ..accept };
