@@ -100,19 +100,23 @@ impl<S: Store> Disk<S> {
         Ok(Some((id, records)))
     }
 
-    /// The node dies.
-    ///
-    /// # Errors
-    /// As [`Store::apply`].
-    pub(crate) fn crash(&mut self, rng: &mut ChaCha8Rng) -> Result<Loss<S::Record>, String> {
+    /// The node dies. What is on disk all the same is to be put there with [`Self::keep`], batch by batch.
+    pub(crate) fn crash(&mut self, rng: &mut ChaCha8Rng) -> Loss<S::Record> {
         let failed = self.failed.take();
         let whole = self.pending.iter().position(|(id, _)| Some(*id) == failed).unwrap_or(self.pending.len());
         let kept = rng.random_range(0..=whole);
         let kept: Vec<_> = self.pending.drain(..kept).map(|(_, records)| records).collect();
         let lost = self.pending.drain(..).map(|(_, records)| records).collect();
         self.busy_until = 0;
-        kept.iter().flatten().try_for_each(|record| self.store.apply(record))?;
-        Ok(Loss { kept, lost })
+        Loss { kept, lost }
+    }
+
+    /// A batch that a crash did not lose is on disk.
+    ///
+    /// # Errors
+    /// As [`Store::apply`].
+    pub(crate) fn keep(&mut self, records: &[S::Record]) -> Result<(), String> {
+        records.iter().try_for_each(|record| self.store.apply(record))
     }
 }
 
@@ -142,7 +146,8 @@ mod tests {
                 disk.write((PersistId(u64::from(batch)), vec![2 * batch, 2 * batch + 1]), 0, 1);
             }
             disk.complete().unwrap();
-            let loss = disk.crash(&mut ChaCha8Rng::seed_from_u64(seed)).unwrap();
+            let loss = disk.crash(&mut ChaCha8Rng::seed_from_u64(seed));
+            loss.kept.iter().try_for_each(|records| disk.keep(records)).unwrap();
             let on_disk = &disk.store.0;
             assert_eq!(*on_disk, (0..u32::try_from(on_disk.len()).unwrap()).collect::<Vec<_>>());
             assert_eq!(on_disk.len(), 2 + 2 * loss.kept.len());
@@ -163,8 +168,8 @@ mod tests {
                 }
             }
             assert!(disk.complete().unwrap().is_some() && disk.complete().unwrap().is_none());
-            disk.crash(&mut ChaCha8Rng::seed_from_u64(seed)).unwrap();
-            assert_eq!(disk.store.0, [0]);
+            let loss = disk.crash(&mut ChaCha8Rng::seed_from_u64(seed));
+            assert_eq!((disk.store.0, loss.kept.len()), (vec![0], 0));
         }
     }
 

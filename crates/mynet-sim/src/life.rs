@@ -163,22 +163,24 @@ impl World {
         host.jobs.clear();
         host.up.clear();
         host.exchange = Exchange::default();
-        match (host.votes.crash(&mut self.rng), host.groups.crash(&mut self.rng)) {
-            (Ok(votes), Ok(groups)) => {
-                if votes.lost.len() + groups.lost.len() > 0 {
-                    self.counts.fault(Broken::BatchesLost);
-                }
-                watch::count_crash_inside(&groups, &mut self.counts);
-                for records in &votes.kept {
-                    self.counts.met(Rare::OnDiskButNotTold);
-                    self.see(&Seen::VotesOnDisk { node, records });
-                }
-                for records in &groups.kept {
-                    self.counts.met(Rare::OnDiskButNotTold);
-                    self.see(&Seen::GroupsOnDisk { node, records });
-                }
+        let (votes, groups) = (host.votes.crash(&mut self.rng), host.groups.crash(&mut self.rng));
+        if votes.lost.len() + groups.lost.len() > 0 {
+            self.counts.fault(Broken::BatchesLost);
+        }
+        watch::count_crash_inside(&groups, &mut self.counts);
+        for records in &votes.kept {
+            self.counts.met(Rare::OnDiskButNotTold);
+            match self.hosts[node].votes.keep(records) {
+                Ok(()) => self.see(&Seen::VotesOnDisk { node, records }),
+                Err(error) => self.violate("store", format!("n{node}: {error}")),
             }
-            (Err(error), _) | (_, Err(error)) => self.violate("store", format!("n{node}: {error}")),
+        }
+        for records in &groups.kept {
+            self.counts.met(Rare::OnDiskButNotTold);
+            match self.hosts[node].groups.keep(records) {
+                Ok(()) => self.see(&Seen::GroupsOnDisk { node, records }),
+                Err(error) => self.violate("store", format!("n{node}: {error}")),
+            }
         }
         let lost = self.hosts[node].groups.store.crash(&mut self.rng);
         (0..lost).for_each(|_| self.counts.fault(Broken::FileLost));
