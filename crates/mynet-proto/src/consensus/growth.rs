@@ -564,12 +564,12 @@ impl Growth {
     }
 }
 
-/// A ballot on a roster that somebody is locked on.
 /// Seats that must stand by a close set that this node cannot make: one more than can be bad, and never one alone.
 fn vouchers_needed(roster: &Roster) -> usize {
     faulty_max(roster.validators.len()).max(1) + 1
 }
 
+/// A ballot on a roster that somebody is locked on.
 fn adopt(body: RosterLock) -> RosterBallot {
     RosterBallot { body, adopted: true, old: BTreeMap::new(), new: BTreeMap::new() }
 }
