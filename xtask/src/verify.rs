@@ -30,13 +30,31 @@ enum Work {
     Tidy,
 }
 
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     Part { name: "format", advice: "run `cargo xtask fix`", work: Work::Cargo(&["fmt", "--all", "--check"]) },
     Part { name: "tidy", advice: "each line above names a file and the rule it breaks", work: Work::Tidy },
     Part {
         name: "clippy",
         advice: "`cargo xtask fix` repairs some of it",
         work: Work::Cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
+    },
+    Part {
+        name: "clippy, features",
+        advice: "code behind the features `failpoints` and `liar`",
+        work: Work::Cargo(&[
+            "clippy",
+            "--package",
+            "mynet",
+            "--package",
+            "mynet-node",
+            "--all-targets",
+            "--features",
+            "mynet/failpoints,mynet/liar",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ]),
     },
     Part {
         name: "tests",
