@@ -1,4 +1,4 @@
-//! Care of the disk: leftovers of earlier starts, and blobs that nothing keeps any more.
+//! Care of the disk: leftovers of earlier starts, groups that were rejected, and blobs that nothing keeps any more.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,7 +8,7 @@ use std::{
 
 use mynet_store::{
     blobs::{BlobKey, DiskError},
-    meta::{Keeper, MetaError, StoredBlob},
+    meta::{Keeper, MetaError, MetaWrite, StoredBlob, WriteError},
 };
 use mynet_types::{Timestamp, TxId};
 
@@ -26,8 +26,11 @@ use crate::{
 const INTERVAL: Duration = Duration::from_secs(60);
 /// Pauses between two looks are no shorter, whatever the grace.
 const INTERVAL_MIN: Duration = Duration::from_secs(1);
-/// Blobs collected in one transaction.
+/// Blobs collected, or groups dismissed, in one transaction.
 const BATCH: u64 = 100;
+/// How long a group of somebody else is kept after the validators rejected it. A day, in which operators may look into what
+/// went wrong; the bytes of longer ones would be paid for by everybody but their owner.
+const REJECTED_KEPT: Duration = Duration::from_hours(24);
 
 /// Removes what earlier starts left in staging: all uploads, transactions that are not open any more, and blobs that are
 /// not lost any more.
@@ -58,6 +61,10 @@ pub(crate) async fn run(shell: Arc<Shell>) {
         tracing::warn!(error = %Chain(&error), "next versions of groups were not all taken up again");
     }
     loop {
+        let rejected_before = before(REJECTED_KEPT);
+        if let Err(error) = shell.dismiss_rejected(rejected_before).await {
+            tracing::warn!(error = %Chain(&error), "rejected groups were not all dismissed");
+        }
         if let Err(error) = collect(&shell).await {
             tracing::warn!(error = %Chain(&error), "unpinned blobs were not collected");
         }
@@ -71,8 +78,13 @@ pub(crate) async fn run(shell: Arc<Shell>) {
 
 /// Blobs that had no pin since then may go.
 fn grace_ends(shell: &Shell) -> Timestamp {
-    let grace = u64::try_from(shell.config().storage.grace.as_millis()).unwrap_or(u64::MAX);
-    Timestamp(wall_clock().0.saturating_sub(grace))
+    before(shell.config().storage.grace)
+}
+
+/// The time so long ago.
+fn before(ago: Duration) -> Timestamp {
+    let ago = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
+    Timestamp(wall_clock().0.saturating_sub(ago))
 }
 
 impl NodeHandle {
@@ -90,6 +102,19 @@ impl NodeHandle {
 }
 
 impl Shell {
+    /// Takes groups of others out of the store that the validators rejected at `before` or earlier.
+    pub(crate) async fn dismiss_rejected(&self, before: Timestamp) -> Result<(), WriteError> {
+        loop {
+            let groups = self.meta.rejected(before, BATCH).await?;
+            if groups.is_empty() {
+                return Ok(());
+            }
+            tracing::info!(count = groups.len(), "rejected groups are dismissed");
+            let writes = groups.into_iter().map(|group_id| MetaWrite::Dismiss { group_id, before });
+            self.meta.batch(writes.collect(), wall_clock()).await?;
+        }
+    }
+
     async fn collect_all(&self, dry_run: bool) -> Result<GarbageView, NodeError> {
         let before = grace_ends(self);
         let mut view = GarbageView { dry_run, blobs: 0, bytes: 0, kept: BTreeMap::new() };
@@ -163,4 +188,40 @@ async fn sweep(shell: &Shell) -> Result<(), SweepError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mynet_store::meta::MetaWrite;
+    use mynet_types::{Verdict, rpc::GroupKey};
+
+    use super::before;
+    use crate::{
+        driver::wall_clock,
+        testing::{Founder, Puppet},
+    };
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_rejected_group_of_somebody_else_goes_when_its_time_is_over() {
+        let founder = Founder::start().await;
+        let shell = founder.shell();
+        let one = Puppet::join(&founder, "one", true).await;
+        let (info, _) = one.private(b"content", &[]).await;
+        founder.hold(&info).await;
+        let mut file = founder.certificate(&info.manifest, &[&one]);
+        file.certificate.statement.verdict = Verdict::Reject;
+        shell.meta.batch(vec![MetaWrite::Certificate(Box::new(file))], wall_clock()).await.unwrap();
+        let kept = async || founder.handle.collect_garbage(true).await.unwrap().kept;
+        let all = kept().await;
+        assert!(all.keys().eq(["group"]), "{all:?}");
+
+        shell.dismiss_rejected(before(Duration::from_mins(5))).await.unwrap();
+        assert_eq!(kept().await, all);
+        shell.dismiss_rejected(wall_clock()).await.unwrap();
+        let left = kept().await;
+        assert!(left.keys().eq(["grace"]) && left.values().eq(all.values()), "{left:?}");
+        assert!(founder.handle.show(GroupKey::Group(info.manifest.body.group_id)).await.is_err());
+    }
 }

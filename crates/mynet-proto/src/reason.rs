@@ -119,6 +119,7 @@ reasons! {
     RefusedWrapInvalid "refused_wrap_invalid" Telling ("attempt") "it refused: its wrap of the key does not open the content",
     RefusedBusy "refused_busy" Telling ("attempt") "it refused: it has too much to do; asked again",
     RefusedStorage "refused_storage" Telling ("attempt") "it refused: its disk failed; asked again",
+    RefusedRejected "refused_rejected" Telling ("attempt") "it refused: the validators rejected the group",
     CommitLogged "commit_logged" Telling ("copies prepared") "enough copies are prepared: the commit is on disk and can never be taken back",
     CommitSent "commit_sent" Routine ("attempt") "told to make its copy visible",
     DeadlineExtended "deadline_extended" Telling "the deadline passed, but bytes still come in: waited on",
@@ -150,6 +151,7 @@ reasons! {
     DeclinedWrapInvalid "declined_wrap_invalid" Telling ("attempt") "this node declined: its wrap of the key does not open the content",
     DeclinedBusy "declined_busy" Telling ("attempt") "this node declined: too many transactions of that coordinator are open",
     DeclinedStorage "declined_storage" Telling ("attempt") "this node declined: its disk failed",
+    DeclinedRejected "declined_rejected" Telling ("attempt") "this node declined: the validators rejected the group",
     BlobDamaged "blob_damaged" Telling "bytes on this disk were missing or damaged and are served no longer",
     BlobMended "blob_mended" Telling "lost bytes are here again, verified",
     // What a proposer sees.
@@ -224,6 +226,7 @@ impl Reason {
             RefuseReason::WrapInvalid => Self::RefusedWrapInvalid,
             RefuseReason::Busy => Self::RefusedBusy,
             RefuseReason::Storage => Self::RefusedStorage,
+            RefuseReason::Rejected => Self::RefusedRejected,
         }
     }
 
@@ -241,6 +244,7 @@ impl Reason {
             RefuseReason::WrapInvalid => Self::DeclinedWrapInvalid,
             RefuseReason::Busy => Self::DeclinedBusy,
             RefuseReason::Storage => Self::DeclinedStorage,
+            RefuseReason::Rejected => Self::DeclinedRejected,
         }
     }
 

@@ -92,6 +92,8 @@ pub enum RefuseReason {
     Busy,
     /// The disk failed.
     Storage,
+    /// The validators rejected the manifest.
+    Rejected,
 }
 
 /// A participant's state of one transaction, as told to others.

@@ -7,6 +7,7 @@
 //! driver --Input--> NodeCore --+--> replication --Event::Durable--> consensus: Propose { claim: Durable }
 //!        <-Output--            |      Event::Deleted -------> consensus: Withdraw
 //!                              +--> consensus ----Event::RosterChanged--> replication: Chain
+//!                                              Event::Certified, a no --> replication: Rejected
 //! ```
 //!
 //! **Invariants**
@@ -23,7 +24,7 @@
 pub mod io;
 
 use ed25519_dalek::SigningKey;
-use mynet_types::{Claim, Genesis, HeadProof, Message, Now, SignedManifest, wire::Receipts};
+use mynet_types::{Claim, Genesis, HeadProof, ManifestHash, Message, Now, SignedManifest, Verdict, wire::Receipts};
 
 use crate::{
     consensus::{self, Consensus, RestoreError},
@@ -240,6 +241,7 @@ impl NodeCore {
         self.consensus.handle(now, input, &mut self.consensus_said);
         let grown = |output: &Said| matches!(output, Said::Event(consensus::io::Event::RosterChanged { .. }));
         let grown = self.consensus_said.iter().any(grown);
+        let rejected: Vec<_> = self.consensus_said.iter().filter_map(rejected).collect();
         out.extend(self.consensus_said.drain(..).map(|output| match output {
             Said::Send { to, message } => Output::Send { to, message: Message::Consensus(message) },
             Said::Persist { id, records } => Output::PersistVotes { id: outer_id(Writer::Consensus, id), records },
@@ -250,6 +252,9 @@ impl NodeCore {
         if grown {
             self.tell_chain(now, out);
         }
+        for manifest_hash in rejected {
+            self.replication(now, replication::io::Input::Rejected(manifest_hash), out);
+        }
     }
 
     /// Replication checks later versions against the chain that consensus has.
@@ -257,6 +262,13 @@ impl NodeCore {
         let chain = Box::new(self.consensus.chain().clone());
         self.replication(now, replication::io::Input::Chain(chain), out);
     }
+}
+
+/// The manifest that a certificate says no to.
+fn rejected(output: &consensus::io::Output) -> Option<ManifestHash> {
+    let consensus::io::Output::Event(consensus::io::Event::Certified(file)) = output else { return None };
+    let statement = &file.certificate.statement;
+    (statement.verdict == Verdict::Reject).then_some(statement.value)
 }
 
 /// What is durable is to be certified as that.

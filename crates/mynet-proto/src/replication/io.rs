@@ -153,6 +153,8 @@ pub enum Input {
         /// Whoever gave a receipt for the group, as far as the store knows; the targets of an open transaction are added here.
         holders: Vec<NodeId>,
     },
+    /// A verified certificate says no to this manifest. Its copies here are of no use, and none is taken.
+    Rejected(ManifestHash),
 }
 
 /// What the core wants done, in this order.

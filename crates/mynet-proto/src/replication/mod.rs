@@ -19,8 +19,9 @@
 //! - G10: every transaction ends: by its decision, its deadline or its lease.
 //! - G12: a group whose tombstone is here is neither prepared, nor published, nor made visible again.
 //!
-//! Deliberately absent: versions after the first, which are refused until a prepare carries its head, replacement of targets
-//! that are out or banned (repair does that), jitter on questions, and any look at bytes.
+//! Deliberately absent: replacement of targets that are out or banned (repair does that), an end of the coordination of a group
+//! that the validators rejected (its owner's node made it, and nobody takes it any more), jitter on questions, and any look at
+//! bytes.
 //!
 //! Source: Mohan, Lindsay and Obermarck, "Transaction management in the R* distributed database management system" (1986);
 //! Gray and Lamport, "Consensus on transaction commit" (2006); quorum writes after DeCandia et al., "Dynamo" (2007).
@@ -165,6 +166,7 @@ impl Replication {
                     self.bury(now, None, vec![(*tombstone, holders)], out);
                 }
             }
+            Input::Rejected(manifest_hash) => self.participant.reject(manifest_hash, step),
         }
     }
 

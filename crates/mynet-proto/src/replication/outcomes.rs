@@ -3,13 +3,17 @@
 //! **Invariant:** forgetting is always safe. A forgotten commit is answered `Gone` and prepared again from the bytes that are
 //! here; a forgotten abort costs one reservation until its lease ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use mynet_types::{GroupId, ManifestHash, Mono, SignedDecision, SignedReceipt, TxId};
 
 /// Outcomes remembered at most, some 30 MiB. Doubling it doubles that; halving it lets 32,768 transactions a day push out
 /// one that a peer still asks about.
 pub(super) const REMEMBERED_MAX: usize = 65_536;
+
+/// Rejected manifests remembered, two MiB with their order. With fewer a bad coordinator finds one sooner that takes bytes a second
+/// time, until it is rejected again.
+const REJECTED_MAX: usize = 16_384;
 
 /// How a transaction ended.
 #[derive(Debug, Clone)]
@@ -56,6 +60,8 @@ pub(super) struct Outcomes {
     oldest_first: BTreeMap<u64, TxId>,
     /// Outcomes that were ever remembered.
     count: u64,
+    rejected: BTreeSet<ManifestHash>,
+    rejected_first: VecDeque<ManifestHash>,
 }
 
 impl Outcomes {
@@ -76,6 +82,32 @@ impl Outcomes {
         let by_tx = &self.by_tx;
         let of_group = |tx: &TxId| by_tx.get(tx).is_some_and(|outcome| outcome.group_id.as_ref() == Some(group_id));
         self.by_manifest.retain(|manifest, tx| manifest == by || !of_group(tx));
+    }
+
+    /// The validators rejected a manifest: what was given for it is not given again, and it is not taken a second time.
+    pub(super) fn reject(&mut self, manifest: ManifestHash) {
+        let committed = |outcome: &Outcome| match &outcome.ending {
+            Ending::Committed(receipt) => receipt.body.manifest_hash == manifest,
+            Ending::Aborted => false,
+        };
+        let of_manifest = self.by_tx.iter().filter(|(_, outcome)| committed(outcome)).map(|(tx, _)| *tx);
+        for tx in of_manifest.collect::<Vec<_>>() {
+            self.reopen(&tx);
+        }
+        self.by_manifest.remove(&manifest);
+        if self.rejected.insert(manifest) {
+            self.rejected_first.push_back(manifest);
+        }
+        if self.rejected.len() > REJECTED_MAX
+            && let Some(first) = self.rejected_first.pop_front()
+        {
+            self.rejected.remove(&first);
+        }
+    }
+
+    /// Whether the validators rejected a manifest, as far as is remembered.
+    pub(super) fn is_rejected(&self, manifest: &ManifestHash) -> bool {
+        self.rejected.contains(manifest)
     }
 
     /// Remembers.

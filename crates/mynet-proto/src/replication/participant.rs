@@ -55,8 +55,8 @@ pub(super) struct Part {
     group_id: GroupId,
     version: u64,
     owner: OwnerKey,
-    /// Its owner deleted the group while T4 was being written.
-    deleted: bool,
+    /// Its owner deleted the group, or the validators rejected it, while T4 was being written.
+    unwanted: bool,
     states: StatesMask,
     targets: Vec<NodeId>,
     state: PartState,
@@ -82,7 +82,7 @@ impl Part {
             group_id: prepare.manifest.body.group_id,
             version: prepare.manifest.body.version,
             owner: prepare.manifest.body.owner,
-            deleted: false,
+            unwanted: false,
             states,
             targets: prepare.targets.to_vec(),
             state: PartState::Receiving,
@@ -261,6 +261,9 @@ impl Participant {
             checks::check_prepare(&prepare, step.shared)
         };
         let hash = match checked {
+            Ok(hash) if self.outcomes.is_rejected(&hash) => {
+                return decline(from, &prepare, RefuseReason::Rejected, step);
+            }
             Ok(hash) if self.open.get(&tx).is_none_or(|part| part.manifest_hash == hash) => hash,
             Ok(_) => return decline(from, &prepare, RefuseReason::ManifestInvalid, step),
             Err(reason) => return decline(from, &prepare, reason, step),
@@ -444,7 +447,7 @@ impl Participant {
     pub(super) fn committed(&mut self, tx: TxId, step: &mut Step<'_>) {
         let Some(part) = self.open.remove(&tx) else { return };
         let PartState::Committing { receipt, decision } = part.state else { return };
-        if part.deleted {
+        if part.unwanted {
             let outcome = DecisionOutcome::Gone;
             step.send(part.coordinator, ReplicationMessage::DecisionAck { tx, attempt: part.attempt, outcome });
             return;
@@ -488,17 +491,28 @@ impl Participant {
     /// after it.
     pub(super) fn withdraw(&mut self, tombstone: &Tombstone, step: &mut Step<'_>) {
         let of_group = |part: &Part| part.group_id == tombstone.group_id && part.owner == tombstone.owner;
-        let open: Vec<TxId> = self.open.iter().filter(|(_, part)| of_group(part)).map(|(tx, _)| *tx).collect();
+        self.give_up(of_group, RefuseReason::Superseded, step);
+    }
+
+    /// Gives up what is open of a rejected manifest, and what it said of it is over. A commit that is being written becomes visible,
+    /// without a receipt, until this node hears of the certificate again: the store had nothing to keep it beside.
+    pub(super) fn reject(&mut self, manifest: ManifestHash, step: &mut Step<'_>) {
+        self.outcomes.reject(manifest);
+        self.give_up(|part| part.manifest_hash == manifest, RefuseReason::Rejected, step);
+    }
+
+    fn give_up(&mut self, which: impl Fn(&Part) -> bool, reason: RefuseReason, step: &mut Step<'_>) {
+        let open: Vec<TxId> = self.open.iter().filter(|(_, part)| which(part)).map(|(tx, _)| *tx).collect();
         for tx in open {
             let Some(part) = self.open.get_mut(&tx) else { continue };
             match part.state {
-                PartState::Committing { .. } => part.deleted = true,
+                PartState::Committing { .. } => part.unwanted = true,
                 PartState::Aborting { .. } => {}
                 PartState::Reserving(_)
                 | PartState::Receiving
                 | PartState::Securing
                 | PartState::Prepared
-                | PartState::Held(_) => self.abort(tx, Parting::Refused(RefuseReason::Superseded), None, step),
+                | PartState::Held(_) => self.abort(tx, Parting::Refused(reason), None, step),
             }
         }
     }

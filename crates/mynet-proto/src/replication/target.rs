@@ -297,7 +297,8 @@ fn is_final(reason: RefuseReason) -> bool {
         RefuseReason::StateNotAllowed
         | RefuseReason::ManifestInvalid
         | RefuseReason::Superseded
-        | RefuseReason::WrapInvalid => true,
+        | RefuseReason::WrapInvalid
+        | RefuseReason::Rejected => true,
         RefuseReason::NoSpace
         | RefuseReason::IdConflict
         | RefuseReason::Unavailable

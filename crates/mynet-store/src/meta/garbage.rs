@@ -11,18 +11,22 @@
 //!
 //! An upload needs no pin of its own: its files get their rows and the pins of their group in one transaction, and until then
 //! are known to the upload alone.
+//!
+//! A group of somebody else that the validators rejected is garbage as a whole: out of sight at once, and gone when whoever
+//! looks after the network had time to look into it.
 
 use std::collections::BTreeMap;
 
-use mynet_types::{ContentHash, Timestamp};
+use mynet_types::{ContentHash, GroupId, Timestamp};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{
     Meta, MetaError,
     blobs::stored_blob,
-    column::{Damage, time},
-    model::{PinKind, StoredBlob},
-    schema::holdings::{blobs, pins},
+    column::{Damage, fixed, millis, time},
+    model::{PinKind, StoredBlob, WriteError},
+    schema::holdings::{blobs, groups, pins},
+    write::WriteScope,
 };
 
 /// Pins of one blob, by what holds them.
@@ -109,6 +113,35 @@ impl Meta {
             Ok((stored_blob(row)?, keeper(pins, unpinned_at, before)))
         };
         rows.iter().map(judged).collect()
+    }
+
+    /// Up to `limit` groups of others that the validators rejected at `before` or earlier, those rejected first at the beginning.
+    ///
+    /// # Errors
+    /// [`MetaError`].
+    pub async fn rejected(&self, before: Timestamp, limit: u64) -> Result<Vec<GroupId>, MetaError> {
+        let rows: Vec<Vec<u8>> = groups::Entity::find()
+            .select_only()
+            .column(groups::Column::GroupId)
+            .filter(groups::Column::RejectedAt.lte(millis(before)))
+            .order_by_asc(groups::Column::RejectedAt)
+            .limit(limit)
+            .into_tuple()
+            .all(&self.read)
+            .await?;
+        let ids = rows.iter().map(|id| Ok(GroupId(fixed(id)?))).collect::<Result<_, Damage>>();
+        ids.map_err(|damage| damage.within("mynet_groups"))
+    }
+}
+
+impl WriteScope<'_> {
+    pub(super) async fn dismiss(&mut self, group_id: GroupId, before: Timestamp) -> Result<(), WriteError> {
+        let model = self.find_group(group_id).await?;
+        let dismissed = model.filter(|model| model.rejected_at.is_some_and(|at| at <= millis(before)));
+        match dismissed {
+            Some(model) => self.purge_versions(group_id, &[model]).await,
+            None => Ok(()),
+        }
     }
 }
 

@@ -116,6 +116,7 @@ impl WriteScope<'_> {
             replica_count: 0,
             certificate_hash: None,
             certified: false,
+            rejected_at: None,
             synced_at: None,
         };
         sql::insert(self.db, model.clone()).await?;
@@ -276,11 +277,16 @@ impl WriteScope<'_> {
         let changed = groups::ActiveModel {
             certificate_hash: Set(Some(file.hash().0.to_vec())),
             certified: Set(accepts),
-            // What the validators found wrong is read nowhere but where it was uploaded, where its owner sees why.
+            // What the validators found wrong is read nowhere but where it was uploaded, where its owner sees why; elsewhere it
+            // goes after a while.
             visible: Set(accepts || model.origin),
+            rejected_at: Set((!accepts && !model.origin).then(|| model.rejected_at.unwrap_or(millis(self.now)))),
             ..model.into_active_model()
         };
         let model = groups::Entity::update(changed).exec(self.db).await?;
+        if !accepts {
+            self.forget_receipts_given(&model.group_id).await?;
+        }
         self.project(&model).await?;
         Ok(())
     }
@@ -290,13 +296,6 @@ impl WriteScope<'_> {
         let changed = groups::ActiveModel { failure: Set(reason), ..model.into_active_model() };
         let model = groups::Entity::update(changed).exec(self.db).await?;
         self.project(&model).await?;
-        Ok(())
-    }
-
-    pub(super) async fn hide(&mut self, group_id: GroupId) -> Result<(), WriteError> {
-        let model = self.known_group(group_id).await?;
-        let changed = groups::ActiveModel { visible: Set(false), ..model.into_active_model() };
-        groups::Entity::update(changed).exec(self.db).await?;
         Ok(())
     }
 

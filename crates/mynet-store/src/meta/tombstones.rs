@@ -27,10 +27,9 @@ use super::{
         content::{encryption_keys, user_content},
         deletions::{confirmations, tombstones},
         holdings::groups,
-        pending::{coordinations, lineages, transactions},
+        pending::{coordinations, lineages},
     },
     sql,
-    transactions::COMMITTED,
     write::WriteScope,
 };
 
@@ -123,11 +122,21 @@ impl WriteScope<'_> {
     async fn purge(&mut self, group_id: GroupId, owner: &[u8; 32]) -> Result<bool, WriteError> {
         let of_group = groups::Column::GroupId.eq(group_id.0.to_vec()).and(groups::Column::Owner.eq(owner.to_vec()));
         let versions = groups::Entity::find().filter(of_group).all(self.db).await?;
-        if versions.is_empty() {
-            // What is on its way here is given up by a record of its own.
-            return Ok(false);
+        // What is on its way here is given up by a record of its own.
+        let was_here = !versions.is_empty();
+        if was_here {
+            self.purge_versions(group_id, &versions).await?;
         }
-        for version in &versions {
+        Ok(was_here)
+    }
+
+    /// Removes every row of a group, of which these versions are here.
+    pub(super) async fn purge_versions(
+        &mut self,
+        group_id: GroupId,
+        versions: &[groups::Model],
+    ) -> Result<(), WriteError> {
+        for version in versions {
             let of_users = user_content::Column::ContentId.eq(version.root_content_id);
             user_content::Entity::delete_many().filter(of_users).exec(self.db).await?;
             self.take_away(version).await?;
@@ -137,10 +146,7 @@ impl WriteScope<'_> {
         encryption_keys::Entity::delete_many().filter(keys).exec(self.db).await?;
         coordinations::Entity::delete_by_id(id.clone()).exec(self.db).await?;
         lineages::Entity::delete_by_id(id.clone()).exec(self.db).await?;
-        // The receipts given out are not given out again.
-        let ended = transactions::Column::GroupId.eq(id).and(transactions::Column::Phase.eq(COMMITTED));
-        transactions::Entity::delete_many().filter(ended).exec(self.db).await?;
-        Ok(true)
+        self.forget_receipts_given(&id).await
     }
 
     pub(super) async fn confirmed(&mut self, group_id: GroupId, node: NodeId) -> Result<(), WriteError> {

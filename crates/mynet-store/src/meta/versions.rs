@@ -42,10 +42,7 @@ impl WriteScope<'_> {
         let manifest = &rows.manifest.body;
         let wraps = self.wraps_of(&old).await?;
         self.take_away(&old).await?;
-        // The receipts given out for it are not given out again.
-        let ended =
-            transactions::Column::GroupId.eq(old.group_id.clone()).and(transactions::Column::Phase.eq(COMMITTED));
-        transactions::Entity::delete_many().filter(ended).exec(self.db).await?;
+        self.forget_receipts_given(&old.group_id).await?;
         self.drop_old_keys(&old, manifest).await?;
         let model = self.insert_group(rows, old.origin).await?;
         // Granted while the version was made: those of a key that is over are left out.
@@ -58,6 +55,13 @@ impl WriteScope<'_> {
             ..model.into_active_model()
         };
         Ok(groups::Entity::update(kept).exec(self.db).await?)
+    }
+
+    /// The receipts that this node gave out for a group are not given out again.
+    pub(super) async fn forget_receipts_given(&self, group_id: &[u8]) -> Result<(), WriteError> {
+        let ended = transactions::Column::GroupId.eq(group_id.to_vec()).and(transactions::Column::Phase.eq(COMMITTED));
+        transactions::Entity::delete_many().filter(ended).exec(self.db).await?;
+        Ok(())
     }
 
     /// The wraps of a group version.

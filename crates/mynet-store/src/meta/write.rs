@@ -139,8 +139,14 @@ pub enum MetaWrite {
         /// Why.
         reason: Option<String>,
     },
-    /// Takes a group out of every reader's sight. Its bytes stay.
-    Hide(GroupId),
+    /// A group of somebody else that the validators rejected at `before` or earlier goes, with its receipt, and its blobs lose
+    /// their pins. Nothing happens if it is not that any more.
+    Dismiss {
+        /// The group.
+        group_id: GroupId,
+        /// See [`Meta::rejected`].
+        before: Timestamp,
+    },
     /// A verified blob on disk, leased to a cache.
     Cache {
         /// The blob.
@@ -256,7 +262,7 @@ impl WriteScope<'_> {
             MetaWrite::Grant { group_id, granted } => self.grant(group_id, &granted).await,
             MetaWrite::Certificate(file) => self.certificate(&file).await,
             MetaWrite::Failed { group_id, reason } => self.failed(group_id, reason).await,
-            MetaWrite::Hide(group_id) => self.hide(group_id).await,
+            MetaWrite::Dismiss { group_id, before } => self.dismiss(group_id, before).await,
             MetaWrite::Cache { blob, lease } => self.cache(blob, lease).await,
             MetaWrite::Uncache { sha256, lease } => self.uncache(sha256, lease).await,
             MetaWrite::Tombstone { tombstone, from, holders } => self.bury(&tombstone, from, &holders).await,

@@ -243,6 +243,65 @@ fn a_lease_that_ends_aborts_and_a_late_commit_is_answered_gone() {
 }
 
 #[test]
+fn a_rejected_manifest_is_given_up_at_every_stage_and_not_taken_again() {
+    let publication = publication(1, (2, 3), &[]);
+    let hash = publication.manifest.body.hash();
+    let commit = |tx: u8| ReplicationMessage::Decision(decision(TxId([tx; 32]), 1, hash, true, 1));
+    let again = |bench: &mut Bench, tx, attempt| {
+        assert_eq!(refused(&bench.prepare(prepare(&publication, tx, attempt))), Some(RefuseReason::Rejected));
+    };
+    // Receiving, then prepared.
+    for staged in [false, true] {
+        let mut bench = Bench::new();
+        bench.prepare(prepare(&publication, 5, 1));
+        if staged {
+            bench.stage(5, 1);
+        }
+        let outputs = bench.drive(Input::Rejected(hash));
+        assert_eq!(refused(&sends(&outputs)), Some(RefuseReason::Rejected));
+        assert!(outputs.iter().any(|output| matches!(output, Output::CancelStage { .. })));
+        assert!(bench.core.transactions().is_empty());
+        assert_eq!(bench.hear(1, commit(5)), [ack(5, 1, GONE)]);
+        again(&mut bench, 5, 2);
+        again(&mut bench, 6, 1);
+    }
+    // While the commit is being written, and after it.
+    for written in [false, true] {
+        let mut bench = Bench::new();
+        bench.prepare(prepare(&publication, 5, 1));
+        bench.stage(5, 1);
+        let outputs = bench.step(Input::Message { from: node(1), message: commit(5) });
+        let [Output::Persist { id, .. }] = &outputs[..] else { panic!("{outputs:?}") };
+        let answer = if written {
+            let answer = sends(&bench.step(Input::Persisted(*id)));
+            bench.drive(Input::Rejected(hash));
+            answer
+        } else {
+            bench.drive(Input::Rejected(hash));
+            sends(&bench.step(Input::Persisted(*id)))
+        };
+        assert_eq!(receipt_states(&answer).is_some(), written);
+        assert_eq!(bench.hear(1, commit(5)), [ack(5, 1, GONE)], "no receipt is given again");
+        again(&mut bench, 5, 1);
+        again(&mut bench, 6, 1);
+    }
+}
+
+#[test]
+fn what_is_rejected_costs_no_other_group_anything() {
+    let mut bench = Bench::new();
+    let (one, other) = (publication(1, (2, 3), &[]), publication(2, (2, 3), &[]));
+    for (publication, tx) in [(&one, 5), (&other, 6)] {
+        bench.prepare(prepare(publication, tx, 1));
+        bench.stage(tx, 1);
+    }
+    bench.drive(Input::Rejected(one.manifest.body.hash()));
+    let hash = other.manifest.body.hash();
+    let commit = ReplicationMessage::Decision(decision(TxId([6; 32]), 1, hash, true, 1));
+    assert!(receipt_states(&bench.hear(1, commit)).is_some());
+}
+
+#[test]
 fn progress_is_told_at_most_once_per_interval_and_a_renewal_extends_the_lease() {
     let mut bench = Bench::new();
     let tx = TxId([5; 32]);

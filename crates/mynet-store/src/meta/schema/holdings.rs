@@ -35,6 +35,7 @@ pub(in crate::meta) mod groups {
         pub replica_count: i32,
         pub certificate_hash: Option<Vec<u8>>,
         pub certified: bool,
+        pub rejected_at: Option<i64>,
         pub synced_at: Option<i64>,
     }
 

@@ -238,6 +238,7 @@ fn group_tables() -> Vec<TableCreateStatement> {
             integer("replica_count"),
             binary_null("certificate_hash"),
             boolean("certified"),
+            big_integer_null("rejected_at"),
             big_integer_null("synced_at"),
         ],
     );
@@ -408,6 +409,7 @@ fn indexes() -> Vec<IndexCreateStatement> {
         index("idx_user_content_content", "user_content", &["content_id"]),
         index("idx_mynet_groups_listing", "mynet_groups", &["visible", "ordered_at", "group_id"]),
         index("idx_mynet_groups_status", "mynet_groups", &["status"]),
+        index("idx_mynet_groups_rejected", "mynet_groups", &["rejected_at"]),
         // One version of a group is visible at a time; the database itself refuses a second one.
         index("uq_mynet_groups_visible", "mynet_groups", &["group_id"])
             .unique()

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use mynet_types::Verdict;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::{
     super::Keeper, MetaWrite, NOW, Store, StoredBlob, UNREAD, bytes_of, encrypted_hash, group_id, later, manifest,
-    replicate, stored, tx, upload,
+    receipts::certificate, replicate, stored, tx, upload,
 };
 
 #[tokio::test]
@@ -136,7 +137,7 @@ async fn lost_is_what_is_in_quarantine_and_a_visible_group_keeps() {
     let [intent, prepared, _] = replicate(2, 2, UNREAD).try_into().unwrap();
     store.meta.batch(vec![intent, prepared], NOW).await.unwrap();
     store.meta.batch(replicate(3, 3, UNREAD), NOW).await.unwrap();
-    store.write(MetaWrite::Hide(group_id(3))).await;
+    store.write(MetaWrite::Certificate(Box::new(certificate(3, Verdict::Reject)))).await;
     assert!(store.meta.lost_after(None, 9).await.unwrap().is_empty());
     assert_eq!(store.meta.quarantine_all().await.unwrap(), 6);
     assert_eq!(store.meta.quarantine_all().await.unwrap(), 0);

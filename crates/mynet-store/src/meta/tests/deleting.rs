@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use mynet_types::{GroupId, Manifest, NodeId, OwnerKey, Signed, SignedTombstone, Tombstone, rpc::GroupKey};
+use mynet_types::{
+    GroupId, Manifest, NodeId, OwnerKey, Signed, SignedTombstone, Timestamp, Tombstone, Verdict, rpc::GroupKey,
+};
 use sea_orm::{ConnectionTrait, Statement};
 
 use super::{
-    super::{Meta, Mode, WriteError},
-    ME, MetaWrite, NOW, Store, UNREAD, encrypted_hash, group_id, hash_of, later, manifest, receipt, replicate, signed,
-    stored, tx, upload,
+    super::{Meta, Mode, StoredBlob, WriteError},
+    ME, MetaWrite, NOW, Store, UNREAD, encrypted_hash, group_id, hash_of, later, manifest, receipt,
+    receipts::certificate,
+    replicate, signed, stored, tx, upload,
 };
 
 const PEER: NodeId = NodeId([2; 32]);
@@ -168,4 +171,34 @@ async fn a_peer_that_makes_up_tombstones_pushes_out_only_its_own() {
     assert_eq!(kept.len(), 4096 + 2);
     assert!(kept.iter().any(|kept| kept.body.group_id.0[4] == 9), "that of another peer stays");
     assert!(store.meta.is_deleted(&manifest(1).body).await.unwrap(), "that of a group that was here stays");
+}
+
+#[tokio::test]
+async fn what_was_rejected_goes_after_a_while_but_for_where_it_was_uploaded() {
+    let store = Store::new().await;
+    store.meta.insert_uploaded_group(upload(1), NOW).await.unwrap();
+    store.meta.batch(replicate(1, 3, UNREAD), NOW).await.unwrap();
+    for (seed, verdict) in [(1, Verdict::Reject), (3, Verdict::Accept)] {
+        store.write(MetaWrite::Certificate(Box::new(certificate(seed, verdict)))).await;
+    }
+    let before = counts(&store.meta).await;
+    store.meta.batch(replicate(2, 2, UNREAD), NOW).await.unwrap();
+    let rejected = MetaWrite::Certificate(Box::new(certificate(2, Verdict::Reject)));
+    store.write(rejected.clone()).await;
+    // The same again does not begin the time anew.
+    store.meta.batch(vec![rejected], later(5)).await.unwrap();
+    let too_early = Timestamp(NOW.0 - 1);
+    assert_eq!(store.meta.rejected(too_early, 9).await.unwrap(), []);
+    for before in [too_early, NOW] {
+        assert_eq!(store.meta.rejected(NOW, 9).await.unwrap(), [group_id(2)]);
+        for seed in [1, 2, 3] {
+            store.write(MetaWrite::Dismiss { group_id: group_id(seed), before }).await;
+        }
+    }
+    assert_eq!(counts(&store.meta).await, before);
+    let garbage = store.meta.garbage(later(1), 99).await.unwrap();
+    let names = |blobs: &[StoredBlob]| blobs.iter().map(|stored| stored.blob.sha256).collect::<BTreeSet<_>>();
+    assert_eq!(names(&garbage), names(&stored(2, 1)));
+    // Nothing stands in its way if it comes again.
+    store.meta.batch(replicate(4, 2, UNREAD), later(9)).await.unwrap();
 }

@@ -2,7 +2,7 @@
 
 use mynet_types::{
     BoundedVec, ContentState, ContentType, DecryptedClass, Member, NodeId, Protection, RelationshipKind, Timestamp,
-    rpc::GroupKey,
+    Verdict, rpc::GroupKey,
 };
 
 use super::super::{
@@ -11,7 +11,7 @@ use super::super::{
 };
 use super::{
     FULL, ME, MetaWrite, NOW, Store, UNREAD, bytes_of, content_id, details, encrypted_hash, granted, group_id, later,
-    manifest, receipt, replicate, rows, signed, stored, upload, wrap,
+    manifest, receipt, receipts::certificate, replicate, rows, signed, stored, upload, wrap,
 };
 
 async fn find(store: &Store, key: GroupKey) -> Option<(Group, FoundBy)> {
@@ -187,8 +187,8 @@ async fn a_group_whose_bytes_are_not_here_does_not_become_visible() {
 #[tokio::test]
 async fn a_hidden_group_is_answered_to_nobody() {
     let store = Store::new().await;
-    store.meta.insert_uploaded_group(upload(1), NOW).await.unwrap();
-    store.write(MetaWrite::Hide(group_id(1))).await;
+    store.meta.batch(replicate(1, 1, UNREAD), NOW).await.unwrap();
+    store.write(MetaWrite::Certificate(Box::new(certificate(1, Verdict::Reject)))).await;
     for key in [GroupKey::Group(group_id(1)), GroupKey::Hash(encrypted_hash(1)), GroupKey::Content(content_id(1, 0))] {
         assert!(find(&store, key).await.is_none());
     }

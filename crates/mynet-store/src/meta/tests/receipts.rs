@@ -116,7 +116,7 @@ async fn only_a_human_ends_a_failure() {
     assert_projected(&view(&store).await, ReplicationStatus::Replicated, 3, &[2, 3]);
 }
 
-fn certificate(seed: u64, verdict: Verdict) -> CertificateFile {
+pub(super) fn certificate(seed: u64, verdict: Verdict) -> CertificateFile {
     let value = hash_of(seed);
     let statement = VoteStatement {
         epoch: 1,
