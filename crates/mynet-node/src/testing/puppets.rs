@@ -63,7 +63,7 @@ pub(crate) struct Founder {
     pub(crate) temp: TempDir,
     pub(crate) handle: NodeHandle,
     vote_key: SigningKey,
-    _node: RunningNode,
+    node: RunningNode,
 }
 
 impl Founder {
@@ -78,7 +78,14 @@ impl Founder {
         let mut config = Config::default();
         config.p2p.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let node = service::start(&dir, config).await.unwrap();
-        Self { temp, handle: node.handle(), vote_key: SigningKey::from_bytes(&secret.0), _node: node }
+        Self { temp, handle: node.handle(), vote_key: SigningKey::from_bytes(&secret.0), node }
+    }
+
+    /// Stops it; what it had is in the directory `founder` in here.
+    pub(crate) async fn stop(self) -> TempDir {
+        drop(self.handle);
+        self.node.stop().await.unwrap();
+        self.temp
     }
 
     pub(crate) fn shell(&self) -> &Arc<Shell> {
