@@ -12,7 +12,7 @@
 //! **Invariant:** one next version of a group at a time. What a draft needs is pinned by its group until it is installed or
 //! dropped, and a start goes on wherever a crash came.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
@@ -25,8 +25,8 @@ use mynet_proto::{
 use mynet_store::meta::{Group, GroupRows, MetaWrite, Mode, NewGroup, StoredBlob};
 use mynet_types::{
     BlobRef, BoundedString, BoundedVec, CertificateFile, Claim, ContentHash, ContentId, ContentState, GroupId,
-    HeadProof, Link, Manifest, ManifestHash, Member, RelationshipKind, Signed, SignedManifest, Verdict, codec,
-    rpc::GroupKey, vote::is_head,
+    HeadProof, Link, Manifest, ManifestHash, Member, NodeId, RelationshipKind, Signed, SignedManifest, Verdict, codec,
+    rpc::GroupKey, vote::is_head, wire::TARGETS_MAX,
 };
 
 use crate::{
@@ -163,12 +163,13 @@ impl Shell {
             return false;
         }
         let installed = async {
-            let Some(draft) = self.lineage(group_id).await?.draft else { return Ok(false) };
+            let Lineage { head: before, draft: Some(draft) } = self.lineage(group_id).await? else { return Ok(false) };
             if draft.manifest.body.hash() != value {
                 return Ok(false);
             }
             let rows = self.next_rows(&draft.manifest).await?;
-            let head = Head { certificate: file.certificate.clone(), previous: draft.previous };
+            let holders = self.holders_so_far(group_id, before).await?;
+            let head = Head { certificate: file.certificate.clone(), previous: draft.previous, holders };
             let kept = Lineage { head: Some(head), draft: None };
             let lineage = Some(codec::encode(&kept));
             let (kept, dropped) = (Vec::new(), Vec::new());
@@ -188,6 +189,23 @@ impl Shell {
             tracing::error!(group = %group_id.short(), error = %Chain(&error), "a version waits for the next start");
             true
         })
+    }
+
+    /// Every other node that gave a receipt for the version here, or for one before it.
+    async fn holders_so_far(
+        &self,
+        group_id: GroupId,
+        head: Option<Head>,
+    ) -> Result<BoundedVec<NodeId, TARGETS_MAX>, NodeError> {
+        let receipts = self.meta.receipts_of_group(group_id).await.map_err(NodeError::storage)?;
+        let before = head.into_iter().flat_map(|head| head.holders.into_vec());
+        let holders: BTreeSet<NodeId> = receipts
+            .iter()
+            .map(|receipt| receipt.body.holder)
+            .chain(before)
+            .filter(|node| *node != self.me())
+            .collect();
+        Ok(BoundedVec::truncated(holders))
     }
 
     /// What a draft makes visible here. The content and its key are those of the version before.

@@ -102,6 +102,7 @@ reasons! {
     Published "published" Routine "this node took the group up to replicate it",
     TooFewNodes "too_few_nodes" Telling ("eligible nodes") "fewer nodes may hold it than must; tried again when one is admitted",
     TargetChosen "target_chosen" Routine ("rank") "chosen by placement to hold a copy",
+    TargetFollows "target_follows" Routine ("rank") "it has an earlier version, so it gets this one too",
     TargetDropped "target_dropped" Telling "its admission ended, so it is asked no longer",
     TargetFull "target_full" Telling "it had no space three times in a row; the next node by placement is asked too",
     PrepareSent "prepare_sent" Routine ("attempt") "asked to prepare a copy",

@@ -95,9 +95,12 @@ impl Coordinator {
                     tracing::warn!(%group_id, "not published: another manifest of a version as high is");
                     return;
                 }
-                if let Some(old) = std::mem::replace(group, Group::new(publication)).transaction {
-                    self.transactions.remove(&old.id);
-                    self.withdrawn.insert(old.id, (group_id, owner));
+                let mut old = std::mem::replace(group, Group::new(publication));
+                if let Some(transaction) = old.transaction.take() {
+                    // Without a logged commit nothing brings it back, and its targets need not wait for their leases.
+                    old.abandon(&transaction, step);
+                    self.transactions.remove(&transaction.id);
+                    self.withdrawn.insert(transaction.id, (group_id, owner));
                 }
                 // What the old version had come to is over in the moment in which the new one begins.
                 records.insert(0, Record::End(group_id));

@@ -149,7 +149,7 @@ impl Group {
     /// Opens transaction `tx` if enough nodes are eligible; otherwise says so, once per number. Says whether it opened.
     pub(super) fn open(&mut self, tx: TxId, step: &mut Step<'_>) -> bool {
         let (copies, need) = (plan::copies(&self.publication), plan::need(&self.publication));
-        let placed = plan::place(step.shared, &self.publication, copies, step.now.wall);
+        let placed = plan::targets(step.shared, &self.publication, copies, step.now.wall);
         if placed.len() < need {
             let eligible = placed.len();
             if self.told_too_few.replace(eligible) != Some(eligible) {
@@ -161,9 +161,10 @@ impl Group {
         }
         self.told_too_few = None;
         self.transaction = Some(Transaction { id: tx, stage: Stage::Preparing, targets: BTreeMap::new() });
-        for placed in &placed {
+        for (place, placed) in placed.iter().enumerate() {
             self.add_target(placed.node, step);
-            step.note(self.about(Reason::TargetChosen).with(placed.node).value(placed.rank));
+            let reason = if place < copies { Reason::TargetChosen } else { Reason::TargetFollows };
+            step.note(self.about(reason).with(placed.node).value(placed.rank));
         }
         self.report(step);
         for placed in &placed {
@@ -399,7 +400,15 @@ impl Group {
         for holder in holders {
             self.send_receipts(holder, step);
         }
-        count >= plan::copies(&self.publication)
+        count >= plan::copies(&self.publication) && !self.is_awaited(step)
+    }
+
+    /// Whether a node that may hold this version has an earlier one still, as far as receipts say.
+    fn is_awaited(&self, step: &Step<'_>) -> bool {
+        let wall = step.now.wall;
+        let holders = self.publication.head.iter().flat_map(|head| &head.holders);
+        let behind = |node: &&NodeId| step.shared.is_eligible(node, wall) && self.receipts.of(node, wall).is_none();
+        holders.filter(behind).count() > 0
     }
 
     /// Takes new wraps over. Targets that are to hold other states now are asked again.
@@ -431,8 +440,8 @@ impl Group {
     }
 
     /// Makes the targets those that the admissions now known ask for: targets whose admission ended without a receipt leave,
-    /// ended receipts are asked for again, and the next nodes by placement fill up to R, full targets not counted. A target
-    /// that leaves is told nothing: its lease ends by itself, and the transaction has one outcome.
+    /// ended receipts are asked for again, and the next nodes by placement fill up to R, full targets not counted, besides
+    /// whoever holds an earlier version. A target that leaves is told nothing: its lease ends by itself, and the transaction has one outcome.
     pub(super) fn replan(&mut self, step: &mut Step<'_>) {
         let (wall, copies) = (step.now.wall, plan::copies(&self.publication));
         let group_id = self.publication.manifest.body.group_id;
@@ -460,17 +469,29 @@ impl Group {
         let taken = held.iter().filter(|holder| !transaction.targets.contains_key(holder)).count();
         let standing = transaction.targets.values().filter(|target| !target.is_full()).count();
         let room = wire::TARGETS_MAX.saturating_sub(transaction.targets.len());
-        let missing = copies.saturating_sub(taken + standing).min(room);
+        let mut missing = copies.saturating_sub(taken + standing);
         let known: Vec<NodeId> = transaction.targets.keys().chain(&held).copied().collect();
-        if missing > 0 {
-            let placed = plan::place(step.shared, &self.publication, missing + known.len(), wall);
-            let fresh = placed.into_iter().filter(|placed| !known.contains(&placed.node));
-            for Placed { node, rank, .. } in fresh.take(missing).collect::<Vec<_>>() {
-                self.add_target(node, step);
-                step.note(self.about(Reason::TargetChosen).with(node).value(rank));
-                errands.push((node, Errand::Prepare));
-            }
+        if missing == 0 && self.publication.head.is_none() {
+            return self.follow_up(errands, step);
         }
+        let placed = plan::targets(step.shared, &self.publication, missing + known.len(), wall);
+        let fresh = placed.into_iter().filter(|placed| !known.contains(&placed.node));
+        for Placed { node, rank, .. } in fresh.take(room).collect::<Vec<_>>() {
+            let reason = match missing {
+                0 if plan::follows(&self.publication, &node) => Reason::TargetFollows,
+                0 => continue,
+                _ => Reason::TargetChosen,
+            };
+            missing = missing.saturating_sub(1);
+            self.add_target(node, step);
+            step.note(self.about(reason).with(node).value(rank));
+            errands.push((node, Errand::Prepare));
+        }
+        self.follow_up(errands, step);
+    }
+
+    /// Does what a new plan asks of targets.
+    fn follow_up(&mut self, errands: Vec<(NodeId, Errand)>, step: &mut Step<'_>) {
         for (node, errand) in errands.into_iter().filter(|(_, errand)| *errand != Errand::Nothing) {
             self.run(node, errand, step);
         }

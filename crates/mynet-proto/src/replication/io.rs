@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use mynet_types::{
-    GroupId, HeadProof, ManifestHash, Mono, NodeId, OwnerKey, QuorumCertificate, ReplicationMessage, SignedAdmission,
-    SignedDecision, SignedManifest, SignedReceipt, SignedTombstone, StatesMask, TxId, VerifiedChain,
-    wire::{Prepare, Receipts, RefuseReason, SealedBytes, Wraps},
+    BoundedVec, GroupId, HeadProof, ManifestHash, Mono, NodeId, OwnerKey, QuorumCertificate, ReplicationMessage,
+    SignedAdmission, SignedDecision, SignedManifest, SignedReceipt, SignedTombstone, StatesMask, TxId, VerifiedChain,
+    wire::{Prepare, Receipts, RefuseReason, SealedBytes, TARGETS_MAX, Wraps},
 };
 
 use crate::{persist::PersistId, reason::Note};
@@ -83,13 +83,16 @@ pub struct Publication {
     pub head: Option<Head>,
 }
 
-/// Why a later version is the one of its group.
+/// Why a later version is the one of its group, and who has the one before.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Head {
     /// The acks of a quorum.
     pub certificate: QuorumCertificate,
     /// That the version before was certified too: needed to have this one certified as more.
     pub previous: HeadProof,
+    /// Nodes that gave a receipt for an earlier version. They get this one too, wherever placement puts it, or they would show
+    /// what is over.
+    pub holders: BoundedVec<NodeId, TARGETS_MAX>,
 }
 
 /// An occurrence that the core must hear of.

@@ -34,10 +34,17 @@ pub fn states_for(manifest: &Manifest, wraps: &wire::Wraps, node: &NodeId) -> St
     manifest.allowed(granted || mynet_types::planted!(DecryptedUngranted))
 }
 
-/// The first `r` holders by placement among the admitted nodes.
-pub(super) fn place(shared: &Shared, publication: &Publication, r: usize, wall: Timestamp) -> Vec<Placed> {
+/// Who is to hold it among the admitted nodes: the first `r` by placement, then whoever holds an earlier version.
+pub(super) fn targets(shared: &Shared, publication: &Publication, r: usize, wall: Timestamp) -> Vec<Placed> {
     let slot = PlacementSlot::of(&publication.manifest.body.placement_seed);
-    placement::replica_set(slot, &shared.candidates(wall), r)
+    let ranked = placement::replica_set(slot, &shared.candidates(wall), usize::MAX).into_iter().enumerate();
+    let wanted = ranked.filter(|(place, placed)| *place < r || follows(publication, &placed.node));
+    wanted.map(|(_, placed)| placed).take(wire::TARGETS_MAX).collect()
+}
+
+/// Whether a node holds an earlier version.
+pub(super) fn follows(publication: &Publication, node: &NodeId) -> bool {
+    publication.head.as_ref().is_some_and(|head| head.holders.contains(node))
 }
 
 /// What a target has already.
@@ -122,7 +129,7 @@ impl Plan {
     pub(super) fn of(shared: &Shared, publication: &Publication, receipts: &ReceiptSet, wall: Timestamp) -> Self {
         let manifest = &publication.manifest.body;
         let (copies, need) = (copies(publication), need(publication));
-        let targets = place(shared, publication, copies, wall).into_iter().map(|placed| PlannedTarget {
+        let targets = targets(shared, publication, copies, wall).into_iter().map(|placed| PlannedTarget {
             holding: match receipts.of(&placed.node, wall) {
                 Some(_) => Holding::Receipt,
                 None if placed.node == shared.node => Holding::Origin,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use mynet_types::{
-    BlobRef, Claim, Domain, Genesis, HeadProof, Manifest, Phase, QuorumCertificate, SignedManifest, SignerSet,
-    Timestamp, Validator, Verdict, VerifiedChain, VoteKey, VoteStatement, roster::GENESIS_FORMAT, signing,
+    BlobRef, BoundedVec, Claim, Domain, Genesis, HeadProof, Manifest, Phase, QuorumCertificate, SignedManifest,
+    SignerSet, Timestamp, Validator, Verdict, VerifiedChain, VoteKey, VoteStatement, roster::GENESIS_FORMAT, signing,
     vote::head_slot, wire::RefuseReason,
 };
 
@@ -60,7 +60,7 @@ fn next(before: &Publication, seed: u8) -> Publication {
     let certificate = signed(&body, |_| ());
     let previous = HeadProof { certificate: signed(&previous, |_| ()), manifest: previous };
     let manifest = SignedManifest::new(&NETWORK, body, &owner());
-    Publication { manifest, head: Some(Head { certificate, previous }), ..before.clone() }
+    Publication { manifest, head: Some(Head { certificate, previous, holders: BoundedVec::new() }), ..before.clone() }
 }
 
 #[test]
@@ -96,10 +96,14 @@ fn a_later_version_is_taken_with_what_certifies_it_and_with_nothing_else() {
     assert_eq!(refused(&bench.prepare(asked)), invalid);
 }
 
-/// A world whose nodes know the chain.
+/// A world of three nodes that know the chain.
 fn world() -> World {
-    let mut world = World::new(3);
-    for number in 1..=3 {
+    world_of(3)
+}
+
+fn world_of(nodes: u8) -> World {
+    let mut world = World::new(nodes);
+    for number in 1..=nodes {
         world.input(number, Input::Chain(Box::new(chain())));
     }
     world
@@ -141,4 +145,62 @@ fn a_higher_version_takes_over_from_one_that_is_under_way_whatever_it_had_come_t
         assert_eq!(world.holders(&second.manifest.body.hash()), [1, 2, 3], "after {steps} steps");
         world.assert_clean();
     }
+}
+
+#[test]
+fn whoever_has_an_earlier_version_gets_the_next_wherever_placement_puts_it() {
+    // A group that placement puts on three of four nodes, the first among them.
+    let three_of_four = |publication: &Publication| {
+        let mut world = world_of(4);
+        world.publish(1, publication.clone());
+        world.settle();
+        world.holders(&publication.manifest.body.hash())
+    };
+    let first = (0..50).map(|seed| publication(seed, (2, 3), &[])).find(|it| three_of_four(it) == [1, 2, 3]).unwrap();
+    for behind in [false, true] {
+        let mut world = world_of(4);
+        let mut second = next(&first, 77);
+        if behind {
+            second.head.as_mut().unwrap().holders = BoundedVec::truncated([node(2), node(4)]);
+        }
+        world.publish(1, second.clone());
+        // The one that placement does not name is away at first: the group is durable, and waits for it.
+        world.crash(4);
+        world.settle();
+        assert_eq!(world.holders(&second.manifest.body.hash()), [1, 2, 3]);
+        assert_eq!(world.core(1).coordinated().len(), usize::from(behind));
+        world.start(4);
+        world.input(4, Input::Chain(Box::new(chain())));
+        world.restart(1);
+        world.input(1, Input::Chain(Box::new(chain())));
+        world.run(Duration::from_secs(1200));
+        let expected = if behind { vec![1, 2, 3, 4] } else { vec![1, 2, 3] };
+        assert_eq!(world.holders(&second.manifest.body.hash()), expected);
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn targets_of_a_version_that_is_given_up_for_a_higher_one_need_not_wait_for_their_leases() {
+    let mut world = world();
+    let first = publication(1, (2, 3), &[]);
+    world.publish(1, first.clone());
+    while !world.network.is_empty() || world.write_one(1) || world.write_one(2) || world.write_one(3) {
+        if !world.network.is_empty() {
+            let envelope = world.network.remove(0);
+            world.deliver(envelope);
+        }
+    }
+    let of = |world: &World, manifest: &Manifest| {
+        let (hash, hosts) = (manifest.hash(), [2, 3]);
+        let open = hosts.map(|number| world.core(number).transactions());
+        open.into_iter().flatten().filter(|open| open.manifest_hash == hash).count()
+    };
+    assert_eq!(of(&world, &first.manifest.body), 2, "both pull");
+    let second = next(&first, 77);
+    world.publish(1, second.clone());
+    world.settle();
+    assert_eq!(of(&world, &first.manifest.body), 0);
+    assert_eq!(world.holders(&second.manifest.body.hash()), [1, 2, 3]);
+    world.assert_clean();
 }
