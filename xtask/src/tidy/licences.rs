@@ -28,13 +28,18 @@ const PERMISSIVE: [&str; 13] = [
 const WEAK_COPYLEFT: &str = "MPL-2.0";
 
 /// The packages that are used under [`WEAK_COPYLEFT`].
-const WEAK_COPYLEFT_PACKAGES: [&str; 8] = [
+const WEAK_COPYLEFT_PACKAGES: [&str; 13] = [
     "option-ext",
     "symphonia",
     "symphonia-bundle-flac",
+    "symphonia-bundle-mp3",
+    "symphonia-codec-aac",
     "symphonia-codec-pcm",
+    "symphonia-codec-vorbis",
     "symphonia-common",
     "symphonia-core",
+    "symphonia-format-isomp4",
+    "symphonia-format-ogg",
     "symphonia-format-riff",
     "symphonia-metadata",
 ];

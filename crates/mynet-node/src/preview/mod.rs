@@ -12,8 +12,9 @@
 //! 5. No plaintext is written to disk besides the preview itself: the child reads the descriptor it gets as stdin, and
 //!    decrypts it in memory if it is encrypted.
 //!
-//! Supported originals: WAV (integer 8 to 32 bit, float, A-law, mu-law) and FLAC, 8 to 192 kHz, any channel layout.
-//! Deliberately absent: lossy audio, images, video and documents; they are [`PreviewError::Unsupported`], never a guess.
+//! Supported originals: WAV (integer 8 to 32 bit, float, A-law, mu-law), FLAC, MP3, Ogg Vorbis and AAC (ADTS, or in MP4), 8 to 192
+//! kHz, any channel layout. Deliberately absent: Opus and other audio, images, video and documents; they are
+//! [`PreviewError::Unsupported`], never a guess.
 
 mod audio;
 mod child;

@@ -1,4 +1,4 @@
-//! Reads sample frames out of a WAV or FLAC original.
+//! Reads sample frames out of a WAV, FLAC, MP3, Ogg Vorbis or AAC original.
 //!
 //! The container is told by its first bytes, never by a name. Headers are claims: [`inspect`] checks that the declared
 //! length is there and counts packets when it is not. Damage does not stop a preview, as it does not stop a player:
@@ -13,11 +13,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error as DecodeError;
-use symphonia::core::formats::{FormatOptions, FormatReader, SeekMode, SeekTo};
+use symphonia::core::formats::{FormatOptions, FormatReader, SeekMode, SeekTo, TrackType};
 use symphonia::core::io::{MediaSource, MediaSourceStream};
 use symphonia::core::packet::Packet;
-use symphonia::core::units::Timestamp;
-use symphonia::default::formats::{FlacReader, WavReader};
+use symphonia::core::units::{TimeBase, Timestamp};
+use symphonia::default::formats::{AdtsReader, FlacReader, IsoMp4Reader, MpaReader, OggReader, WavReader};
 use symphonia::default::get_codecs;
 
 use super::downmix::Downmix;
@@ -33,6 +33,10 @@ const SILENCE_FRAMES: u64 = 4_096;
 /// How far before the declared end the check of that end begins, in seconds. Nearer, and the FLAC reader's search may
 /// land in the last frame, where it finds nothing; farther, and the check decodes more than it must.
 const END_CHECK_SECONDS: u64 = 10;
+
+/// The part of a second that a lossy decoder hears before what it is asked for. Its frames lean on those before them (MP3 on half a
+/// kilobyte of earlier ones), so the first after a jump are wrong; a quarter is nine MP3 frames, of which it needs two.
+const RUN_UP: u64 = 4;
 
 /// Finds out what `input` is and how much audio it really holds.
 ///
@@ -74,6 +78,9 @@ pub(super) struct Source<'a> {
     downmix: Downmix,
     track_id: u32,
     rate: u32,
+    /// Seconds per tick of a packet's time; sample frames if the container does not say.
+    tick: TimeBase,
+    run_up: u64,
     declared_frames: Option<u64>,
     /// The frame the next call gives out.
     position: u64,
@@ -103,13 +110,18 @@ impl<'a> Source<'a> {
         let reader: Box<dyn FormatReader + 'a> = guard(|| match container {
             Container::Wav => WavReader::try_new(stream, FormatOptions::default()).map(|r| Box::new(r) as _),
             Container::Flac => FlacReader::try_new(stream, FormatOptions::default()).map(|r| Box::new(r) as _),
+            Container::Mpeg => MpaReader::try_new(stream, FormatOptions::default()).map(|r| Box::new(r) as _),
+            Container::Adts => AdtsReader::try_new(stream, FormatOptions::default()).map(|r| Box::new(r) as _),
+            Container::Ogg => OggReader::try_new(stream, FormatOptions::default()).map(|r| Box::new(r) as _),
+            Container::Mp4 => IsoMp4Reader::try_new(stream, FormatOptions::default()).map(|r| Box::new(r) as _),
         })?;
-        Self::from_reader(reader)
+        Self::from_reader(reader, container)
     }
 
-    fn from_reader(reader: Box<dyn FormatReader + 'a>) -> Result<Self, PreviewError> {
-        let track = reader.tracks().first().ok_or_else(|| PreviewError::corrupt("no audio track"))?;
-        let Some(CodecParameters::Audio(params)) = &track.codec_params else {
+    fn from_reader(reader: Box<dyn FormatReader + 'a>, container: Container) -> Result<Self, PreviewError> {
+        let track = reader.first_track(TrackType::Audio);
+        let Some((track, CodecParameters::Audio(params))) = track.and_then(|it| Some((it, it.codec_params.as_ref()?)))
+        else {
             return Err(PreviewError::unsupported("a file without audio"));
         };
         let rate = params.sample_rate.unwrap_or(0);
@@ -120,12 +132,16 @@ impl<'a> Source<'a> {
         let downmix = downmix.ok_or_else(|| PreviewError::corrupt("no channels"))?;
         let decoder = guard(|| get_codecs().make_audio_decoder(params, &AudioDecoderOptions::default()))?;
         let (track_id, declared_frames) = (track.id, track.num_frames);
+        let tick = track.time_base.or_else(|| TimeBase::try_new(1, rate)).unwrap_or_default();
+        let run_up = if container.is_lossless() { 0 } else { u64::from(rate) / RUN_UP };
         Ok(Self {
             reader,
             decoder,
             downmix,
             track_id,
             rate,
+            tick,
+            run_up,
             declared_frames,
             position: 0,
             samples: Vec::new(),
@@ -145,11 +161,25 @@ impl<'a> Source<'a> {
     /// # Errors
     /// [`PreviewError::Corrupt`] when it cannot be found, [`PreviewError::Read`].
     pub(super) fn seek(&mut self, frame: u64) -> Result<(), PreviewError> {
-        let ts = Timestamp::new(i64::try_from(frame).unwrap_or(i64::MAX));
+        let ts = Timestamp::new(self.ticks(frame.saturating_sub(self.run_up)));
         let to = SeekTo::Timestamp { ts, track_id: self.track_id };
         guard(|| self.reader.seek(SeekMode::Accurate, to))?;
         self.position = frame;
         Ok(())
+    }
+
+    /// The time of a sample frame in ticks, rounded down.
+    fn ticks(&self, frame: u64) -> i64 {
+        let per_frame = u128::from(self.tick.numer.get()) * u128::from(self.rate);
+        i64::try_from(u128::from(frame) * u128::from(self.tick.denom.get()) / per_frame).unwrap_or(i64::MAX)
+    }
+
+    /// The sample frame at a time in ticks, the nearest one.
+    fn frame_at(&self, time: Timestamp) -> u64 {
+        let ticks = u128::from(u64::try_from(time.get()).unwrap_or(0));
+        let denominator = u128::from(self.tick.denom.get());
+        let doubled = 2 * ticks * u128::from(self.tick.numer.get()) * u128::from(self.rate);
+        u64::try_from((doubled + denominator) / (2 * denominator)).unwrap_or(u64::MAX)
     }
 
     /// Appends 1 to `frames_max` frames to `out`; silence where there is nothing, also past the end.
@@ -207,19 +237,22 @@ impl<'a> Source<'a> {
 
     /// The next packet; `None` at the end, which a file that was cut off reaches early.
     fn next_packet(&mut self) -> Result<Option<Packet>, PreviewError> {
-        match guard_panic(|| self.reader.next_packet())? {
-            Ok(packet) => Ok(packet),
-            Err(DecodeError::IoError(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
-                Err(PreviewError::Read(error))
+        loop {
+            match guard_panic(|| self.reader.next_packet())? {
+                Ok(Some(packet)) if packet.track_id != self.track_id => {}
+                Ok(packet) => return Ok(packet),
+                Err(DecodeError::IoError(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
+                    return Err(PreviewError::Read(error));
+                }
+                Err(_) => return Ok(None),
             }
-            Err(_) => Ok(None),
         }
     }
 
     /// Decodes `packet` into `samples`; a packet that cannot be decoded leaves none.
     fn decode(&mut self, packet: &Packet) -> Result<(), PreviewError> {
         self.samples.clear();
-        self.samples_start = u64::try_from(packet.pts.get()).unwrap_or(0);
+        self.samples_start = self.frame_at(packet.pts);
         guard_panic(|| {
             if let Ok(buffer) = self.decoder.decode(packet)
                 && buffer.num_planes() == self.downmix.channels()
@@ -235,9 +268,21 @@ impl<'a> Source<'a> {
 enum Container {
     Wav,
     Flac,
+    /// MP3 as it is, behind its tags.
+    Mpeg,
+    /// AAC as it is.
+    Adts,
+    Ogg,
+    Mp4,
 }
 
-/// Tells the container by its first bytes, and where it begins (FLAC may follow an ID3 tag).
+impl Container {
+    fn is_lossless(self) -> bool {
+        matches!(self, Self::Wav | Self::Flac)
+    }
+}
+
+/// Tells the container by its first bytes, and where it begins (FLAC, MP3 and AAC may follow an ID3 tag).
 fn sniff<R: Read + Seek>(input: &mut R) -> io::Result<Result<(Container, u64), PreviewError>> {
     let mut head = Vec::new();
     input.seek(SeekFrom::Start(0))?;
@@ -250,18 +295,22 @@ fn sniff<R: Read + Seek>(input: &mut R) -> io::Result<Result<(Container, u64), P
             let mut marker = Vec::new();
             input.seek(SeekFrom::Start(10 + size))?;
             input.by_ref().take(4).read_to_end(&mut marker)?;
-            if marker == b"fLaC" {
-                return Ok(Ok((Container::Flac, 10 + size)));
-            }
-            "MP3"
+            return Ok(match marker.as_slice() {
+                b"fLaC" => Ok((Container::Flac, 10 + size)),
+                [0xff, second, ..] if second & 0xf6 == 0xf0 => Ok((Container::Adts, 10 + size)),
+                // More tags, or padding: the reader looks for the first frame.
+                _ => Ok((Container::Mpeg, 10 + size)),
+            });
         }
+        [b'O', b'g', b'g', b'S', ..] => return Ok(Ok((Container::Ogg, 0))),
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] => return Ok(Ok((Container::Mp4, 0))),
+        // Twelve bits of ones; then layer 0 is AAC, and layer III MP3.
+        [0xff, second, ..] if second & 0xf6 == 0xf0 => return Ok(Ok((Container::Adts, 0))),
+        [0xff, second, ..] if second & 0xe6 == 0xe2 => return Ok(Ok((Container::Mpeg, 0))),
         [b'R', b'F', b'6', b'4', ..] | [b'B', b'W', b'6', b'4', ..] => "WAV beyond 4 GiB (RF64)",
         [b'R', b'I', b'F', b'F', ..] => "a RIFF file that is not WAV",
         [b'F', b'O', b'R', b'M', ..] => "AIFF",
-        [b'O', b'g', b'g', b'S', ..] => "Ogg",
-        [_, _, _, _, b'f', b't', b'y', b'p', ..] => "MP4",
         [0x1a, 0x45, 0xdf, 0xa3, ..] => "Matroska or WebM",
-        [0xff, second, ..] if second & 0xe0 == 0xe0 => "MP3 or AAC",
         _ => "an unknown format",
     };
     Ok(Err(PreviewError::unsupported(what)))
