@@ -218,15 +218,21 @@ impl Shell {
         let original =
             tokio::fs::File::open(ingested.staged.path()).await.map_err(NodeError::storage)?.into_std().await;
         let key = OriginalKey::new(&draft.key, draft.params());
-        let output = staging.path().join("preview.ogg");
-        let limits = PreviewLimits::with_audio_seconds(self.config().preview.audio_seconds);
+        let output = staging.path().join("preview");
+        let config = self.config();
+        let limits = PreviewLimits::new(config.preview.audio_seconds, config.preview.image_pixels);
         match self.previews.make((original, Some(key)), content_type, &output, limits).await {
             Ok(preview) => {
                 let bytes = tokio::fs::read(&preview.path).await.map_err(NodeError::storage)?;
                 tokio::fs::remove_file(&preview.path).await.map_err(NodeError::storage)?;
                 Ok(Some((bytes.into(), preview.mime.to_owned())))
             }
-            Err(error @ (PreviewError::Unsupported { .. } | PreviewError::TooShort | PreviewError::Corrupt { .. })) => {
+            Err(
+                error @ (PreviewError::Unsupported { .. }
+                | PreviewError::TooShort
+                | PreviewError::TooSmall
+                | PreviewError::Corrupt { .. }),
+            ) => {
                 tracing::info!(%error, "the upload gets no preview");
                 Ok(None)
             }

@@ -134,6 +134,8 @@ pub struct ConsensusSection {
 pub struct PreviewSection {
     /// Longest audio preview, in seconds; it is also at most a third of the original.
     pub audio_seconds: u32,
+    /// Most pixels on a side of a preview of an image; it is also at most a third of the original's.
+    pub image_pixels: u32,
 }
 
 /// `[limits]`.
@@ -196,7 +198,7 @@ impl Default for ConsensusSection {
 
 impl Default for PreviewSection {
     fn default() -> Self {
-        Self { audio_seconds: 30 }
+        Self { audio_seconds: 30, image_pixels: 512 }
     }
 }
 

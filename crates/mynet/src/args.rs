@@ -607,12 +607,18 @@ pub(crate) enum ScopeArg {
 
 #[derive(Debug, Args)]
 pub(crate) struct PreviewWorker {
+    /// Of what
+    #[arg(long)]
+    pub(crate) kind: mynet_node::preview::PreviewKind,
     /// Where the preview goes
     #[arg(long)]
     pub(crate) output: PathBuf,
     /// Its length at most
     #[arg(long)]
     pub(crate) seconds: u32,
+    /// Pixels on a side at most
+    #[arg(long)]
+    pub(crate) pixels: u32,
 }
 
 /// Something that may stand in a path of the API: with a slash in it, a request would go elsewhere than meant.

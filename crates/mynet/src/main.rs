@@ -24,8 +24,8 @@ fn main() -> ExitCode {
     };
     // The worker limits its own memory and files, so it comes before any runtime or logger.
     if let Command::PreviewWorker(worker) = &arguments.command {
-        let limits = mynet_node::preview::PreviewLimits::with_audio_seconds(worker.seconds);
-        return mynet_node::preview::run_worker_from_stdin(&worker.output, limits).into();
+        let limits = mynet_node::preview::PreviewLimits::new(worker.seconds, worker.pixels);
+        return mynet_node::preview::run_worker_from_stdin(&worker.output, worker.kind, limits).into();
     }
     let json = arguments.global.json;
     // The HTTP client is built with TLS for the transport's sake; it wants to know whose cryptography to use.

@@ -7,7 +7,7 @@ use super::ogg_opus::{CountingWriter, OggOpusWriter, SAMPLE_RATE, StreamShape, p
 use super::plan::{Plan, plan};
 use super::resample::Resampler;
 use super::source::{Source, inspect};
-use super::{Frame, PreviewError, PreviewInfo, PreviewLimits};
+use super::{AudioInfo, Frame, PreviewError, PreviewLimits};
 
 /// Fade-in: 20 ms, just enough that a cut into loud music does not click.
 const FADE_IN_SAMPLES: u64 = SAMPLE_RATE / 50;
@@ -18,14 +18,14 @@ const FADE_OUT_SAMPLES: u64 = SAMPLE_RATE / 2;
 /// Makes the preview of the audio in `input` and writes it to `out`, from front to back.
 ///
 /// `input` is read from its own start whatever its position; only the parts that are needed are read where the format
-/// allows it. Damaged passages become silence ([`PreviewInfo::concealed`]). Originals under a second have no preview.
+/// allows it. Damaged passages become silence ([`AudioInfo::concealed`]). Originals under a second have no preview.
 /// `out` is not flushed to disk.
 ///
 /// # Errors
 /// [`PreviewError::Unsupported`], [`PreviewError::TooShort`] and most of [`PreviewError::Corrupt`] come before anything
 /// is written. [`PreviewError::Corrupt`] (more than half of the part had to be silence), [`PreviewError::Read`],
 /// [`PreviewError::Write`] and [`PreviewError::Encode`] may leave an incomplete file in `out`, to be thrown away.
-pub fn make_audio_preview<R, W>(input: &mut R, out: &mut W, limits: &PreviewLimits) -> Result<PreviewInfo, PreviewError>
+pub fn make_audio_preview<R, W>(input: &mut R, out: &mut W, limits: &PreviewLimits) -> Result<AudioInfo, PreviewError>
 where
     R: Read + Seek + Send + Sync,
     W: Write,
@@ -52,7 +52,7 @@ where
     if size_bytes > stream_bytes(packets_for(plan.samples), plan.packet_bytes as u64) {
         return Err(PreviewError::Encode { what: "packets larger than asked for".into() });
     }
-    Ok(PreviewInfo {
+    Ok(AudioInfo {
         size_bytes,
         duration: time_of(plan.samples, SAMPLE_RATE),
         start: time_of(plan.start_frame, u64::from(original.rate)),

@@ -7,7 +7,7 @@
 //! stdin is the original (a regular file, encrypted if the environment has its key), stdout takes the report, the exit status says the same in short.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -16,49 +16,58 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::report::encode;
 use super::sealed::{OriginalKey, SealedFile};
-use super::{PreviewError, PreviewInfo, PreviewLimits, WorkerFailure, make_audio_preview};
+use super::{PreviewError, PreviewInfo, PreviewKind, PreviewLimits, WorkerFailure, make_audio_preview, make_thumbnail};
 
 pub use super::report::WorkerExit;
 
-/// Address space: 1 GiB. A preview takes some 20 MiB; a decoder that asks for more than this was tricked.
+/// Address space: 1 GiB. A preview of audio takes some 20 MiB, an image half of this at most; a decoder that asks for more was
+/// tricked.
 const ADDRESS_SPACE_BYTES: u64 = 1 << 30;
 
 /// CPU time: 60 s. Thirty seconds of audio take under one; counting through a long FLAC of unknown length some more.
 const CPU_SECONDS: u64 = 60;
 
-/// Size of any file written: 64 MiB. A preview is under 400 KB.
+/// Size of any file written: 64 MiB. A preview is under half a megabyte.
 const FILE_BYTES: u64 = 64 << 20;
 
 /// Limits this process, makes the preview of `input` in `output` and prints the report on stdout.
 ///
 /// The limits are for the whole process and stay, so call it only in a process that does nothing else. The caller of
 /// the process removes `output` unless the exit is [`WorkerExit::Made`].
-pub fn run_worker(input: File, output: File, limits: PreviewLimits) -> WorkerExit {
-    report(&limit_process().and_then(|()| make(input, output, &limits)))
+pub fn run_worker(input: File, output: File, kind: PreviewKind, limits: PreviewLimits) -> WorkerExit {
+    report(&limit_process().and_then(|()| make(input, output, (kind, &limits))))
 }
 
 /// Like [`run_worker`] with stdin as the input and a new file at `output`, readable by its owner only.
 ///
 /// An existing file is never overwritten; that is reported as [`WorkerExit::Write`].
-pub fn run_worker_from_stdin(output: &Path, limits: PreviewLimits) -> WorkerExit {
+pub fn run_worker_from_stdin(output: &Path, kind: PreviewKind, limits: PreviewLimits) -> WorkerExit {
     let input = match io::stdin().as_fd().try_clone_to_owned() {
         Ok(descriptor) => File::from(descriptor),
         Err(error) => return report(&Err(PreviewError::Read(error))),
     };
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(output) {
-        Ok(output) => run_worker(input, output, limits),
+        Ok(output) => run_worker(input, output, kind, limits),
         Err(error) => report(&Err(PreviewError::Write(error))),
     }
 }
 
-fn make(mut input: File, output: File, limits: &PreviewLimits) -> Result<PreviewInfo, PreviewError> {
-    let mut output = BufWriter::new(output);
+fn make(mut input: File, output: File, how: (PreviewKind, &PreviewLimits)) -> Result<PreviewInfo, PreviewError> {
+    let output = BufWriter::new(output);
     match OriginalKey::from_environment().map_err(PreviewError::Read)? {
-        None => make_audio_preview(&mut input, &mut output, limits),
-        Some(key) => {
-            let mut input = SealedFile::new(input, &key).map_err(PreviewError::Read)?;
-            make_audio_preview(&mut input, &mut output, limits)
-        }
+        None => make_of(&mut input, output, how),
+        Some(key) => make_of(&mut SealedFile::new(input, &key).map_err(PreviewError::Read)?, output, how),
+    }
+}
+
+fn make_of<R: Read + Seek + Send + Sync>(
+    input: &mut R,
+    mut output: BufWriter<File>,
+    (kind, limits): (PreviewKind, &PreviewLimits),
+) -> Result<PreviewInfo, PreviewError> {
+    match kind {
+        PreviewKind::Audio => make_audio_preview(input, &mut output, limits).map(PreviewInfo::Audio),
+        PreviewKind::Image => make_thumbnail(input, &mut output, limits).map(PreviewInfo::Image),
     }
 }
 

@@ -28,6 +28,9 @@ pub enum PreviewError {
     /// The original lasts less than a second, or is so small that nothing audible fits into a third of it. Final.
     #[error("original is too short for a preview")]
     TooShort,
+    /// The original is an image of so few pixels or bytes that a third of it shows nothing. Final.
+    #[error("original is too small for a preview")]
+    TooSmall,
     /// The original could not be read. Retry when the medium is well again.
     #[error("read original")]
     Read(#[source] io::Error),

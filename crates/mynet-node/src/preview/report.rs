@@ -1,7 +1,7 @@
 //! The one line a preview worker tells its parent, and the exit status that goes with it.
 //!
-//! `preview=made size_bytes=.. duration_us=.. start_us=.. bitrate_bps=.. concealed_us=..`, or `preview=<kind> what=<text>`
-//! with the rest of the line as text. The parent accepts a line only when its kind matches the exit status, every key is
+//! `preview=made kind=audio size_bytes=.. duration_us=.. start_us=.. bitrate_bps=.. concealed_us=..`, `preview=made kind=image
+//! size_bytes=.. width=.. height=..`, or `preview=<kind> what=<text>` with the rest of the line as text. The parent accepts a line only when its kind matches the exit status, every key is
 //! there once and every number parses: the child has read hostile bytes and is not believed further than that.
 
 use std::borrow::Cow;
@@ -10,7 +10,7 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{PreviewError, PreviewInfo, WorkerFailure};
+use super::{AudioInfo, ImageInfo, PreviewError, PreviewInfo, PreviewKind, WorkerFailure};
 
 /// Longest text in a report; longer ones are cut. It ends up in logs.
 const WHAT_CHARS_MAX: usize = 200;
@@ -26,6 +26,8 @@ pub enum WorkerExit {
     Corrupt,
     /// See [`PreviewError::TooShort`].
     TooShort,
+    /// See [`PreviewError::TooSmall`].
+    TooSmall,
     /// See [`PreviewError::Read`].
     Read,
     /// See [`PreviewError::Write`].
@@ -37,11 +39,12 @@ pub enum WorkerExit {
 }
 
 impl WorkerExit {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Made,
         Self::Unsupported,
         Self::Corrupt,
         Self::TooShort,
+        Self::TooSmall,
         Self::Read,
         Self::Write,
         Self::Encode,
@@ -59,6 +62,7 @@ impl WorkerExit {
             Self::Write => 14,
             Self::Encode => 15,
             Self::Limits => 16,
+            Self::TooSmall => 17,
         }
     }
 
@@ -68,6 +72,7 @@ impl WorkerExit {
             Self::Unsupported => "unsupported",
             Self::Corrupt => "corrupt",
             Self::TooShort => "too_short",
+            Self::TooSmall => "too_small",
             Self::Read => "read",
             Self::Write => "write",
             Self::Encode => "encode",
@@ -93,6 +98,7 @@ pub(super) fn encode(result: &Result<PreviewInfo, PreviewError>) -> (WorkerExit,
         Err(PreviewError::Unsupported { what }) => (WorkerExit::Unsupported, what.to_string()),
         Err(PreviewError::Corrupt { what }) => (WorkerExit::Corrupt, what.to_string()),
         Err(PreviewError::TooShort) => (WorkerExit::TooShort, String::new()),
+        Err(PreviewError::TooSmall) => (WorkerExit::TooSmall, String::new()),
         Err(PreviewError::Read(error)) => (WorkerExit::Read, error.to_string()),
         Err(PreviewError::Write(error)) => (WorkerExit::Write, error.to_string()),
         Err(PreviewError::Encode { what }) => (WorkerExit::Encode, what.to_string()),
@@ -103,13 +109,22 @@ pub(super) fn encode(result: &Result<PreviewInfo, PreviewError>) -> (WorkerExit,
 
 fn encode_info(info: &PreviewInfo) -> String {
     let mut line = format!("preview={}", WorkerExit::Made.name());
-    for (key, value) in [
-        ("size_bytes", u128::from(info.size_bytes)),
-        ("duration_us", info.duration.as_micros()),
-        ("start_us", info.start.as_micros()),
-        ("bitrate_bps", u128::from(info.bitrate_bps)),
-        ("concealed_us", info.concealed.as_micros()),
-    ] {
+    let numbers = match info {
+        PreviewInfo::Audio(info) => vec![
+            ("size_bytes", u128::from(info.size_bytes)),
+            ("duration_us", info.duration.as_micros()),
+            ("start_us", info.start.as_micros()),
+            ("bitrate_bps", u128::from(info.bitrate_bps)),
+            ("concealed_us", info.concealed.as_micros()),
+        ],
+        PreviewInfo::Image(info) => vec![
+            ("size_bytes", u128::from(info.size_bytes)),
+            ("width", u128::from(info.width)),
+            ("height", u128::from(info.height)),
+        ],
+    };
+    write!(line, " kind={}", info.kind().as_str()).expect("writing to a string cannot fail");
+    for (key, value) in numbers {
         write!(line, " {key}={value}").expect("writing to a string cannot fail");
     }
     line.push('\n');
@@ -131,6 +146,7 @@ pub(super) fn decode(code: Option<i32>, stdout: &[u8]) -> Option<Result<PreviewI
         WorkerExit::Unsupported => PreviewError::Unsupported { what },
         WorkerExit::Corrupt => PreviewError::Corrupt { what },
         WorkerExit::TooShort => PreviewError::TooShort,
+        WorkerExit::TooSmall => PreviewError::TooSmall,
         WorkerExit::Read => PreviewError::Read(io::Error::other(what)),
         WorkerExit::Write => PreviewError::Write(io::Error::other(what)),
         WorkerExit::Encode => PreviewError::Encode { what },
@@ -145,18 +161,27 @@ fn report_line(stdout: &[u8], exit: WorkerExit) -> Option<&str> {
 }
 
 fn decode_info(line: &str) -> Option<PreviewInfo> {
-    let number = |key: &str| -> Option<u64> {
+    let value = |key: &str| -> Option<&str> {
         let mut values = line.split(' ').filter_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
-        let value = values.next()?.parse().ok()?;
+        let value = values.next()?;
         values.next().is_none().then_some(value)
     };
-    Some(PreviewInfo {
-        size_bytes: number("size_bytes")?,
-        duration: Duration::from_micros(number("duration_us")?),
-        start: Duration::from_micros(number("start_us")?),
-        bitrate_bps: u32::try_from(number("bitrate_bps")?).ok()?,
-        concealed: Duration::from_micros(number("concealed_us")?),
-    })
+    let number = |key: &str| -> Option<u64> { value(key)?.parse().ok() };
+    let small = |key: &str| -> Option<u32> { value(key)?.parse().ok() };
+    match value("kind")?.parse().ok()? {
+        PreviewKind::Audio => Some(PreviewInfo::Audio(AudioInfo {
+            size_bytes: number("size_bytes")?,
+            duration: Duration::from_micros(number("duration_us")?),
+            start: Duration::from_micros(number("start_us")?),
+            bitrate_bps: small("bitrate_bps")?,
+            concealed: Duration::from_micros(number("concealed_us")?),
+        })),
+        PreviewKind::Image => Some(PreviewInfo::Image(ImageInfo {
+            size_bytes: number("size_bytes")?,
+            width: small("width")?,
+            height: small("height")?,
+        })),
+    }
 }
 
 /// Text without control characters, cut to [`WHAT_CHARS_MAX`].
@@ -170,23 +195,26 @@ mod tests {
     use std::time::Duration;
 
     use super::{WorkerExit, decode, encode};
-    use crate::preview::{PreviewError, PreviewInfo, WorkerFailure};
+    use crate::preview::{AudioInfo, ImageInfo, PreviewError, PreviewInfo, WorkerFailure};
 
     fn info() -> PreviewInfo {
-        PreviewInfo {
+        PreviewInfo::Audio(AudioInfo {
             size_bytes: 361_740,
             duration: Duration::from_micros(29_999_979),
             start: Duration::from_secs(50),
             bitrate_bps: 96_000,
             concealed: Duration::ZERO,
-        }
+        })
     }
 
     #[test]
     fn made_round_trips() {
-        let (exit, line) = encode(&Ok(info()));
-        let decoded = decode(Some(exit.code().into()), line.as_bytes()).unwrap();
-        assert_eq!(decoded.unwrap(), info());
+        let image = PreviewInfo::Image(ImageInfo { size_bytes: 9_000, width: 512, height: 341 });
+        for info in [info(), image] {
+            let (exit, line) = encode(&Ok(info));
+            let decoded = decode(Some(exit.code().into()), line.as_bytes()).unwrap();
+            assert_eq!(decoded.unwrap(), info);
+        }
     }
 
     #[test]
@@ -195,6 +223,7 @@ mod tests {
             PreviewError::unsupported("MP3"),
             PreviewError::corrupt("two\nlines"),
             PreviewError::TooShort,
+            PreviewError::TooSmall,
             PreviewError::Read(io::Error::other("bad sector")),
             PreviewError::Write(io::Error::other("no space")),
             PreviewError::Encode { what: "no".into() },
@@ -213,6 +242,7 @@ mod tests {
             WorkerExit::Unsupported => PreviewError::unsupported(""),
             WorkerExit::Corrupt => PreviewError::corrupt(""),
             WorkerExit::TooShort => PreviewError::TooShort,
+            WorkerExit::TooSmall => PreviewError::TooSmall,
             WorkerExit::Read => PreviewError::Read(io::Error::other("")),
             WorkerExit::Write => PreviewError::Write(io::Error::other("")),
             WorkerExit::Encode => PreviewError::Encode { what: "".into() },
@@ -224,9 +254,12 @@ mod tests {
     fn reports_that_do_not_fit_are_refused() {
         let (_, made) = encode(&Ok(info()));
         let no_size = made.replace("size_bytes", "size");
+        let no_kind = made.replace("kind=audio", "kind=smell");
         let doubled = made.replace("\n", " size_bytes=1\n");
         let (_, corrupt) = encode(&Err(PreviewError::corrupt("x")));
-        for (code, line) in [(0, ""), (0, &no_size), (0, &doubled), (0, &corrupt), (11, &made), (0, "\u{0}")] {
+        for (code, line) in
+            [(0, ""), (0, &no_size), (0, &no_kind), (0, &doubled), (0, &corrupt), (11, &made), (0, "\u{0}")]
+        {
             let decoded = decode(Some(code), line.as_bytes()).unwrap();
             assert!(
                 matches!(decoded, Err(PreviewError::Worker { failure: WorkerFailure::Report { .. } })),

@@ -330,7 +330,7 @@ fn guard<T>(step: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, PreviewE
 }
 
 /// Runs a step of the decoders. After a panic the source is not used any more, so broken invariants are not seen.
-fn guard_panic<T>(step: impl FnOnce() -> T) -> Result<T, PreviewError> {
+pub(super) fn guard_panic<T>(step: impl FnOnce() -> T) -> Result<T, PreviewError> {
     catch_unwind(AssertUnwindSafe(step)).map_err(|_panic| PreviewError::corrupt("the decoder panicked over it"))
 }
 

@@ -4,6 +4,7 @@ pub(super) mod kit;
 
 mod hostile;
 mod process;
+mod thumbnails;
 
 use std::f64::consts::TAU;
 use std::io::Cursor;
@@ -12,16 +13,21 @@ use std::time::Duration;
 use kit::{Decoded, Pcm, crossings_hz, decode_preview, flac, level_at, wav};
 
 use super::tone::write_wav_song;
-use super::{PreviewError, PreviewInfo, PreviewLimits, make_audio_preview};
+use super::{AudioInfo, PreviewError, PreviewLimits, make_audio_preview};
 
-fn preview(original: &[u8]) -> Result<(PreviewInfo, Vec<u8>), PreviewError> {
+fn preview(original: &[u8]) -> Result<(AudioInfo, Vec<u8>), PreviewError> {
     preview_of(original, PreviewLimits::default())
 }
 
-fn preview_of(original: &[u8], limits: PreviewLimits) -> Result<(PreviewInfo, Vec<u8>), PreviewError> {
+fn preview_of(original: &[u8], limits: PreviewLimits) -> Result<(AudioInfo, Vec<u8>), PreviewError> {
     let mut out = Vec::new();
     let info = make_audio_preview(&mut Cursor::new(original), &mut out, &limits)?;
     Ok((info, out))
+}
+
+/// Limits with so many seconds of audio.
+fn seconds(seconds: u32) -> PreviewLimits {
+    PreviewLimits::new(seconds, 512)
 }
 
 /// A 1 kHz tone at half scale left and 440 Hz at a quarter right (or the first alone when mono).
@@ -146,7 +152,7 @@ fn long_original_gives_thirty_seconds_and_small_limit_less() {
     assert_eq!(info.bitrate_bps, 96_000);
     assert_eq!(decode_preview(&ogg).frames.len(), 30 * 48_000);
 
-    let (info, ogg) = preview_of(&song, PreviewLimits::with_audio_seconds(5)).unwrap();
+    let (info, ogg) = preview_of(&song, seconds(5)).unwrap();
     assert_eq!(info.duration, Duration::from_secs(5));
     assert_eq!(decode_preview(&ogg).frames.len(), 5 * 48_000);
 }

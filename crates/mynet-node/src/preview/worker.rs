@@ -1,6 +1,6 @@
 //! The parent side of a preview: starts the child, waits for it within bounds, believes only what it can check.
 //!
-//! `<exe> preview-worker --output <path> --seconds <n>`, environment cleared but for the key of an encrypted original, which
+//! `<exe> preview-worker --output <path> --kind <audio|image> --seconds <n> --pixels <n>`, environment cleared but for the key of an encrypted original, which
 //! is stdin. The original is handed over as an open descriptor, so no plaintext copy is written and the child needs no path to it.
 //!
 //! Bounds: [`CONCURRENT_MAX`] children at once, the rest wait in order; a child has [`TIMEOUT`]; of its output only the
@@ -22,7 +22,7 @@ use mynet_types::ContentType;
 
 use super::report::{decode, one_line};
 use super::sealed::KEY_VARIABLE;
-use super::{AUDIO_MIME, OriginalKey, Preview, PreviewError, PreviewInfo, PreviewLimits, WorkerFailure};
+use super::{OriginalKey, Preview, PreviewError, PreviewInfo, PreviewKind, PreviewLimits, WorkerFailure};
 
 /// Children at once. More would take cores from serving; one would let a single slow original hold up every upload.
 const CONCURRENT_MAX: usize = 2;
@@ -79,41 +79,47 @@ impl PreviewWorker {
         output: &Path,
         limits: PreviewLimits,
     ) -> Result<Preview, PreviewError> {
-        match kind {
-            ContentType::Audio => {}
+        let kind = match kind {
+            ContentType::Audio => PreviewKind::Audio,
+            ContentType::Image => PreviewKind::Image,
             ContentType::Video => return Err(PreviewError::unsupported("video")),
-            ContentType::Image => return Err(PreviewError::unsupported("an image")),
             ContentType::Document => return Err(PreviewError::unsupported("a document")),
-        }
+        };
         let _slot = self.slots.acquire().await.expect("the semaphore is never closed");
         if output.exists() {
             return Err(PreviewError::Write(io::ErrorKind::AlreadyExists.into()));
         }
         let staged = StagedFile { path: output, keep: false };
-        let child = self.spawn(original, key.as_ref(), output, limits).map_err(WorkerFailure::Start)?;
+        let child = self.spawn((original, key.as_ref()), output, kind, limits).map_err(WorkerFailure::Start)?;
         let info = self.wait(child).await?;
+        if kind != info.kind() {
+            return Err(WorkerFailure::Report { what: "it is about another kind of preview" }.into());
+        }
         let found = tokio::fs::symlink_metadata(output).await.ok();
-        if found.is_none_or(|found| !found.is_file() || found.len() != info.size_bytes) {
+        if found.is_none_or(|found| !found.is_file() || found.len() != info.size_bytes()) {
             return Err(WorkerFailure::Report { what: "the file is not as reported" }.into());
         }
         staged.keep();
-        debug!(size_bytes = info.size_bytes, duration = ?info.duration, concealed = ?info.concealed, "preview made");
-        Ok(Preview { path: output.to_owned(), mime: AUDIO_MIME, info })
+        debug!(?info, "preview made");
+        Ok(Preview { path: output.to_owned(), mime: info.mime(), info })
     }
 
     fn spawn(
         &self,
-        original: File,
-        key: Option<&OriginalKey>,
+        (original, key): (File, Option<&OriginalKey>),
         output: &Path,
+        kind: PreviewKind,
         limits: PreviewLimits,
     ) -> io::Result<Child> {
         Command::new(&self.exe)
             .args(&self.args)
             .arg("--output")
             .arg(output)
+            .args(["--kind", kind.as_str()])
             .arg("--seconds")
             .arg(limits.audio_seconds().to_string())
+            .arg("--pixels")
+            .arg(limits.image_pixels().to_string())
             .env_clear()
             .envs(key.map(|key| (KEY_VARIABLE, key.to_variable())))
             .stdin(Stdio::from(original))

@@ -6,10 +6,10 @@ use super::{LOSSY, Pcm, decode_preview, flac, kit, preview, tone, wav};
 use crate::preview::{PreviewError, PreviewLimits, make_audio_preview};
 
 /// A deterministic stream of numbers (xorshift64*).
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;

@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{decode_preview, kit, preview, song, tone, wav};
+use super::{decode_preview, kit, preview, seconds, song, tone, wav};
 use crate::preview::child::limit_process;
 use mynet_types::ContentType;
 
-use crate::preview::{AUDIO_MIME, PreviewError, PreviewLimits, PreviewWorker, WorkerFailure, run_worker_from_stdin};
+use crate::preview::{
+    AUDIO_MIME, IMAGE_MIME, PreviewError, PreviewInfo, PreviewKind, PreviewLimits, PreviewWorker, WorkerFailure,
+    run_worker_from_stdin,
+};
 
 /// A directory of one test, removed at its end.
 struct Staging(PathBuf);
@@ -46,8 +49,10 @@ fn child_entry() {
     let value = |key: &str| args.iter().position(|arg| arg == key).map(|at| args[at + 1].clone());
     if args.iter().any(|arg| arg == "preview-worker") {
         println!();
-        let limits = PreviewLimits::with_audio_seconds(value("--seconds").unwrap().parse().unwrap());
-        let exit = run_worker_from_stdin(Path::new(&value("--output").unwrap()), limits);
+        let number = |key| value(key).unwrap().parse().unwrap();
+        let limits = PreviewLimits::new(number("--seconds"), number("--pixels"));
+        let kind = value("--kind").unwrap().parse().unwrap();
+        let exit = run_worker_from_stdin(Path::new(&value("--output").unwrap()), kind, limits);
         std::process::exit(exit.code().into());
     }
     if args.iter().any(|arg| arg == "limits-probe") {
@@ -73,7 +78,7 @@ async fn make(
     bytes: &[u8],
 ) -> Result<crate::preview::Preview, PreviewError> {
     let original = staging.original(bytes);
-    worker.make((original, None), ContentType::Audio, &staging.output(), PreviewLimits::with_audio_seconds(2)).await
+    worker.make((original, None), ContentType::Audio, &staging.output(), seconds(2)).await
 }
 
 #[tokio::test]
@@ -84,10 +89,22 @@ async fn child_makes_the_same_preview_as_the_function() {
     assert_eq!(made.path, staging.output());
     assert_eq!(made.mime, AUDIO_MIME);
     let ogg = fs::read(&made.path).unwrap();
-    assert_eq!(made.info.size_bytes, ogg.len() as u64);
+    assert_eq!(made.info.size_bytes(), ogg.len() as u64);
     assert_eq!(decode_preview(&ogg).frames.len(), 2 * 48_000);
-    let (info, same) = super::preview_of(&song, PreviewLimits::with_audio_seconds(2)).unwrap();
-    assert_eq!((made.info, ogg), (info, same));
+    let (info, same) = super::preview_of(&song, seconds(2)).unwrap();
+    assert_eq!((made.info, ogg), (PreviewInfo::Audio(info), same));
+}
+
+#[tokio::test]
+async fn child_makes_a_thumbnail_within_its_limits() {
+    let staging = Staging::new("thumbnail");
+    let (worker, original) = (own_child("preview-worker"), super::thumbnails::photograph());
+    let limits = PreviewLimits::new(30, 100);
+    let made = worker.make((staging.original(&original), None), ContentType::Image, &staging.output(), limits).await;
+    let made = made.unwrap();
+    assert_eq!((made.mime, made.info.kind()), (IMAGE_MIME, PreviewKind::Image));
+    assert_eq!(fs::read(&made.path).unwrap().len() as u64, made.info.size_bytes());
+    assert!(matches!(made.info, PreviewInfo::Image(info) if info.width == 100), "{made:?}");
 }
 
 #[tokio::test]
@@ -121,7 +138,7 @@ async fn limits_are_in_force_and_the_environment_is_empty() {
 async fn kinds_without_a_preview_start_no_child() {
     let staging = Staging::new("kinds");
     let worker = shell("exit 1");
-    for kind in [ContentType::Video, ContentType::Image, ContentType::Document] {
+    for kind in [ContentType::Video, ContentType::Document] {
         let result =
             worker.make((staging.original(b""), None), kind, &staging.output(), PreviewLimits::default()).await;
         assert!(matches!(result, Err(PreviewError::Unsupported { .. })), "{result:?}");
@@ -167,7 +184,7 @@ async fn killed_crashed_and_missing_children_are_worker_failures() {
 #[tokio::test]
 async fn lying_children_are_not_believed() {
     let staging = Staging::new("lying");
-    let line = "preview=made size_bytes=5 duration_us=1 start_us=0 bitrate_bps=1 concealed_us=0";
+    let line = "preview=made kind=audio size_bytes=5 duration_us=1 start_us=0 bitrate_bps=1 concealed_us=0";
     for script in [
         "exit 0".to_owned(),
         format!("echo {line}"),
