@@ -13,6 +13,7 @@ mod files;
 mod full;
 mod liar;
 mod lost_disks;
+mod media;
 mod mistakes;
 mod modes;
 mod origin;
