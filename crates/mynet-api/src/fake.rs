@@ -325,7 +325,7 @@ impl NodeHandle {
     }
 
     pub(crate) async fn evidence(&self) -> Result<Vec<EvidenceView>, NodeError> {
-        let evidence = |seat| EvidenceView {
+        let evidence = |seat| EvidenceView::Validator {
             id: format!("3-{seat}"),
             node_id: NodeId([1; 32]),
             epoch: 3,

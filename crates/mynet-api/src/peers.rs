@@ -84,9 +84,9 @@ pub(crate) async fn recover(
     Ok(Json(app.node.recover(&file, dry_run).await?))
 }
 
-/// `GET /api/v1/evidence`, newest first
+/// `GET /api/v1/evidence`: against validators, newest first, then against owners
 pub(crate) async fn evidence(State(app): State<App>, params: Params) -> Result<Json<Page<EvidenceView>>, Problem> {
-    Ok(Json(cut(app.node.evidence().await?, |evidence| evidence.id.clone(), &params)?))
+    Ok(Json(cut(app.node.evidence().await?, |evidence| evidence.id().to_owned(), &params)?))
 }
 
 /// `GET /api/v1/proposals`, in the order of manifest hashes

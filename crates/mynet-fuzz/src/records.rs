@@ -8,9 +8,9 @@ use mynet_proto::{
 };
 use mynet_types::{
     AdmissionRecord, CertificateFile, ContentHash, ContentId, ContentState, ContentType, Decision, Evidence,
-    GenesisFile, Invite, Manifest, Message, NodeId, NodeRecord, OfferFile, Proposal, QuorumCertificate, RecoveryFile,
-    RecoveryOffer, Roles, Roster, RosterChain, RosterKey, RosterLink, SealedPart, StorageReceipt, Timestamp, Tombstone,
-    VerifiedChain, Vote, VoteStatement, WrapRecord,
+    GenesisFile, Invite, Manifest, Message, NodeId, NodeRecord, OfferFile, OwnerEvidence, OwnerStatement, Proposal,
+    QuorumCertificate, RecoveryFile, RecoveryOffer, Roles, Roster, RosterChain, RosterKey, RosterLink, SealedPart,
+    StorageReceipt, Timestamp, Tombstone, VerifiedChain, Vote, VoteStatement, WrapRecord,
     certificate::{self, Verified},
     codec,
     rpc::{Knock, KnockReply, Request, Response},
@@ -44,6 +44,8 @@ pub(crate) const TARGETS: &[Target] = &[
     Target::signed::<NodeRecord>("node"),
     Target::signed::<RosterKey>("roster-key"),
     Target::encoded::<Evidence>("evidence"),
+    Target { check: check_owner_evidence, ..Target::encoded::<OwnerEvidence>("owner-evidence") },
+    Target::signed::<OwnerStatement>("owner-statement"),
     Target::encoded::<VoteStatement>("statement"),
     Target { check: check_vote, ..Target::encoded::<Vote>("vote") },
     Target::encoded::<QuorumCertificate>("quorum-certificate"),
@@ -90,6 +92,16 @@ fn check_vote(target: &Target, bytes: &[u8]) {
     let good: Vote = known_record("vote");
     let rightful = vote.verify(&vectors::network(), KNOWN.chain.newest()).is_ok();
     assert!(!rightful || (vote.statement, vote.seat) == (good.statement, good.seat), "nobody signed {vote:?}");
+}
+
+/// What accuses an owner is what the owner signed, byte for byte.
+fn check_owner_evidence(target: &Target, bytes: &[u8]) {
+    if let Some(evidence) = target.decode::<OwnerEvidence>(bytes)
+        && evidence.verify(&vectors::network()).is_ok()
+    {
+        let signed = vectors::record(target.name);
+        assert_eq!(signed.as_deref(), Some(bytes), "{}: nobody signed {evidence:?}", target.name);
+    }
 }
 
 fn check_link(target: &Target, bytes: &[u8]) {

@@ -192,6 +192,7 @@ kinds! {
     ACKED = 0x0313 "acked" Admitted Control LARGE => SMALL, request;
     CARRIED_AFTER = 0x0314 "carried_after" Admitted Control SMALL => SMALL, request;
     CARRIED = 0x0315 "carried" Admitted Control MEDIUM => SMALL, request;
+    OWNER_EVIDENCE = 0x0316 "owner_evidence" Admitted Control MEDIUM => SMALL, request;
     MEMBERS = 0x0400 "members" Admitted Control LARGE => SMALL, request;
 }
 
@@ -313,6 +314,7 @@ fn of_consensus(message: &ConsensusMessage) -> &'static Kind {
         ConsensusMessage::Acked { .. } => &ACKED,
         ConsensusMessage::CarriedAfter { .. } => &CARRIED_AFTER,
         ConsensusMessage::Carried { .. } => &CARRIED,
+        ConsensusMessage::OwnerEvidence(_) => &OWNER_EVIDENCE,
     }
 }
 

@@ -6,8 +6,8 @@ use mynet_proto::{
     node::io::Input,
 };
 use mynet_types::{
-    AbstainReason, Claim, Evidence, GroupId, ManifestHash, NodeId, Phase, Roles, RosterHash, SignedStatement,
-    Timestamp, Verdict, VoteKey, evidence,
+    AbstainReason, Claim, Evidence, GroupId, ManifestHash, NodeId, OwnerEvidence, OwnerKey, OwnerSignature, Phase,
+    Roles, RosterHash, SignedStatement, Timestamp, Verdict, VoteKey, evidence,
 };
 use serde::{Deserialize, Serialize};
 
@@ -66,19 +66,55 @@ pub struct WaitingView {
     pub accused: bool,
 }
 
-/// Evidence that a seat contradicted itself.
+/// Evidence that somebody signed two things that exclude each other.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct EvidenceView {
-    /// Names it in lists: the epoch and the seat.
-    pub id: String,
-    /// Who held the seat.
-    pub node_id: NodeId,
-    /// In which epoch.
-    pub epoch: u64,
-    /// Which seat.
-    pub seat: u16,
-    /// What it signed.
-    pub statements: Vec<StatementView>,
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum EvidenceView {
+    /// Two votes of one seat.
+    Validator {
+        /// Names it in lists: the epoch and the seat.
+        id: String,
+        /// Who held the seat.
+        node_id: NodeId,
+        /// In which epoch.
+        epoch: u64,
+        /// Which seat.
+        seat: u16,
+        /// What it signed.
+        statements: Vec<StatementView>,
+    },
+    /// Two manifests of one owner for one version of a group.
+    Owner {
+        /// Names it in lists: the owner, the group and the version.
+        id: String,
+        /// Who signed both.
+        owner: OwnerKey,
+        /// The group.
+        group_id: GroupId,
+        /// The version.
+        version: u64,
+        /// What was signed as this version.
+        manifests: Vec<SignedHashView>,
+    },
+}
+
+impl EvidenceView {
+    /// Names it in lists.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Validator { id, .. } | Self::Owner { id, .. } => id,
+        }
+    }
+}
+
+/// A manifest, by its hash, with its owner's signature.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SignedHashView {
+    /// The manifest.
+    pub manifest_hash: ManifestHash,
+    /// The signature, in hex.
+    pub signature: String,
 }
 
 /// One signed statement.
@@ -193,10 +229,12 @@ impl Shell {
         self.roster().await
     }
 
-    /// All evidence known here, newest first.
+    /// All evidence known here: against validators, newest first, then against owners.
     pub(crate) async fn evidence(&self) -> Result<Vec<EvidenceView>, NodeError> {
         let asked = self.inbox.ask(|core, _now| {
-            core.consensus_core().evidence().rev().map(|(evidence, node)| evidence_view(evidence, node)).collect()
+            let core = core.consensus_core();
+            let seats = core.evidence().rev().map(|(evidence, node)| evidence_view(evidence, node));
+            seats.chain(core.owner_evidence().map(owner_evidence_view)).collect()
         });
         asked.await.ok_or(NodeError::Stopping)
     }
@@ -210,13 +248,23 @@ impl Shell {
 
 fn evidence_view(record: &Evidence, node_id: NodeId) -> EvidenceView {
     debug_assert!(evidence::contradict(&record.first.statement, &record.second.statement), "the core checks it");
-    EvidenceView {
+    EvidenceView::Validator {
         id: format!("{}-{}", record.epoch(), record.seat),
         node_id,
         epoch: record.epoch(),
         seat: record.seat,
         statements: [&record.first, &record.second].map(statement_view).to_vec(),
     }
+}
+
+fn owner_evidence_view(record: &OwnerEvidence) -> EvidenceView {
+    let OwnerEvidence { owner, group_id, version, first, second } = *record;
+    let signed = |signed: OwnerSignature| SignedHashView {
+        manifest_hash: signed.manifest_hash,
+        signature: hex::encode(signed.signature.0),
+    };
+    let id = format!("{owner}-{group_id}-{version}");
+    EvidenceView::Owner { id, owner, group_id, version, manifests: [first, second].map(signed).to_vec() }
 }
 
 fn statement_view(signed: &SignedStatement) -> StatementView {

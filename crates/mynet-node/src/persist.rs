@@ -315,6 +315,8 @@ fn vote_write(record: consensus::Record) -> VoteWrite {
         }
         consensus::Record::Closed(id) => VoteWrite::Closed(id),
         consensus::Record::Evidence(evidence) => VoteWrite::Evidence(evidence),
+        consensus::Record::OwnerSigned { epoch, signed } => VoteWrite::OwnerSigned { epoch, signed },
+        consensus::Record::OwnerEvidence(evidence) => VoteWrite::OwnerEvidence(evidence),
         consensus::Record::Approval { node, given } => VoteWrite::Approval { node, given },
         consensus::Record::Acked(head) => VoteWrite::Acked(head),
         consensus::Record::EpochClosed(next) => {
@@ -368,6 +370,8 @@ pub(crate) mod restore {
         Ok(consensus::Restored {
             links: restored.links,
             evidence: restored.evidence,
+            owner_evidence: restored.owner_evidence,
+            signed: restored.signed,
             approved: restored.approved,
             keys: restored.keys,
             votes: restored.votes,

@@ -286,6 +286,11 @@ impl Shell {
             Event::Evidence { node, evidence } => {
                 tracing::error!(%node, epoch = evidence.epoch(), seat = evidence.seat, "a validator contradicts itself");
             }
+            Event::OwnerEvidence(evidence) => {
+                let (group, version) = (evidence.group_id.short(), evidence.version);
+                let (first, second) = (evidence.first.manifest_hash, evidence.second.manifest_hash);
+                tracing::warn!(owner = %evidence.owner, %group, version, %first, %second, "an owner signed two manifests for one version");
+            }
             Event::Noted(note) => self.note(note),
             Event::RecoveryOffered(offer) => self.recoveries.offered(offer),
             Event::Recovered { epoch } => {

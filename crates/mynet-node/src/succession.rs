@@ -11,6 +11,10 @@
 //!
 //! **Invariant:** one next version of a group at a time. What a draft needs is pinned by its group until it is installed or
 //! dropped, and a start goes on wherever a crash came.
+//!
+//! **Invariant:** this node signs one manifest for one version, also if that was rejected: two are evidence against the owner.
+//! A draft that cannot be leaves its number behind. Only a data directory that is older than a signature of this node can sign
+//! a second one, see `docs/protocol/consensus.md`.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -50,6 +54,8 @@ struct Lineage {
     head: Option<Head>,
     /// The next version.
     draft: Option<Draft>,
+    /// The version of a draft that can never be. No other one is signed for it.
+    spent: Option<u64>,
 }
 
 /// A version that is being certified.
@@ -105,8 +111,16 @@ impl Shell {
             let why = "public content is shown itself and has no preview".to_owned();
             return Err(NodeError::Invalid { field: "type", why });
         }
-        if self.lineage(manifest.group_id).await?.draft.is_some() {
+        let lineage = self.lineage(manifest.group_id).await?;
+        if lineage.draft.is_some() {
             let why = "another version of it is being certified; try again when it is".to_owned();
+            return Err(NodeError::Invalid { field: "id", why });
+        }
+        if let Some(spent) = lineage.spent.filter(|spent| *spent > manifest.version) {
+            let why = format!(
+                "version {spent} of it was signed once and rejected, or lost against another one; a second one would be \
+                 evidence against its owner, so upload it as a group of its own"
+            );
             return Err(NodeError::Invalid { field: "id", why });
         }
         let file = self.meta.certificate(&group.manifest_hash).await.map_err(NodeError::storage)?;
@@ -131,7 +145,7 @@ impl Shell {
         verify_manifest(&next).map_err(|error| invalid("group", error.to_string()))?;
         verify_succession(&group.manifest.body, &next).map_err(|error| invalid("group", error.to_string()))?;
         let draft = Draft { manifest: Signed::new(&self.network, next.clone(), self.keys.owner()), previous };
-        let kept = Lineage { head: self.lineage(next.group_id).await?.head, draft: Some(draft.clone()) };
+        let kept = Lineage { draft: Some(draft.clone()), ..self.lineage(next.group_id).await? };
         let write = MetaWrite::Lineage {
             group_id: next.group_id,
             lineage: Some(codec::encode(&kept)),
@@ -163,14 +177,16 @@ impl Shell {
             return false;
         }
         let installed = async {
-            let Lineage { head: before, draft: Some(draft) } = self.lineage(group_id).await? else { return Ok(false) };
+            let Lineage { head: before, draft: Some(draft), .. } = self.lineage(group_id).await? else {
+                return Ok(false);
+            };
             if draft.manifest.body.hash() != value {
                 return Ok(false);
             }
             let rows = self.next_rows(&draft.manifest).await?;
             let holders = self.holders_so_far(group_id, before).await?;
             let head = Head { certificate: file.certificate.clone(), previous: draft.previous, holders };
-            let kept = Lineage { head: Some(head), draft: None };
+            let kept = Lineage { head: Some(head), ..Lineage::default() };
             let lineage = Some(codec::encode(&kept));
             let (kept, dropped) = (Vec::new(), Vec::new());
             let writes = vec![
@@ -240,8 +256,8 @@ impl Shell {
             let before: Vec<ContentHash> = draft.previous.manifest.blobs().map(|(_, blob)| blob.sha256).collect();
             let of_draft = draft.manifest.body.blobs().map(|(_, blob)| blob.sha256);
             let dropped = of_draft.filter(|hash| !before.contains(hash)).collect();
-            let kept = Lineage { head: lineage.head, draft: None };
-            let lineage = kept.head.is_some().then(|| codec::encode(&kept));
+            let kept = Lineage { head: lineage.head, draft: None, spent: Some(draft.manifest.body.version) };
+            let lineage = Some(codec::encode(&kept));
             let write = MetaWrite::Lineage { group_id, lineage, kept: Vec::new(), dropped };
             self.meta.batch(vec![write], wall_clock()).await.map(drop).map_err(NodeError::storage)
         };
@@ -336,4 +352,63 @@ fn with_preview(before: &Manifest, blob: BlobRef, mime: String) -> Result<Manife
         links: BoundedVec::try_from(links.chain([link]).collect::<Vec<_>>()).map_err(|error| error.to_string())?,
         ..before.clone()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use futures::stream;
+    use mynet_store::meta::MetaWrite;
+    use mynet_types::{HeadProof, Signed, codec, rpc::GroupKey};
+
+    use super::{Draft, Lineage, with_preview};
+    use crate::{
+        driver::wall_clock,
+        handle::{AddOptions, Grant, NodeError, PreviewChoice},
+        testing::Founder,
+        view::Wait,
+    };
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_second_manifest_is_signed_for_a_version_that_was_signed_once() {
+        let founder = Founder::start().await;
+        let shell = founder.shell();
+        let options = AddOptions {
+            filename: "a.txt".to_owned(),
+            content_type: None,
+            public: false,
+            preview: PreviewChoice::None,
+            tags: Vec::new(),
+            replicas: None,
+            grant: Grant::None,
+            publish: false,
+            wait: Wait::Stored,
+            timeout: Duration::from_secs(1),
+        };
+        let body = stream::iter([Ok(Bytes::from_static(b"content"))]);
+        let group_id = founder.handle.add(body, options).await.unwrap().group_id;
+        let key = GroupKey::Group(group_id);
+        let (group, _) = shell.meta.group(&key).await.unwrap().unwrap();
+        let certificate = founder.certificate(&group.manifest, &[]);
+        let kept = MetaWrite::Certificate(Box::new(certificate.clone()));
+        shell.meta.batch(vec![kept], wall_clock()).await.unwrap();
+
+        // The draft of a second version, which the validators reject.
+        let blob = mynet_types::BlobRef::of(b"never stored");
+        let next = with_preview(&group.manifest.body, blob, "text/plain".to_owned()).unwrap();
+        let manifest = Signed::new(&shell.network, next, shell.keys.owner());
+        let value = manifest.body.hash();
+        let draft = Draft { manifest, previous: HeadProof::of(&certificate) };
+        let lineage = Some(codec::encode(&Lineage { draft: Some(draft), ..Lineage::default() }));
+        let write = MetaWrite::Lineage { group_id, lineage, kept: Vec::new(), dropped: Vec::new() };
+        shell.meta.batch(vec![write], wall_clock()).await.unwrap();
+        shell.drop_draft(group_id, value).await;
+
+        let preview = (Bytes::from_static(b"other"), "text/plain".to_owned());
+        let refused = founder.handle.replace_preview(key, preview, Duration::from_secs(5)).await.unwrap_err();
+        assert!(matches!(&refused, NodeError::Invalid { field: "id", why } if why.contains("version 2")), "{refused}");
+        assert_eq!(founder.handle.show(key).await.unwrap().version, 1);
+    }
 }

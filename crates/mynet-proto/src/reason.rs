@@ -192,6 +192,7 @@ reasons! {
     WithheldExpired "withheld_expired" Telling "this node did not vote: the proposal has expired",
     WithheldLocked "withheld_locked" Telling "this node did not vote: it voted for another value in this slot",
     WithheldClosed "withheld_closed" Telling "this node did not vote: it signs no heads of this epoch any more",
+    OwnerContradicts "owner_contradicts" Telling ("version") "its owner signed two manifests for one version, which is evidence against the owner",
 }
 
 impl std::fmt::Display for Reason {

@@ -89,6 +89,9 @@ fn event(event: &Event, cast: &Cast) -> String {
         Event::Consensus(ConsensusEvent::Recovered { epoch }) => format!("epoch {epoch} recovered"),
         Event::Consensus(ConsensusEvent::GaveUp { shared, gave_up }) => format!("gave up {gave_up} after {shared}"),
         Event::Consensus(ConsensusEvent::Evidence { node, .. }) => format!("evidence against {}", cast.name(node)),
+        Event::Consensus(ConsensusEvent::OwnerEvidence(evidence)) => {
+            format!("evidence against the owner of {}", short(evidence.group_id))
+        }
         Event::Consensus(ConsensusEvent::Noted(note)) | Event::Replication(ReplicationEvent::Noted(note)) => {
             let peer = note.peer.as_ref().map(|peer| format!(" {}", cast.name(peer))).unwrap_or_default();
             format!("{} {}{peer}", short(note.group_id), note.reason)
@@ -122,6 +125,8 @@ fn vote_record(record: &VoteRecord) -> String {
         VoteRecord::Proposal(open) => format!("proposal {}", short(open.proposal.body.manifest_hash)),
         VoteRecord::Closed(id) => format!("closed {}", short(id)),
         VoteRecord::Evidence(evidence) => format!("evidence against seat {} of {}", evidence.seat, evidence.epoch()),
+        VoteRecord::OwnerEvidence(evidence) => format!("evidence against the owner of {}", short(evidence.group_id)),
+        VoteRecord::OwnerSigned { signed, .. } => format!("signed {}", short(signed.body.manifest_hash)),
         VoteRecord::Approval { node, given } => format!("approval of {} {given}", node.short()),
         VoteRecord::Acked(head) => format!("acked {} version {}", short(head.group_id), head.version),
         VoteRecord::EpochClosed(next) => format!("epoch before {} closed", next.roster.epoch),
@@ -226,12 +231,13 @@ fn consensus(message: &ConsensusMessage) -> String {
             format!("roster vote {} epoch {epoch} old {} new {}", short(roster), old.is_some(), new.is_some())
         }
         ConsensusMessage::RosterLocked { roster, .. } => format!("locked on {} {}", short(roster.hash()), roster.epoch),
-        ConsensusMessage::RosterHead { epoch, evidence, wants_key, roster: _ } => {
+        ConsensusMessage::RosterHead { epoch, evidence, wants_key, roster: _, owners: _ } => {
             format!("head {epoch}, evidence {evidence:016x}{}", if *wants_key { ", wants a key" } else { "" })
         }
         ConsensusMessage::RosterLinksAfter { epoch } => format!("links after {epoch}?"),
         ConsensusMessage::RosterLinks(links) => format!("{} links", links.len()),
         ConsensusMessage::Evidence(records) => format!("{} records of evidence", records.len()),
+        ConsensusMessage::OwnerEvidence(records) => format!("{} records against owners", records.len()),
         ConsensusMessage::MyVotes { epoch } => format!("my votes of {epoch}?"),
         ConsensusMessage::YourVotes { epoch, votes } => format!("{} votes of {epoch}", votes.len()),
         ConsensusMessage::AckRequest { version, certificate, .. } => {

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mynet_proto::consensus::io::{OpenProposal, Record, Restored, RosterLock};
-use mynet_types::{AckedHead, CarriedHead, Evidence, GroupId, NodeId, ProposalId, RosterLink, Vote, VoteSecret};
+use mynet_types::{
+    AckedHead, CarriedHead, Evidence, GroupId, NodeId, OwnerEvidence, OwnerKey, ProposalId, RosterLink,
+    SignedOwnerStatement, Vote, VoteSecret,
+};
 
 use crate::disk::Store;
 
@@ -20,6 +23,8 @@ pub(crate) struct VoteStore {
     carried: BTreeMap<GroupId, CarriedHead>,
     carried_next: BTreeMap<GroupId, CarriedHead>,
     evidence: BTreeMap<(u64, u16), Evidence>,
+    owner_evidence: BTreeMap<(OwnerKey, GroupId, u64), OwnerEvidence>,
+    signed: Vec<(u64, SignedOwnerStatement)>,
     approved: BTreeSet<NodeId>,
     /// Epochs whose keys may have signed what this store does not know; the keys themselves are given to nobody.
     suspect: BTreeSet<u64>,
@@ -99,6 +104,8 @@ impl VoteStore {
             carried: self.carried.values().copied().collect(),
             carried_next: self.carried_next.values().copied().collect(),
             evidence: self.evidence.values().copied().collect(),
+            owner_evidence: self.owner_evidence.values().copied().collect(),
+            signed: self.signed.clone(),
             approved: self.approved.iter().copied().collect(),
             may_vote: self.complete && !self.suspect.contains(&newest),
         }
@@ -117,6 +124,7 @@ impl Store for VoteStore {
             }
             Record::EraseKeys { through } => {
                 self.keys.retain(|epoch, _| epoch > through);
+                self.signed.retain(|(epoch, _)| epoch > through);
                 self.suspect.retain(|epoch| epoch > through);
                 self.acked.retain(|_, head| head.certificate.statement.epoch > *through);
                 self.closed = self.closed.take().filter(|next| next.roster.epoch > through + 1);
@@ -140,6 +148,11 @@ impl Store for VoteStore {
             Record::Evidence(evidence) => {
                 self.evidence.entry((evidence.epoch(), evidence.seat)).or_insert(*evidence);
             }
+            Record::OwnerEvidence(evidence) => {
+                let about = (evidence.owner, evidence.group_id, evidence.version);
+                self.owner_evidence.entry(about).or_insert(*evidence);
+            }
+            Record::OwnerSigned { epoch, signed } => self.signed.push((*epoch, *signed)),
             Record::Approval { node, given: true } => {
                 self.approved.insert(*node);
             }
@@ -155,6 +168,7 @@ impl Store for VoteStore {
             Record::Unlinked { after } => {
                 self.links.retain(|link| link.roster.epoch <= *after);
                 self.keys.retain(|epoch, _| epoch <= after);
+                self.signed.retain(|(epoch, _)| epoch <= after);
                 self.votes.retain(|vote| vote.statement.epoch <= *after);
                 self.evidence.retain(|(epoch, _), _| epoch <= after);
                 self.acked.retain(|_, head| head.certificate.statement.epoch <= *after);

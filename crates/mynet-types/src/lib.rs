@@ -49,13 +49,16 @@ pub mod wire;
 pub use certificate::{CertificateFile, Checkpoint, GenesisFile, Holding};
 pub use codec::{BoundedString, BoundedVec, DecodeError};
 pub use content::{BlobRef, ContentState, ContentType, RelationshipKind, StatesMask};
-pub use evidence::{Evidence, EvidenceError, SignedStatement};
+pub use evidence::{Evidence, EvidenceError, OwnerEvidence, OwnerSignature, SignedStatement};
 pub use head::{AckedHead, CarriedHead, CloseReport, CloseStatement, HeadProof};
 pub use ids::{
     Blake3Root, CertificateHash, ContentHash, ContentId, GroupId, ManifestHash, NetworkId, NodeId, OwnerKey,
     ParseIdError, ProposalId, RosterHash, SlotKey, TxId, VoteKey, WrapKey,
 };
-pub use manifest::{DecryptedClass, Details, Link, Manifest, Member, Protection, SealedPart, SignedManifest};
+pub use manifest::{
+    DecryptedClass, Details, Link, Manifest, Member, OwnerStatement, Protection, SealedPart, SignedManifest,
+    SignedOwnerStatement,
+};
 pub use quorum::{Quorum, VALIDATORS_MAX};
 pub use records::{
     AdmissionRecord, Decision, Invite, NodeRecord, Roles, SignedAdmission, SignedDecision, SignedInvite,

@@ -4,6 +4,9 @@
 //! commitments to the rest. Plaintext hash, file name, tags and type are in the [`SealedPart`], encrypted under a key
 //! derived from the content key, so that an index, an announcement or a receipt can never leak them.
 //!
+//! The owner signs an [`OwnerStatement`], which names the manifest by its hash. So what an owner signed about a version can be
+//! kept and shown without the manifest, and two signatures for one version are proof against it in 264 bytes.
+//!
 //! **Invariant:** a group id is the hash of the first manifest, so two owners can never claim one group.
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -158,6 +161,10 @@ pub type SignedManifest = Signed<Manifest>;
 
 impl Signable for Manifest {
     const DOMAIN: Domain = Domain::Manifest;
+
+    fn signed_hash(&self) -> [u8; 32] {
+        codec::digest(&self.statement())
+    }
 }
 
 impl SignedBy for Manifest {
@@ -166,7 +173,48 @@ impl SignedBy for Manifest {
     }
 }
 
+/// What an owner's signature says of a manifest. The signature of a [`SignedManifest`] is one of this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct OwnerStatement {
+    /// The group.
+    pub group_id: GroupId,
+    /// The version.
+    pub version: u64,
+    /// The manifest that is this version of the group.
+    pub manifest_hash: ManifestHash,
+    /// Who says so, and signs this.
+    pub owner: OwnerKey,
+}
+
+/// What an owner says of a manifest, with its signature: a [`SignedManifest`] without the manifest.
+pub type SignedOwnerStatement = Signed<OwnerStatement>;
+
+impl Signable for OwnerStatement {
+    const DOMAIN: Domain = Domain::Manifest;
+}
+
+impl SignedBy for OwnerStatement {
+    fn signer(&self) -> &[u8; 32] {
+        &self.owner.0
+    }
+}
+
+impl SignedManifest {
+    /// What its owner signed, without the manifest.
+    #[must_use]
+    pub fn statement(&self) -> SignedOwnerStatement {
+        Signed { body: self.body.statement(), signature: self.signature }
+    }
+}
+
 impl Manifest {
+    /// What its owner says by signing it.
+    #[must_use]
+    pub fn statement(&self) -> OwnerStatement {
+        let Self { group_id, version, owner, .. } = *self;
+        OwnerStatement { group_id, version, manifest_hash: self.hash(), owner }
+    }
+
     /// SHA-256 of the encoding: what validators certify and receipts name.
     #[must_use]
     pub fn hash(&self) -> ManifestHash {

@@ -20,7 +20,7 @@ const PREFIX: &[u8; 13] = b"MYNET-SIG-v1\0";
 /// What kind of record is signed. A new record kind gets a new domain, a changed one a new number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Domain {
-    /// A manifest, by the owner key.
+    /// Which manifest is which version of which group, by the owner key.
     Manifest,
     /// A wrapped content key, by the owner key.
     Wrap,
@@ -83,6 +83,11 @@ impl Domain {
 pub trait Signable: BorshSerialize {
     /// The domain of every signature over this kind.
     const DOMAIN: Domain;
+
+    /// The body hash that a signature covers: that of the encoding, unless a shorter record says all that is signed.
+    fn signed_hash(&self) -> [u8; 32] {
+        codec::digest(self)
+    }
 }
 
 /// A public key or signature does not prove what it should.
@@ -122,7 +127,13 @@ pub fn signing_bytes(domain: Domain, network: &NetworkId, body: &[u8; 32]) -> Ve
 /// Signs the canonical encoding of `body` under `domain`.
 #[must_use]
 pub fn sign_as<T: BorshSerialize>(domain: Domain, network: &NetworkId, body: &T, key: &SigningKey) -> Signature {
-    Signature(key.sign(&signing_bytes(domain, network, &codec::digest(body))).to_bytes())
+    sign_hash(domain, network, &codec::digest(body), key)
+}
+
+/// Signs a body of this hash under `domain`; what [`sign_as`] does with the hash of an encoding.
+#[must_use]
+pub fn sign_hash(domain: Domain, network: &NetworkId, hash: &[u8; 32], key: &SigningKey) -> Signature {
+    Signature(key.sign(&signing_bytes(domain, network, hash)).to_bytes())
 }
 
 /// Checks a signature by `key` over the canonical encoding of `body` under `domain`.
@@ -136,7 +147,17 @@ pub fn verify_as<T: BorshSerialize>(
     key: &[u8; 32],
     signature: &Signature,
 ) -> Result<(), SignatureError> {
-    let text = signing_bytes(domain, network, &codec::digest(body));
+    verify_hash(domain, network, &codec::digest(body), key, signature)
+}
+
+fn verify_hash(
+    domain: Domain,
+    network: &NetworkId,
+    hash: &[u8; 32],
+    key: &[u8; 32],
+    signature: &Signature,
+) -> Result<(), SignatureError> {
+    let text = signing_bytes(domain, network, hash);
     #[cfg(all(feature = "memo", debug_assertions))]
     return memo::verdict(key, text, signature, verify_text);
     #[cfg(not(all(feature = "memo", debug_assertions)))]
@@ -150,7 +171,7 @@ fn verify_text(key: &[u8; 32], text: &[u8], signature: &Signature) -> Result<(),
 }
 
 /// A record with the signature of the key that it names. The signer is part of the body, so it cannot be swapped.
-#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Signed<T> {
     /// What is signed.
     pub body: T,
@@ -172,7 +193,7 @@ impl<T: Signable + SignedBy> Signed<T> {
     #[must_use]
     pub fn new(network: &NetworkId, body: T, key: &SigningKey) -> Self {
         debug_assert_eq!(body.signer(), key.verifying_key().as_bytes(), "a record is signed by the key that it names");
-        let signature = sign_as(T::DOMAIN, network, &body, key);
+        let signature = sign_hash(T::DOMAIN, network, &body.signed_hash(), key);
         Self { body, signature }
     }
 
@@ -181,6 +202,6 @@ impl<T: Signable + SignedBy> Signed<T> {
     /// # Errors
     /// As [`verify_as`].
     pub fn verify(&self, network: &NetworkId) -> Result<(), SignatureError> {
-        verify_as(T::DOMAIN, network, &self.body, self.body.signer(), &self.signature)
+        verify_hash(T::DOMAIN, network, &self.body.signed_hash(), self.body.signer(), &self.signature)
     }
 }

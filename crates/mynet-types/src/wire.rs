@@ -8,7 +8,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::{
     Abstention, AckedHead, BoundedVec, CarriedHead, CertificateFile, CloseReport, Evidence, GroupId, HeadProof,
-    ManifestHash, NodeId, QuorumCertificate, Roster, RosterHash, RosterLink, Signature, SignedAdmission,
+    ManifestHash, NodeId, OwnerEvidence, QuorumCertificate, Roster, RosterHash, RosterLink, Signature, SignedAdmission,
     SignedDecision, SignedManifest, SignedNodeRecord, SignedProposal, SignedReceipt, SignedRosterKey, SignedStatement,
     SignedTombstone, SignedWrap, StatesMask, TxId, Vote,
     certificate::RECEIPTS_MAX,
@@ -302,6 +302,8 @@ pub enum ConsensusMessage {
         wants_key: bool,
         /// The roster of that epoch, because a recovery may lead to another one than votes did.
         roster: RosterHash,
+        /// Digest of the evidence against owners that this node keeps.
+        owners: u64,
     },
     /// Asks for the links after an epoch.
     RosterLinksAfter {
@@ -376,6 +378,8 @@ pub enum ConsensusMessage {
         /// What follows.
         heads: BoundedVec<CarriedHead, CARRIED_PER_PAGE_MAX>,
     },
+    /// Proof that owners signed two manifests for one version; passed on once by whoever learns of it.
+    OwnerEvidence(BoundedVec<OwnerEvidence, EVIDENCE_PER_MESSAGE_MAX>),
 }
 
 /// Messages of membership.

@@ -132,7 +132,7 @@ pub(crate) enum Command {
     /// Validators: who sits, who waits, and whom this node's operator wants to sit
     #[command(subcommand, after_help = "Example: mynet roster show")]
     Roster(Roster),
-    /// Show validators that signed what contradicts itself
+    /// Show validators and owners that signed what contradicts itself
     #[command(after_help = "Example: mynet evidence --json")]
     Evidence,
     /// Show what this node wants certified and is not decided yet

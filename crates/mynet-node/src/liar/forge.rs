@@ -8,7 +8,8 @@ use mynet_types::{
     ProposalId, Roster, RosterHash, RosterKey, Signable, Signature, Signed, SignedDecision, SignedManifest,
     SignedProposal, SignedReceipt, SignedRosterKey, SignedStatement, SignedTombstone, SignedWrap, StatesMask,
     StorageReceipt, Timestamp, Tombstone, TxId, Validator, Verdict, Vote, VoteKey, VoteStatement, WrapKey, WrapRecord,
-    signing::sign_as, wire::Receipts,
+    signing::{sign_as, sign_hash},
+    wire::Receipts,
 };
 use rand::RngExt;
 
@@ -22,7 +23,7 @@ pub(super) struct Forger<'a> {
 
 /// `body` under a signature of any key, whoever it names.
 fn signed<T: Signable>(network: &NetworkId, body: T, key: &SigningKey) -> Signed<T> {
-    let signature = sign_as(T::DOMAIN, network, &body, key);
+    let signature = sign_hash(T::DOMAIN, network, &body.signed_hash(), key);
     Signed { body, signature }
 }
 

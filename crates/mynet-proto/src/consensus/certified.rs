@@ -12,14 +12,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use mynet_types::{
-    CertificateFile, Claim, GroupId, Manifest, ManifestHash, Verdict, VerifiedChain, certificate::VerifyError,
-    vote::is_head,
+    CertificateFile, Claim, GroupId, Manifest, ManifestHash, SignedManifest, SignedOwnerStatement, Verdict,
+    VerifiedChain, certificate::VerifyError, vote::is_head,
 };
 
 use super::io::{Outcome, Tally};
 
-/// Decided values remembered. About 100 bytes each; half as many would make a busy node verify certificates again that
-/// arrive late, twice as many would cost another 1.6 MB.
+/// Decided values remembered. About 100 bytes each, of a head 250 more; half as many would make a busy node verify certificates
+/// again that arrive late, twice as many would cost up to another 5.7 MB.
 const DECIDED_MAX: usize = 16_384;
 
 /// Why a certificate that arrived proves nothing here.
@@ -52,8 +52,8 @@ pub(super) fn verify(file: &CertificateFile, chain: &VerifiedChain) -> Result<Ta
 pub(super) struct Decided {
     known: BTreeMap<(ManifestHash, Claim), Tally>,
     order: VecDeque<(ManifestHash, Claim)>,
-    /// Approved heads.
-    heads: BTreeMap<(GroupId, u64), ManifestHash>,
+    /// Approved heads, with the signatures of their owners.
+    heads: BTreeMap<(GroupId, u64), SignedOwnerStatement>,
     order_of_heads: VecDeque<(GroupId, u64)>,
 }
 
@@ -75,12 +75,19 @@ impl Decided {
     /// The certified value of the version that `manifest` is of, if that is another one.
     pub(super) fn other_head(&self, manifest: &Manifest) -> Option<ManifestHash> {
         let value = manifest.hash();
-        self.heads.get(&(manifest.group_id, manifest.version)).copied().filter(|head| *head != value)
+        let head = self.signed_of(&(manifest.group_id, manifest.version))?.body.manifest_hash;
+        (head != value).then_some(head)
+    }
+
+    /// What the owner signed that is certified as this version.
+    pub(super) fn signed_of(&self, about: &(GroupId, u64)) -> Option<&SignedOwnerStatement> {
+        self.heads.get(about)
     }
 
     /// Notes a verified certificate of `manifest`. `false`: it says nothing new, or the opposite of what is certified
     /// already.
-    pub(super) fn note(&mut self, manifest: &Manifest, claim: Claim, tally: Tally) -> bool {
+    pub(super) fn note(&mut self, signed: &SignedManifest, claim: Claim, tally: Tally) -> bool {
+        let manifest = &signed.body;
         let value = manifest.hash();
         if tally.outcome == Outcome::Approved && is_head(manifest.version) {
             if let Some(other) = self.other_head(manifest) {
@@ -88,7 +95,7 @@ impl Decided {
                 return false;
             }
             let slot = (manifest.group_id, manifest.version);
-            if self.heads.insert(slot, value).is_none() {
+            if self.heads.insert(slot, signed.statement()).is_none() {
                 self.order_of_heads.push_back(slot);
             }
             if self.order_of_heads.len() > DECIDED_MAX

@@ -114,6 +114,7 @@ pub(super) fn head(shared: &Shared) -> ConsensusMessage {
         evidence: shared.evidence.digest(),
         wants_key: shared.wants_key() && !mynet_types::planted!(KeyWishUnsent),
         roster: shared.roster().hash(),
+        owners: shared.owners.digest(),
     }
 }
 

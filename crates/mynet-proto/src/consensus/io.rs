@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use borsh::{BorshDeserialize, BorshSerialize};
 use mynet_types::{
     AckedHead, BoundedVec, CarriedHead, CertificateFile, Claim, ConsensusMessage, Evidence, GroupId, HeadProof,
-    Manifest, ManifestHash, Mono, NodeId, OwnerKey, ProposalId, Roster, RosterLink, SignedAdmission, SignedManifest,
-    SignedProposal, SignedRecoveryOffer, SignedRosterKey, VALIDATORS_MAX, Vote, VoteSecret, VoteStatement,
+    Manifest, ManifestHash, Mono, NodeId, OwnerEvidence, OwnerKey, ProposalId, Roster, RosterLink, SignedAdmission,
+    SignedManifest, SignedOwnerStatement, SignedProposal, SignedRecoveryOffer, SignedRosterKey, VALIDATORS_MAX, Vote,
+    VoteSecret, VoteStatement,
     head::CARRIED_PER_PAGE_MAX,
     wire::{CloseReports, Receipts},
 };
@@ -248,6 +249,15 @@ pub enum Record {
         /// The last epoch that stays.
         after: u64,
     },
+    /// What an owner signed that this node accepts as a head, in the batch of its first vote. Gone with the votes of its epoch.
+    OwnerSigned {
+        /// The epoch of the vote.
+        epoch: u64,
+        /// The statement.
+        signed: SignedOwnerStatement,
+    },
+    /// An owner signed two manifests for one version; kept for ever, one per owner, group and version.
+    OwnerEvidence(OwnerEvidence),
 }
 
 /// The one next roster that this node signed.
@@ -307,8 +317,9 @@ pub enum Event {
     },
     /// A line for the log of a group; nothing depends on it.
     Noted(Note),
-    /// The owner signed two values for one version: another one than that of this node holds a validator's vote. The outcome
-    /// is `Undecided` until the epoch ends, and for ever once the other one is certified.
+    /// Another value than that of this node holds a validator's vote for this version: the owner signed two, of which
+    /// [`Event::OwnerEvidence`] is the proof, or the validator lies. The outcome is `Undecided` until the epoch ends if enough
+    /// votes are held so, and for ever once the other one is certified.
     HeadBlocked {
         /// The group.
         group_id: GroupId,
@@ -336,6 +347,8 @@ pub enum Event {
         /// The newest epoch of the one that was given up.
         gave_up: u64,
     },
+    /// An owner signed two manifests for one version; told once, when this node learns of it.
+    OwnerEvidence(Box<OwnerEvidence>),
 }
 
 /// How far a proposal came.
@@ -383,6 +396,10 @@ pub struct Restored {
     pub proposals: Vec<OpenProposal>,
     /// Evidence against seats.
     pub evidence: Vec<Evidence>,
+    /// Evidence against owners.
+    pub owner_evidence: Vec<OwnerEvidence>,
+    /// What owners signed that this node voted for, with the epoch of the vote; only that of the newest epoch matters.
+    pub signed: Vec<(u64, SignedOwnerStatement)>,
     /// Nodes approved that have no seat yet.
     pub approved: Vec<NodeId>,
     /// Heads that this node acked in the newest epoch.

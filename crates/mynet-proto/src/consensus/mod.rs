@@ -12,6 +12,7 @@
 //! | `tally` | what votes amount to, and which contradict |
 //! | `certified` | which values are decided |
 //! | `evidence` | which seats contradicted themselves, and that all know |
+//! | `owners` | which owners signed two manifests for one version, and that all know |
 //! | `doubt` | whether this node may trust its own store |
 //! | `hashing` | which proposals wait for the bytes |
 //! | `heads` | which later versions this node is bound to |
@@ -30,7 +31,7 @@
 //! - **C6** A certificate stays valid in later epochs, because the chain that it carries reaches back to its own; and what
 //!   a head certifies is carried, so that no later epoch certifies another value of its version.
 //! - **C7** Two contradicting votes that this node sees become evidence, once per seat and epoch, kept and passed on; an honest
-//!   seat is never accused.
+//!   seat is never accused. So do two manifests that an owner signed for one version.
 //!
 //! Durability: nothing that was signed, offered or proposed leaves before its record is durable. Batches must become
 //! durable in the order in which they are handed out.
@@ -50,6 +51,7 @@ mod evidence;
 mod growth;
 mod hashing;
 mod heads;
+mod owners;
 mod proposer;
 mod recovery;
 mod shared;
@@ -62,8 +64,8 @@ use std::collections::BTreeMap;
 use ed25519_dalek::SigningKey;
 use mynet_types::{
     AbstainReason, AckedHead, BoundedVec, CertificateFile, Claim, ConsensusMessage, Evidence, Genesis, GroupId,
-    HeadProof, LinkError, Manifest, ManifestHash, NodeId, Now, Roster, SignedManifest, Verdict, VerifiedChain,
-    wire::Receipts,
+    HeadProof, LinkError, Manifest, ManifestHash, NodeId, Now, OwnerEvidence, Roster, SignedManifest, Verdict,
+    VerifiedChain, vote::is_head, wire::Receipts,
 };
 
 use self::{
@@ -165,6 +167,7 @@ impl Consensus {
         let mut shared = Shared::new(config, node_key, chain, seed);
         shared.approved = restored.approved.into_iter().collect();
         shared.evidence = evidence::Known::restored(restored.evidence, &shared.chain);
+        shared.owners = owners::Owners::restored(restored.owner_evidence, &shared.network);
         let (mut votes, mut lock, mut distrusted) = (restored.votes, lock, None);
         let (mut acked, mut closed) = (restored.acked, restored.closed);
         let mut keys = restored.keys;
@@ -184,7 +187,7 @@ impl Consensus {
         Ok(Self {
             shared,
             proposer,
-            validator: Validator::new(votes, epoch),
+            validator: Validator::new(votes, restored.signed, epoch),
             growth: Growth::new(lock, closing),
             decided: Decided::default(),
             unsynced: BTreeMap::new(),
@@ -205,6 +208,9 @@ impl Consensus {
         while let Some(message) = step.next_local() {
             self.on_message(&mut step, me, message);
             self.settle_withheld(&mut step);
+        }
+        while let Some((signed, asker)) = step.next_signed() {
+            self.look_for_rival(&mut step, &signed, asker);
         }
         while let Some(accused) = step.next_accused() {
             self.learn(&mut step, accused);
@@ -253,6 +259,11 @@ impl Consensus {
     /// All evidence known here with the nodes it accuses, oldest epoch first.
     pub fn evidence(&self) -> impl DoubleEndedIterator<Item = (&Evidence, NodeId)> {
         self.shared.evidence.all()
+    }
+
+    /// All evidence against owners that is kept here, by owner, group and version.
+    pub fn owner_evidence(&self) -> impl Iterator<Item = &OwnerEvidence> {
+        self.shared.owners.all()
     }
 
     /// The nodes that this node's operator approved and that have no seat yet.
@@ -331,6 +342,9 @@ impl Consensus {
     ) {
         let body = &manifest.body;
         let value = body.hash();
+        if is_head(body.version) {
+            self.look_for_rival(step, &manifest.statement(), None);
+        }
         if let Some(tally) = self.decided.outcome(&value, claim) {
             step.event(Event::Progress { group_id: body.group_id, manifest_hash: value, tally });
         } else if let Some(other) = self.decided.other_head(body) {
@@ -374,6 +388,7 @@ impl Consensus {
             Then::Offer(epoch) => self.growth.on_key_durable(&mut self.shared, step, epoch),
             Then::Locked => self.growth.on_lock_durable(&self.shared, step),
             Then::Expose(evidence) => self.expose(step, evidence),
+            Then::ExposeOwner(evidence) => self.expose_owner(step, evidence),
             Then::OfferRecovery(epoch) => self.on_recovery_durable(step, epoch),
             Then::GaveUp { shared, gave_up } => step.event(Event::GaveUp { shared, gave_up }),
             Then::Closed(epoch) => self.growth.closing.on_closed_durable(&self.shared, step, epoch),
@@ -425,17 +440,21 @@ impl Consensus {
             ConsensusMessage::RosterLocked { roster, keys, reports } => {
                 self.growth.on_roster_locked(shared, step, (from, RosterLock { roster: *roster, keys, reports }));
             }
-            ConsensusMessage::RosterHead { epoch, evidence, wants_key, roster } => {
+            ConsensusMessage::RosterHead { epoch, evidence, wants_key, roster, owners } => {
                 shared.note_wish(from, epoch, wants_key);
                 chain_sync::sync_rosters(shared, step, from, epoch);
                 chain_sync::look_for_fork(shared, step, from, (epoch, roster));
                 if evidence != shared.evidence.digest() {
                     evidence::give(shared, step, from);
                 }
+                if owners != shared.owners.digest() {
+                    owners::give(shared, step, from);
+                }
             }
             ConsensusMessage::RosterLinksAfter { epoch } => chain_sync::give_links(shared, step, from, epoch),
             ConsensusMessage::RosterLinks(links) => self.on_links(step, from, &links),
             ConsensusMessage::Evidence(records) => self.on_evidence(step, from, &records),
+            ConsensusMessage::OwnerEvidence(records) => self.on_owner_evidence(step, from, &records),
             ConsensusMessage::MyVotes { epoch } => self.on_my_votes(step, from, epoch),
             ConsensusMessage::YourVotes { epoch, votes } => self.on_your_votes(step, (from, epoch), &votes),
             ConsensusMessage::AckRequest { group_id, version, certificate } => {
@@ -518,7 +537,10 @@ impl Consensus {
     fn decide(&mut self, step: &mut Step<'_>, file: CertificateFile, tally: Tally) {
         let statement = &file.certificate.statement;
         let (value, claim) = (statement.value, statement.claim);
-        if !self.decided.note(&file.manifest.body, claim, tally) {
+        if is_head(file.manifest.body.version) {
+            self.look_for_rival(step, &file.manifest.statement(), None);
+        }
+        if !self.decided.note(&file.manifest, claim, tally) {
             return;
         }
         if statement.verdict == Verdict::Accept {

@@ -28,8 +28,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mynet_types::{
     AbstainReason, Abstention, Claim, ConsensusMessage, GroupId, HeadProof, ManifestHash, Mono, NodeId, OwnerKey,
-    Phase, Proposal, ProposalId, QuorumCertificate, Signed, SignedManifest, SignedProposal, SignedStatement, SlotKey,
-    Verdict, Vote, VoteStatement,
+    Phase, Proposal, ProposalId, QuorumCertificate, Signed, SignedManifest, SignedOwnerStatement, SignedProposal,
+    SignedStatement, SlotKey, Verdict, Vote, VoteStatement,
     certificate::CertificateFile,
     vote::{attest_slot, is_head, slot_of},
     wire::Receipts,
@@ -209,6 +209,11 @@ impl Proposer {
         }
         let rival = |(key, case): &(&CaseKey, &Case)| key.0 != *value && case.head() == Some(about);
         self.cases.iter().find(rival).map(|(key, _)| key.0)
+    }
+
+    /// What the owners signed that this node is having certified as this version.
+    pub(super) fn signed_of(&self, about: &(GroupId, u64)) -> impl Iterator<Item = SignedOwnerStatement> {
+        self.cases.values().filter(|case| case.head() == Some(*about)).map(|case| case.manifest.statement())
     }
 
     /// Makes a new proposal for a case under the newest roster, in place of an old one.

@@ -13,7 +13,7 @@ use mynet_types::{
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
-use super::{evidence::Known, heads::Heads, io::Config};
+use super::{evidence::Known, heads::Heads, io::Config, owners::Owners};
 
 /// A vote key of this node. Its secret is wiped from memory when it is dropped.
 pub(super) struct EpochKey {
@@ -50,6 +50,8 @@ pub(super) struct Shared {
     pub(super) up: BTreeSet<NodeId>,
     /// Which seats contradicted themselves.
     pub(super) evidence: Known,
+    /// Which owners signed two manifests for one version.
+    pub(super) owners: Owners,
     /// Nodes whom the operator of this one wants to have a seat.
     pub(super) approved: BTreeSet<NodeId>,
     /// Seats that say that they have no key to vote with.
@@ -86,6 +88,7 @@ impl Shared {
             admitted: BTreeMap::new(),
             up: BTreeSet::new(),
             evidence: Known::default(),
+            owners: Owners::default(),
             approved: BTreeSet::new(),
             wishes: BTreeSet::new(),
             renewed: BTreeMap::new(),

@@ -6,7 +6,8 @@
 use std::collections::VecDeque;
 
 use mynet_types::{
-    Claim, ConsensusMessage, Evidence, ManifestHash, NodeId, Now, Phase, ProposalId, SlotKey, StatesMask, Vote,
+    Claim, ConsensusMessage, Evidence, ManifestHash, NodeId, Now, OwnerEvidence, Phase, ProposalId,
+    SignedOwnerStatement, SlotKey, StatesMask, Vote,
 };
 
 use super::io::{Event, Output, Record, Timer};
@@ -38,6 +39,8 @@ pub(super) enum Then {
     },
     /// The evidence may be passed on.
     Expose(Evidence),
+    /// The evidence against an owner may be passed on.
+    ExposeOwner(OwnerEvidence),
     /// The key for this epoch is on disk and the epoch before is closed: what a recovery needs may leave.
     OfferRecovery(u64),
     /// Links gave way to others.
@@ -59,6 +62,7 @@ pub(super) struct Step<'a> {
     records: Vec<Record>,
     then: Vec<Then>,
     accused: Vec<Evidence>,
+    signed: Vec<(SignedOwnerStatement, Option<NodeId>)>,
     /// Votes and signatures on rosters do not leave now.
     withholds: bool,
     withheld: Vec<(NodeId, ConsensusMessage)>,
@@ -74,6 +78,7 @@ impl<'a> Step<'a> {
             records: Vec::new(),
             then: Vec::new(),
             accused: Vec::new(),
+            signed: Vec::new(),
             withholds: false,
             withheld: Vec::new(),
         }
@@ -155,6 +160,17 @@ impl<'a> Step<'a> {
     /// The next evidence that this call came upon.
     pub(super) fn next_accused(&mut self) -> Option<Evidence> {
         self.accused.pop()
+    }
+
+    /// The manifest of a head came by, which `asker` wants a vote for: at the end of the call it is compared with what is known
+    /// of its version. Nothing need be verified.
+    pub(super) fn signed(&mut self, signed: SignedOwnerStatement, asker: Option<NodeId>) {
+        self.signed.push((signed, asker));
+    }
+
+    /// The next manifest of a head that this call came upon.
+    pub(super) fn next_signed(&mut self) -> Option<(SignedOwnerStatement, Option<NodeId>)> {
+        self.signed.pop()
     }
 
     /// The next message of this node to itself.

@@ -8,6 +8,7 @@ mod growing;
 mod heads;
 mod kit;
 mod notes;
+mod owners;
 mod proposing;
 mod recovering;
 mod voting;

@@ -32,8 +32,12 @@ use std::{
 
 use mynet_types::{
     AbstainReason, Abstention, AckedHead, Claim, ConsensusMessage, Domain, HeadProof, ManifestHash, NodeId, Phase,
-    ProposalId, RejectReason, SignedManifest, SignedProposal, StatesMask, Timestamp, Verdict, Vote, VoteStatement,
-    head::HeadProofError, signing, vote::is_head, wire::Receipts,
+    ProposalId, RejectReason, SignedManifest, SignedOwnerStatement, SignedProposal, SlotKey, StatesMask, Timestamp,
+    Verdict, Vote, VoteStatement,
+    head::HeadProofError,
+    signing,
+    vote::{head_slot, is_head},
+    wire::Receipts,
 };
 
 use super::{
@@ -104,6 +108,8 @@ pub(super) struct Validator {
     /// before a restart are not among them.
     unvouched: BTreeMap<NodeId, usize>,
     hashing: Hashing,
+    /// What the owner signed of each head that this node accepts; a second value of it is proof against the owner.
+    signed: BTreeMap<SlotKey, SignedOwnerStatement>,
 }
 
 fn ballot_key(statement: &VoteStatement) -> BallotKey {
@@ -111,12 +117,20 @@ fn ballot_key(statement: &VoteStatement) -> BallotKey {
 }
 
 impl Validator {
-    /// Goes on from the votes of `epoch` that were restored.
-    pub(super) fn new(votes: impl IntoIterator<Item = Vote>, epoch: u64) -> Self {
+    /// Goes on from the votes of `epoch` that were restored, and what owners signed that they are for.
+    pub(super) fn new(
+        votes: impl IntoIterator<Item = Vote>,
+        signed: impl IntoIterator<Item = (u64, SignedOwnerStatement)>,
+        epoch: u64,
+    ) -> Self {
+        let signed = signed.into_iter().filter(|(of, _)| *of == epoch);
+        let signed =
+            signed.map(|(_, signed)| (head_slot(&signed.body.group_id, signed.body.version), signed)).collect();
         let of_epoch = votes.into_iter().filter(|vote| vote.statement.epoch == epoch);
         let ballot = |vote| Ballot { vote, durable: true, waiting: BTreeSet::new() };
         let ballots = of_epoch.map(|vote: Vote| (ballot_key(&vote.statement), ballot(vote))).collect();
-        Self { ballots, in_flight: BTreeMap::new(), unvouched: BTreeMap::new(), hashing: Hashing::default() }
+        let (in_flight, unvouched) = (BTreeMap::new(), BTreeMap::new());
+        Self { ballots, in_flight, unvouched, hashing: Hashing::default(), signed }
     }
 
     /// Forgets the votes of an epoch that is over; its key is erased, so nothing can contradict them any more.
@@ -124,6 +138,12 @@ impl Validator {
         self.ballots.clear();
         self.in_flight.clear();
         self.unvouched.clear();
+        self.signed.clear();
+    }
+
+    /// What the owner signed that this node accepts in this slot.
+    pub(super) fn signed_of(&self, slot: &SlotKey) -> Option<&SignedOwnerStatement> {
+        self.signed.get(slot)
     }
 
     /// Answers a proposal.
@@ -156,6 +176,7 @@ impl Validator {
         step.tell(ask.from, ConsensusMessage::Abstain(Abstention { proposal_id, reason }));
         if reason == AbstainReason::Locked {
             self.tell_lock(step, &ask);
+            step.signed(ask.manifest.statement(), Some(ask.from));
         }
         if reason == AbstainReason::OtherRoster {
             sync_rosters(shared, step, ask.from, ask.proposal.body.epoch);
@@ -256,11 +277,23 @@ impl Validator {
             if !vouched {
                 *self.unvouched.entry(ask.from).or_default() += 1;
             }
+            if verdict == Verdict::Accept && is_head(ask.manifest.body.version) {
+                self.keep_signed(step, statement, ask.manifest.statement());
+            }
             if let Some(ballot) = self.ballots.get(&key) {
                 step.note(Note::about(ask.manifest.body.group_id, Reason::voted(&ballot.vote)).with(ask.from));
             }
             self.answer(step, key, ask.from);
         }
+    }
+
+    /// Keeps what the owner signed beside the first vote for a head.
+    fn keep_signed(&mut self, step: &mut Step<'_>, statement: VoteStatement, signed: SignedOwnerStatement) {
+        if let std::collections::btree_map::Entry::Vacant(free) = self.signed.entry(statement.slot) {
+            free.insert(signed);
+            step.persist(Record::OwnerSigned { epoch: statement.epoch, signed });
+        }
+        step.signed(signed, None);
     }
 
     fn sign(

@@ -62,6 +62,8 @@ impl VotesFirst {
             | Record::CarriedNext(_)
             | Record::Unlinked { .. }
             | Record::Evidence(_)
+            | Record::OwnerEvidence(_)
+            | Record::OwnerSigned { .. }
             | Record::Approval { .. } => {}
         }
     }

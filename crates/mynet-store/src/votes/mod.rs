@@ -39,8 +39,8 @@ use std::{
 
 pub use mynet_types::VoteSecret;
 use mynet_types::{
-    AckedHead, CarriedHead, Evidence, ManifestHash, NodeId, Phase, ProposalId, RosterHash, RosterLink, SlotKey,
-    Verdict, Vote,
+    AckedHead, CarriedHead, Evidence, ManifestHash, NodeId, OwnerEvidence, Phase, ProposalId, RosterHash, RosterLink,
+    SignedOwnerStatement, SlotKey, Verdict, Vote,
 };
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, ExecResult, SqlErr, Statement, Value};
 
@@ -176,6 +176,16 @@ pub enum VoteWrite {
     Carried(Vec<CarriedHead>),
     /// What the locked roster carries besides; erased when the chain grows.
     CarriedNext(Vec<CarriedHead>),
+    /// What an owner signed that this node accepts as a head, in the batch of its first vote. The first one of a version and
+    /// epoch stays; erased with the votes of its epoch.
+    OwnerSigned {
+        /// The epoch of the vote.
+        epoch: u64,
+        /// The statement.
+        signed: SignedOwnerStatement,
+    },
+    /// An owner signed two manifests for one version. The first record of an owner, group and version stays, for ever.
+    OwnerEvidence(OwnerEvidence),
     /// The links after this epoch gave way to others, one of either being a recovery: they are erased, and with them the keys, votes, locks, heads and evidence
     /// of later epochs, and what is carried. The links that take their place follow in the same batch.
     Unlinked {
@@ -297,6 +307,7 @@ async fn apply(db: &DatabaseTransaction, write: VoteWrite) -> Result<(), VotesEr
             let through = column(through)?;
             execute(db, "DELETE FROM keys WHERE epoch <= ?", [through.into()]).await?;
             execute(db, "DELETE FROM votes WHERE epoch <= ?", [through.into()]).await?;
+            execute(db, "DELETE FROM owner_signed WHERE epoch <= ?", [through.into()]).await?;
             execute(db, "DELETE FROM acked WHERE epoch <= ?", [through.into()]).await?;
             execute(db, "DELETE FROM closed WHERE epoch <= ?", [through.into()]).await?;
             Ok(())
@@ -364,7 +375,7 @@ async fn put_heads(db: &DatabaseTransaction, write: VoteWrite) -> Result<(), Vot
         }
         VoteWrite::Unlinked { after } => {
             let after = column(after)?;
-            for table in ["links", "keys", "votes", "roster_locks", "acked", "closed", "evidence"] {
+            for table in ["links", "keys", "votes", "owner_signed", "roster_locks", "acked", "closed", "evidence"] {
                 execute(db, &format!("DELETE FROM {table} WHERE epoch > ?"), [after.into()]).await?;
             }
             execute(db, "DELETE FROM carried", []).await?;
@@ -372,6 +383,29 @@ async fn put_heads(db: &DatabaseTransaction, write: VoteWrite) -> Result<(), Vot
         }
         VoteWrite::Carried(heads) => put_carried(db, "carried", heads).await?,
         VoteWrite::CarriedNext(heads) => put_carried(db, "carried_next", heads).await?,
+        VoteWrite::OwnerSigned { epoch, signed } => {
+            let sql = "INSERT INTO owner_signed (epoch, group_id, version, signed) VALUES (?, ?, ?, ?)
+                ON CONFLICT (epoch, group_id, version) DO NOTHING";
+            let about = &signed.body;
+            let values = [
+                column(epoch)?.into(),
+                about.group_id.0.to_vec().into(),
+                version_column(about.version),
+                pack_record(&signed).into(),
+            ];
+            execute(db, sql, values).await?;
+        }
+        VoteWrite::OwnerEvidence(evidence) => {
+            let sql = "INSERT INTO owner_evidence (owner, group_id, version, evidence) VALUES (?, ?, ?, ?)
+                ON CONFLICT (owner, group_id, version) DO NOTHING";
+            let values = [
+                evidence.owner.0.to_vec().into(),
+                evidence.group_id.0.to_vec().into(),
+                version_column(evidence.version),
+                pack_record(&evidence).into(),
+            ];
+            execute(db, sql, values).await?;
+        }
         _ => unreachable!("the caller writes everything else"),
     }
     Ok(())
@@ -448,4 +482,9 @@ async fn execute<const N: usize>(db: &DatabaseTransaction, sql: &str, values: [V
 
 fn column(epoch: u64) -> Result<i64, VotesError> {
     i64::try_from(epoch).map_err(|_too_big| VotesError::Epoch(epoch))
+}
+
+/// A version that an owner made up may be any number, and peers tell of it; as bytes each has its place.
+fn version_column(version: u64) -> Value {
+    version.to_be_bytes().to_vec().into()
 }

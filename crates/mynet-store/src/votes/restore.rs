@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mynet_types::{AckedHead, CarriedHead, Evidence, NodeId, RosterLink, Vote};
+use mynet_types::{AckedHead, CarriedHead, Evidence, NodeId, OwnerEvidence, RosterLink, SignedOwnerStatement, Vote};
 use sea_orm::{ConnectionTrait, QueryResult, Statement, Value};
 
 use super::{VoteSecret, Votes, VotesError, column};
@@ -12,7 +12,7 @@ use crate::meta::column::{fixed, from_column, unpack, unpack_record};
 const LINK_BYTES_MAX: usize = 32 * 1024;
 /// Encoded size of a vote at most; it is below 300 bytes.
 const VOTE_BYTES_MAX: usize = 1024;
-/// Encoded size of evidence at most: two statements of some 120 bytes and their signatures.
+/// Encoded size of evidence at most, and of what an owner signed: two statements of some 120 bytes and their signatures.
 const EVIDENCE_BYTES_MAX: usize = 1024;
 /// Encoded size of an acked head at most: 64 signatures, and some 200 bytes of the statement.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
@@ -32,6 +32,10 @@ pub struct RestoredVotes {
     pub proposals: Vec<Vec<u8>>,
     /// Evidence against seats, oldest first.
     pub evidence: Vec<Evidence>,
+    /// Evidence against owners.
+    pub owner_evidence: Vec<OwnerEvidence>,
+    /// What owners signed that this node voted for, with the epoch of the vote: of the newest epoch of the chain and later.
+    pub signed: Vec<(u64, SignedOwnerStatement)>,
     /// Nodes that the operator approved and that have no seat yet.
     pub approved: Vec<NodeId>,
     /// Heads acked in the newest epoch of the chain, by group.
@@ -74,6 +78,13 @@ impl Votes {
         }
         for row in self.all("SELECT evidence FROM evidence ORDER BY epoch, seat", []).await? {
             restored.evidence.push(unpack_record(&bytes(&row)?, EVIDENCE_BYTES_MAX)?);
+        }
+        for row in self.all("SELECT evidence FROM owner_evidence ORDER BY owner, group_id, version", []).await? {
+            restored.owner_evidence.push(unpack_record(&bytes(&row)?, EVIDENCE_BYTES_MAX)?);
+        }
+        for row in self.all("SELECT signed, epoch FROM owner_signed WHERE epoch >= ?", [newest.into()]).await? {
+            let signed = unpack_record(&bytes(&row)?, EVIDENCE_BYTES_MAX)?;
+            restored.signed.push((from_column(row.try_get_by_index(1)?)?, signed));
         }
         for row in self.all("SELECT node FROM approvals ORDER BY node", []).await? {
             restored.approved.push(NodeId(fixed(&bytes(&row)?)?));

@@ -5,7 +5,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Statement};
 use super::VotesError;
 
 /// What leads from each `user_version` of the file to the next, beginning with an empty one. A change adds a step.
-const STEPS: [&str; 3] = [VERSION_1, VERSION_2, VERSION_3];
+const STEPS: [&str; 4] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
 /// Everything of version 1. `verdict` is 0 for accept and 1 for reject; `suspect` marks keys that may have signed what this
 /// store does not know.
@@ -85,6 +85,26 @@ CREATE TABLE carried_next (
     head BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 PRAGMA user_version = 3;
+";
+
+/// What version 4 adds: what owners signed that this node voted for, and evidence against owners. Versions are 8 bytes with the
+/// highest first, because an owner may sign any number.
+const VERSION_4: &str = "
+CREATE TABLE owner_signed (
+    epoch INTEGER NOT NULL,
+    group_id BLOB NOT NULL CHECK (length(group_id) = 32),
+    version BLOB NOT NULL CHECK (length(version) = 8),
+    signed BLOB NOT NULL,
+    PRIMARY KEY (epoch, group_id, version)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE owner_evidence (
+    owner BLOB NOT NULL CHECK (length(owner) = 32),
+    group_id BLOB NOT NULL CHECK (length(group_id) = 32),
+    version BLOB NOT NULL CHECK (length(version) = 8),
+    evidence BLOB NOT NULL,
+    PRIMARY KEY (owner, group_id, version)
+) STRICT, WITHOUT ROWID;
+PRAGMA user_version = 4;
 ";
 
 /// Makes the tables of an empty file and those that an older one lacks; refuses a file of a newer program.

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use mynet_types::{
-    AckedHead, BoundedVec, CarriedHead, Claim, Evidence, GroupId, ManifestHash, NodeId, Phase, ProposalId,
-    QuorumCertificate, Roster, RosterHash, RosterLink, Signature, SignerSet, StatesMask, Timestamp, Verdict, Vote,
-    VoteStatement, vote::attest_slot,
+    AckedHead, BoundedVec, CarriedHead, Claim, Evidence, GroupId, ManifestHash, NodeId, OwnerEvidence, OwnerKey,
+    OwnerStatement, Phase, ProposalId, QuorumCertificate, Roster, RosterHash, RosterLink, Signature, Signed,
+    SignedOwnerStatement, SignerSet, StatesMask, Timestamp, Verdict, Vote, VoteStatement, vote::attest_slot,
 };
 use sea_orm::ConnectionTrait;
 
@@ -59,6 +59,17 @@ fn link(epoch: u64) -> RosterLink {
 fn evidence(epoch: u64, seat: u16) -> Evidence {
     let vote = |verdict| Vote { seat, ..vote(epoch, 1, verdict, Claim::Seen) };
     Evidence::of(&vote(Verdict::Accept), &vote(Verdict::Reject)).unwrap()
+}
+
+/// What an owner says of a version; the store does not check it.
+fn said(version: u64, value: u8) -> SignedOwnerStatement {
+    let (group_id, manifest_hash) = (GroupId([1; 32]), ManifestHash([value; 32]));
+    let body = OwnerStatement { group_id, version, manifest_hash, owner: OwnerKey([5; 32]) };
+    Signed { body, signature: Signature([value; 64]) }
+}
+
+fn owner_evidence(version: u64) -> OwnerEvidence {
+    OwnerEvidence::of(&said(version, 1), &said(version, 2)).unwrap()
 }
 
 fn approval(node: u8, given: bool) -> VoteWrite {
@@ -376,7 +387,9 @@ async fn a_store_of_the_first_version_gets_the_new_tables_and_keeps_its_votes() 
     let dir = tempfile::tempdir().unwrap();
     let votes = open(dir.path(), DataDir::New).await;
     votes.batch(vec![key(0), VoteWrite::Vote(accept(0, 1))]).await.unwrap();
-    for table in ["evidence", "approvals", "acked", "closed", "carried", "carried_next"] {
+    for table in
+        ["evidence", "approvals", "acked", "closed", "carried", "carried_next", "owner_signed", "owner_evidence"]
+    {
         votes.db.execute_unprepared(&format!("DROP TABLE {table}")).await.unwrap();
     }
     votes.db.execute_unprepared("PRAGMA user_version = 1").await.unwrap();
@@ -387,6 +400,39 @@ async fn a_store_of_the_first_version_gets_the_new_tables_and_keeps_its_votes() 
     assert_eq!((restored.votes, restored.may_vote), (vec![accept(0, 1)], true));
     assert_eq!(restored.carried, [carried(1, 2)]);
     assert_eq!((restored.evidence, restored.approved), (vec![evidence(0, 2)], vec![NodeId([4; 32])]));
+}
+
+#[tokio::test]
+async fn what_owners_signed_goes_with_its_votes_and_what_accuses_them_never() {
+    let dir = tempfile::tempdir().unwrap();
+    let votes = open(dir.path(), DataDir::New).await;
+    let signed = |epoch, signed| VoteWrite::OwnerSigned { epoch, signed };
+    // Peers tell of any number that an owner made up; that must not stop the node.
+    let told = [owner_evidence(2), owner_evidence(u64::MAX)];
+    let second = OwnerEvidence { second: told[0].first, ..told[0] };
+    let writes = vec![
+        key(0),
+        VoteWrite::Vote(accept(0, 1)),
+        signed(0, said(2, 1)),
+        signed(0, said(2, 2)),
+        signed(0, said(3, 1)),
+        VoteWrite::OwnerEvidence(told[1]),
+        VoteWrite::OwnerEvidence(told[0]),
+        VoteWrite::OwnerEvidence(second),
+    ];
+    votes.batch(writes).await.unwrap();
+    let votes = restart(votes, dir.path()).await;
+    let restored = votes.restore().await.unwrap();
+    assert_eq!(restored.signed, [(0, said(2, 1)), (0, said(3, 1))], "the first one of a version stays");
+    assert_eq!(restored.owner_evidence, told);
+    let next = vec![VoteWrite::Link(link(1)), VoteWrite::EraseKeys { through: 0 }, key(1), signed(1, said(2, 2))];
+    votes.batch(next).await.unwrap();
+    let left = votes.all("SELECT epoch FROM owner_signed", []).await.unwrap().len();
+    let restored = votes.restore().await.unwrap();
+    assert_eq!((restored.signed, left), (vec![(1, said(2, 2))], 1));
+    votes.batch(vec![VoteWrite::Unlinked { after: 0 }]).await.unwrap();
+    let restored = votes.restore().await.unwrap();
+    assert_eq!((restored.signed, restored.owner_evidence), (Vec::new(), told.to_vec()));
 }
 
 #[tokio::test]

@@ -8,12 +8,13 @@ use mynet_types::{
     CertificateFile, CertificateHash, Checkpoint, Claim, CloseReport, CloseStatement, ConsensusMessage, ContentHash,
     ContentId, ContentState, ContentType, Decision, DecryptedClass, Details, Evidence, Genesis, GenesisFile, GroupId,
     HeadProof, Invite, Link, LinkProof, LinkRecovery, LinkVotes, Manifest, ManifestHash, Member, MembershipMessage,
-    Message, NetworkId, NodeId, NodeRecord, OfferFile, OwnerKey, Phase, Proposal, ProposalId, Protection,
-    QuorumCertificate, RecoveryFile, RecoveryOffer, RejectReason, RelationshipKind, ReplicationMessage, Roles, Roster,
-    RosterChain, RosterHash, RosterKey, RosterLink, SealedPart, Signature, SignedAdmission, SignedDecision,
-    SignedInvite, SignedManifest, SignedNodeRecord, SignedProposal, SignedReceipt, SignedRecoveryOffer,
-    SignedRosterKey, SignedTombstone, SignedWrap, SignerSet, SlotKey, StatesMask, StorageReceipt, Timestamp, Tombstone,
-    TxId, Validator, Verdict, Vote, VoteKey, VoteStatement, WrapKey, WrapRecord,
+    Message, NetworkId, NodeId, NodeRecord, OfferFile, OwnerEvidence, OwnerKey, OwnerSignature, OwnerStatement, Phase,
+    Proposal, ProposalId, Protection, QuorumCertificate, RecoveryFile, RecoveryOffer, RejectReason, RelationshipKind,
+    ReplicationMessage, Roles, Roster, RosterChain, RosterHash, RosterKey, RosterLink, SealedPart, Signature,
+    SignedAdmission, SignedDecision, SignedInvite, SignedManifest, SignedNodeRecord, SignedOwnerStatement,
+    SignedProposal, SignedReceipt, SignedRecoveryOffer, SignedRosterKey, SignedTombstone, SignedWrap, SignerSet,
+    SlotKey, StatesMask, StorageReceipt, Timestamp, Tombstone, TxId, Validator, Verdict, Vote, VoteKey, VoteStatement,
+    WrapKey, WrapRecord,
     codec::{self, DecodeError, TooMany},
     manifest::{Aead, MANIFEST_BYTES_MAX},
     rpc::{GroupInfo, GroupKey, Knock, KnockRefusal, KnockReply, Request, Response, Welcome},
@@ -36,7 +37,7 @@ macro_rules! for_every_type {
             AbstainReason Abstention AckedHead CarriedHead CloseReport CloseStatement HeadProof AdmissionRecord Aead Blake3Root BlobRef CertificateFile CertificateHash Checkpoint
             Claim ConsensusMessage ContentHash ContentId ContentState ContentType Decision DecisionOutcome
             DecryptedClass Details Evidence Genesis GenesisFile GroupId GroupInfo GroupKey Invite Knock KnockRefusal KnockReply
-            Link Manifest ManifestHash Member MembershipMessage Message NetworkId NodeId NodeRecord OwnerKey Phase
+            Link Manifest ManifestHash Member OwnerEvidence OwnerSignature OwnerStatement SignedOwnerStatement MembershipMessage Message NetworkId NodeId NodeRecord OwnerKey Phase
             Prepare Proposal ProposalId Protection QuorumCertificate RefuseReason RejectReason RelationshipKind
             ReplicationMessage Request Response Roles Roster RosterChain RosterHash RosterKey RosterLink SealedPart
             Signature SignedAdmission SignedDecision SignedInvite SignedManifest SignedNodeRecord SignedProposal
@@ -166,7 +167,7 @@ fn kinds_drawn<T: BorshDeserialize + BorshSerialize>() -> BTreeSet<u8> {
 fn drawing_finds_every_kind_of_message() {
     let tags = |count: u8| (0..count).collect::<BTreeSet<u8>>();
     assert_eq!(kinds_drawn::<ReplicationMessage>(), tags(14));
-    assert_eq!(kinds_drawn::<ConsensusMessage>(), tags(22));
+    assert_eq!(kinds_drawn::<ConsensusMessage>(), tags(23));
     assert_eq!(kinds_drawn::<Message>(), tags(3));
     assert_eq!(kinds_drawn::<Request>(), tags(4));
     assert_eq!(kinds_drawn::<Response>(), tags(8));

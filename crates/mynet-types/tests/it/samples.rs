@@ -2,9 +2,9 @@
 
 use mynet_types::{
     AckedHead, AdmissionRecord, BlobRef, BoundedVec, CarriedHead, CertificateFile, Claim, CloseReport, CloseStatement,
-    Decision, Evidence, GenesisFile, GroupId, HeadProof, Invite, ManifestHash, NodeRecord, OfferFile, OwnerKey, Phase,
-    Proposal, ProposalId, RecoveryFile, RecoveryOffer, RejectReason, Roles, RosterKey, SealedPart, Tombstone, TxId,
-    Verdict, Vote, WrapKey, WrapRecord,
+    Decision, Evidence, GenesisFile, GroupId, HeadProof, Invite, Manifest, ManifestHash, NodeRecord, OfferFile,
+    OwnerEvidence, OwnerKey, Phase, Proposal, ProposalId, RecoveryFile, RecoveryOffer, RejectReason, Roles, RosterKey,
+    SealedPart, Tombstone, TxId, Verdict, Vote, WrapKey, WrapRecord,
     signing::{Domain, Signed},
 };
 
@@ -60,6 +60,14 @@ pub(crate) fn evidence(network: &Network) -> Evidence {
     let statement = proposal(network).statement(Verdict::Accept);
     let signature = network.sign_one(network.chain.newest(), 1, Domain::Vote, &statement);
     Evidence::of(&reject, &Vote { statement, signature, ..reject.clone() }).unwrap()
+}
+
+/// Two manifests that the owner signed as the second version.
+pub(crate) fn owner_evidence(network: &Network) -> OwnerEvidence {
+    let id = network.genesis().network_id();
+    let other = Manifest { replicas: public_manifest().replicas + 1, ..public_manifest() };
+    let [one, other] = [public_manifest(), other].map(|body| Signed::new(&id, body, &owner_key()).statement());
+    OwnerEvidence::of(&one, &other).unwrap()
 }
 
 pub(crate) fn roster_key(network: &mut Network) -> RosterKey {

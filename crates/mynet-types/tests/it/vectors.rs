@@ -100,6 +100,8 @@ fn record_vectors(lines: &mut Vec<String>) {
     let offer = Signed::new(&id, samples::roster_key(&mut network), &node_key(1));
     lines.push(record("roster-key", &offer));
     lines.push(record("evidence", &samples::evidence(&network)));
+    lines.push(record("owner-evidence", &samples::owner_evidence(&network)));
+    lines.push(record("owner-statement", &Signed::new(&id, manifest(), &owner_key()).statement()));
     lines.push(record("head-proof", &samples::head_proof(&network)));
     lines.push(record("acked-head", &samples::acked_head(&network)));
     lines.push(record("carried-head", &samples::carried_heads()[0]));
@@ -247,6 +249,7 @@ fn a_signature_binds_domain_network_body_and_signer() {
     let mut network = Network::of(4);
     let roster_key = samples::roster_key(&mut network);
     binds(manifest(), &owner_key(), |body| body.replicas += 1);
+    binds(manifest().statement(), &owner_key(), |body| body.version += 1);
     binds(samples::wrap(), &owner_key(), |body| body.ciphertext[0] ^= 1);
     binds(samples::tombstone(), &owner_key(), |body| body.owner.0[0] ^= 1);
     binds(samples::proposal(&network), &node_key(0), |body| body.nonce[0] ^= 1);

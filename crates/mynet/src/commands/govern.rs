@@ -62,21 +62,28 @@ fn show(roster: &RosterDetailView) -> anyhow::Result<()> {
     output::table(&["NODE", "ROSTER", "STATE", "NOTE"], &seats.chain(waiting).collect::<Vec<_>>())
 }
 
-/// Shows who contradicted itself.
+/// Shows who signed two things that exclude each other.
 pub(crate) async fn evidence(global: &Global) -> anyhow::Result<()> {
     let evidence: Vec<EvidenceView> = all(&Client::new(global)?, "evidence").await?;
     if global.json {
         return output::object(&evidence);
     }
-    let row = |evidence: &EvidenceView| {
-        let said: Vec<String> = evidence
-            .statements
-            .iter()
-            .map(|statement| format!("{} {}", statement.verdict, short(&statement.manifest_hash)))
-            .collect();
-        vec![short(&evidence.node_id), evidence.epoch.to_string(), evidence.seat.to_string(), said.join(", ")]
-    };
-    output::table(&["NODE", "EPOCH", "SEAT", "SIGNED"], &evidence.iter().map(row).collect::<Vec<_>>())
+    output::table(&["WHO", "KEY", "ABOUT", "SIGNED"], &evidence.iter().map(contradiction).collect::<Vec<_>>())
+}
+
+fn contradiction(evidence: &EvidenceView) -> Vec<String> {
+    match evidence {
+        EvidenceView::Validator { node_id, epoch, seat, statements, .. } => {
+            let said = statements.iter().map(|said| format!("{} {}", said.verdict, short(&said.manifest_hash)));
+            let said: Vec<String> = said.collect();
+            vec!["validator".to_owned(), short(node_id), format!("epoch {epoch}, seat {seat}"), said.join(", ")]
+        }
+        EvidenceView::Owner { owner, group_id, version, manifests, .. } => {
+            let signed: Vec<String> = manifests.iter().map(|signed| short(&signed.manifest_hash)).collect();
+            let about = format!("group {}, version {version}", short(group_id));
+            vec!["owner".to_owned(), short(owner), about, signed.join(", ")]
+        }
+    }
 }
 
 /// Shows what is being voted on.

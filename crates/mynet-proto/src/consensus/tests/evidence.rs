@@ -22,7 +22,7 @@ fn open() -> (Net, VoteStatement) {
     (net, statement)
 }
 
-fn vote(net: &Net, index: usize, statement: VoteStatement) -> ConsensusMessage {
+pub(super) fn vote(net: &Net, index: usize, statement: VoteStatement) -> ConsensusMessage {
     let signature = signing::sign_as(Domain::Vote, &net.genesis.network_id(), &statement, &net.vote_key(index));
     let seat = u16::try_from(net.seat_of(index)).unwrap();
     ConsensusMessage::Vote(Vote { statement, seat, signature, proposal_id: ProposalId([0; 32]), reason: None })
@@ -228,7 +228,13 @@ fn hostile_extremes_are_harmless() {
         ConsensusMessage::KeyRequest { epoch, prev: accept.roster, leaving, newcomer: Some(id(1)) }
     };
     let extremes = [
-        ConsensusMessage::RosterHead { epoch: u64::MAX, evidence: 0, wants_key: true, roster: RosterHash([0; 32]) },
+        ConsensusMessage::RosterHead {
+            epoch: u64::MAX,
+            evidence: 0,
+            wants_key: true,
+            roster: RosterHash([0; 32]),
+            owners: 0,
+        },
         ConsensusMessage::RosterLinksAfter { epoch: u64::MAX },
         request(u64::MAX),
         request(0),
@@ -401,7 +407,7 @@ fn a_peer_cannot_draw_evidence_without_end_and_a_stranger_none() {
     net.run(5);
     net.clear();
     let (epoch, roster) = (net.nodes[0].core.roster().epoch, net.nodes[0].core.roster().hash());
-    let head = ConsensusMessage::RosterHead { epoch, evidence: 0, wants_key: false, roster };
+    let head = ConsensusMessage::RosterHead { epoch, evidence: 0, wants_key: false, roster, owners: 0 };
     for _ in 0..20 {
         net.inject(4, 0, head.clone());
         net.inject(9, 0, head.clone());

@@ -134,7 +134,13 @@ fn a_long_chain_is_fetched_in_several_messages() {
     net.inject(
         0,
         3,
-        ConsensusMessage::RosterHead { epoch: 22, evidence: 0, wants_key: false, roster: RosterHash([0; 32]) },
+        ConsensusMessage::RosterHead {
+            epoch: 22,
+            evidence: 0,
+            wants_key: false,
+            roster: RosterHash([0; 32]),
+            owners: 0,
+        },
     );
     net.settle();
     assert_eq!(net.nodes[3].core.roster().epoch, 22);

@@ -92,6 +92,7 @@ impl Disk {
             }
             Record::EraseKeys { through } => {
                 store.keys.retain(|epoch, _| *epoch > through);
+                store.signed.retain(|(epoch, _)| *epoch > through);
                 store.acked.retain(|head| head.certificate.statement.epoch > through);
                 store.closed = store.closed.take().filter(|next| next.roster.epoch > through + 1);
             }
@@ -107,6 +108,8 @@ impl Disk {
                 store.proposals.push(open);
             }
             Record::Evidence(evidence) => store.evidence.push(evidence),
+            Record::OwnerEvidence(evidence) => store.owner_evidence.push(evidence),
+            Record::OwnerSigned { epoch, signed } => store.signed.push((epoch, signed)),
             Record::Approval { node, given: true } => store.approved.push(node),
             Record::Approval { node, given: false } => store.approved.retain(|known| *known != node),
             Record::Closed(closed) => store.proposals.retain(|known| known.proposal.body.id() != closed),
@@ -126,6 +129,7 @@ impl Disk {
                 store.votes.retain(|vote| vote.statement.epoch <= after);
                 store.acked.retain(|head| head.certificate.statement.epoch <= after);
                 store.evidence.retain(|evidence| evidence.epoch() <= after);
+                store.signed.retain(|(epoch, _)| *epoch <= after);
                 (store.lock, store.closed) = (None, None);
                 store.carried.clear();
                 store.carried_next.clear();
