@@ -19,6 +19,7 @@ use crate::{
     compose::{Composed, Copies, Description, Draft, PreviewMember},
     config::SuccessMode,
     driver::wall_clock,
+    events::{EventKind, EventView},
     grant,
     handle::{AddOptions, Grant, NodeError, PreviewChoice},
     media::{SNIFF_BYTES, media_type},
@@ -132,6 +133,7 @@ impl Shell {
             }
         }
         tracing::info!(group = %group_id.short(), bytes = ingested.plain.size, "group stored");
+        self.events.tell(EventView::of_group(EventKind::Stored, group_id));
         Ok(group_id)
     }
 

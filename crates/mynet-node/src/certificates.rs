@@ -14,6 +14,7 @@ use mynet_types::{CertificateFile, ConsensusMessage, GroupId, Message, NodeId, V
 use crate::{
     crash,
     driver::wall_clock,
+    events::EventView,
     persist::until_written,
     shell::{Chain, Shell},
 };
@@ -35,6 +36,7 @@ impl Shell {
         }
         tracing::info!(group = %group_id.short(), accepts, "group has a certificate");
         self.board.update(group_id, |progress| progress.certified |= accepts);
+        self.events.tell(EventView::certified(group_id, accepts));
         self.hand_on_certificate(group_id).await;
     }
 

@@ -10,6 +10,7 @@ use mynet_types::{
 };
 
 use crate::{
+    events::Follower,
     govern::{EvidenceView, ProposalView, RosterDetailView},
     read::Location,
     recovery::RecoveryView,
@@ -368,6 +369,14 @@ impl NodeHandle {
     /// [`NodeError::NotFound`], [`NodeError::Storage`].
     pub async fn certificate(&self, key: GroupKey) -> Result<Vec<u8>, NodeError> {
         self.shell.certificate(key).await
+    }
+
+    /// Follows what happens on this node from now on, or from behind the event `after`.
+    ///
+    /// # Errors
+    /// [`NodeError::Invalid`] if `after` is no id of an event.
+    pub fn follow(&self, after: Option<&str>) -> Result<Follower, NodeError> {
+        self.shell.events.follow(after)
     }
 
     /// The genesis file.

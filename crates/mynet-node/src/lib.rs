@@ -19,6 +19,7 @@ mod deletion;
 pub mod doctor;
 mod driver;
 mod dry_run;
+pub mod events;
 mod find;
 pub mod govern;
 mod grant;

@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use crate::{
     compose::random,
     driver::wall_clock,
+    events::{EventKind, EventView},
     members::Learned,
     renewal::end_of,
     shell::{Chain, Shell},
@@ -322,6 +323,7 @@ pub(crate) async fn follow(shell: Arc<Shell>, listen: SocketAddr, mut events: mp
                 Some(NetEvent::PeerUp(node)) => {
                     tracing::info!(peer = %node.short(), "peer is up");
                     shell.members.set_up(node, true);
+                    shell.events.tell(EventView::of_node(EventKind::PeerUp, node));
                     shell.tell(&[node], &shell.members.admissions(wall_clock()), &shell.members.records());
                     shell.inbox.put(Input::PeerUp(node)).await;
                     shell.refill.peer_up();
@@ -332,6 +334,7 @@ pub(crate) async fn follow(shell: Arc<Shell>, listen: SocketAddr, mut events: mp
                 Some(NetEvent::PeerDown(node)) => {
                     tracing::info!(peer = %node.short(), "peer is down");
                     shell.members.set_up(node, false);
+                    shell.events.tell(EventView::of_node(EventKind::PeerDown, node));
                     shell.inbox.put(Input::PeerDown(node)).await;
                 }
                 Some(NetEvent::PeerRefused { node, reason }) => refused(&shell, listen, node, reason),

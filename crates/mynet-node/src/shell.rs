@@ -23,6 +23,7 @@ use crate::{
     config::Config,
     deletion::Deletions,
     driver::Inbox,
+    events::Events,
     find::Strangers,
     group_log::GroupLog,
     members::Members,
@@ -76,6 +77,7 @@ pub(crate) struct Shell {
     pub(crate) uploads: Uploads,
     pub(crate) recoveries: Recoveries,
     pub(crate) group_log: GroupLog,
+    pub(crate) events: Arc<Events>,
 }
 
 /// What a shell is made of.
@@ -101,6 +103,7 @@ impl Shell {
         // Files of one start never share a generation with those of another.
         let next_generation = AtomicU64::new(meta.boot() << 32);
         let group_log = GroupLog::new(meta.boot());
+        let events = Arc::new(Events::new(meta.boot()));
         Self {
             config: RwLock::new(Arc::new(config)),
             data_dir,
@@ -117,6 +120,7 @@ impl Shell {
             uploads: Uploads::default(),
             recoveries: Recoveries::default(),
             group_log,
+            events,
             strangers: Strangers::default(),
             unheard: Unheard::default(),
             deletions: Deletions::default(),
@@ -223,6 +227,7 @@ impl Shell {
 
     /// Takes note of what the cores tell.
     pub(crate) fn event(self: &Arc<Self>, event: Event) {
+        self.events.tell_of(&event);
         match event {
             Event::Replication(event) => self.replication_event(event),
             Event::Consensus(event) => self.consensus_event(event),
