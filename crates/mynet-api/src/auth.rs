@@ -36,6 +36,16 @@ pub(crate) enum Access {
     Scope(Scope),
 }
 
+impl Access {
+    /// The word of the scope that is needed.
+    pub(crate) fn scope_word(self) -> Option<&'static str> {
+        match self {
+            Self::Probe | Self::Anybody => None,
+            Self::Scope(scope) => Some(scope_word(scope)),
+        }
+    }
+}
+
 /// Whoever was let in. Every handler that needs it takes it as an argument.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller(Option<Principal>);

@@ -13,7 +13,7 @@ use mynet_node::{
     govern::ProposalView,
     handle::PublishOptions,
     media::{SNIFF_BYTES, media_type},
-    view::{DeletionView, FindView, GroupView, Page, Wait, WhyView},
+    view::{DeletionView, FindView, GroupView, Page, RelationshipView, Wait, WhyView},
 };
 use mynet_types::{Claim, ContentHash, wire::TARGETS_MAX};
 
@@ -131,6 +131,16 @@ pub(crate) async fn propose(
     let timeout = timeout_or(&params, PROPOSE_TIMEOUT_DEFAULT)?;
     let claim = claim.unwrap_or(Claim::Durable);
     Ok(Json(id.resolve(|key| app.node.propose(key, claim, timeout)).await?))
+}
+
+/// `GET /api/v1/content/{id}/relationships`
+pub(crate) async fn relationships(
+    State(app): State<App>,
+    InPath(id): InPath<ContentKey>,
+    params: Params,
+) -> Result<Json<Page<RelationshipView>>, Problem> {
+    let links = id.resolve(|key| app.node.show(key)).await?.relationships;
+    Ok(Json(cut(links, |link| format!("{}-{}", link.parent_content_id, link.child_content_id), &params)?))
 }
 
 /// `POST /api/v1/content/{id}/relationships`: the body is the new preview.

@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
 use mynet_node::{
+    events::{Events, Follower},
     govern::{EvidenceView, ProposalView, RosterDetailView, SeatView, WaitingView},
     handle::{
         AddOptions, Asker, ByteStream, ContentInfo, InviteOptions, NodeError, Opened, Principal, PublishOptions,
@@ -60,6 +61,18 @@ pub(crate) struct Script {
     pub(crate) ready: bool,
     /// Requests for the status wait for a permit of these.
     pub(crate) gate: Option<Arc<tokio::sync::Semaphore>>,
+    /// What happened.
+    pub(crate) events: Happened,
+}
+
+/// The events of a node that started once.
+#[derive(Debug)]
+pub(crate) struct Happened(pub(crate) Arc<Events>);
+
+impl Default for Happened {
+    fn default() -> Self {
+        Self(Arc::new(Events::new(1)))
+    }
 }
 
 /// The node.
@@ -254,6 +267,11 @@ impl NodeHandle {
             seats: vec![],
             log: vec![],
         })
+    }
+
+    pub(crate) fn follow(&self, after: Option<&str>) -> Result<Follower, NodeError> {
+        let events = Arc::clone(&self.script().events.0);
+        events.follow(after)
     }
 
     pub(crate) fn genesis(&self) -> Vec<u8> {

@@ -12,23 +12,26 @@
 //! 4. Every route and its scope stand in one table; a route that is not there does not exist.
 //! 5. Tokens are neither logged nor echoed.
 //!
-//! Deliberately absent until they exist: routes of systems that do not exist yet, TLS, CORS, cookies, an OpenAPI document.
+//! Deliberately absent until they exist: routes of systems that do not exist yet, TLS, CORS, cookies.
 //!
-//! Reading order: `serve`, `routes`, `auth`, then the handlers `upload`, `content`, `storage`, `peers`, `tokens`; `ranges`, `params`, `ids`, `body` and `problem` are what
-//! they are made of. The routes are described in `docs/api.md`.
+//! Reading order: `serve`, `routes`, `auth`, then the handlers `upload`, `content`, `storage`, `peers`, `tokens`; `events`; `ranges`, `params`, `ids`, `body`,
+//! `request_id` and `problem` are what they are made of. The routes are described in `docs/api.md` and by the node itself: `openapi`.
 
 mod auth;
 mod body;
 mod care;
 mod content;
+mod events;
 #[cfg(test)]
 mod fake;
 mod ids;
 mod multipart;
+mod openapi;
 mod params;
 mod peers;
 mod problem;
 mod ranges;
+mod request_id;
 mod routes;
 mod serve;
 mod stall;

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Fields of an invitation.
-const INVITE_FIELDS: &[&str] = &["roles", "trusted", "expires", "uses"];
+pub(crate) const INVITE_FIELDS: &[&str] = &["roles", "trusted", "expires", "uses"];
 
 /// How long an invitation stands unless asked otherwise; as `mynet invite`.
 const INVITE_EXPIRES_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);

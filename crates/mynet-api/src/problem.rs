@@ -1,159 +1,156 @@
 //! Refusals: RFC 9457 problem objects with a stable `code`.
 //!
-//! The table of codes is [`Code::entry`] and nowhere else; `docs/api.md` prints it and a test compares them. A code, once
-//! given out, keeps its meaning. `type` is `about:blank`, so `title` is the phrase of the status, as the RFC asks.
+//! The table of codes is made here and nowhere else; `docs/api.md` prints it and a test compares them. A code, once given out,
+//! keeps its meaning. `type` is `about:blank`, so `title` is the phrase of the status, as the RFC asks.
 //!
 //! Source: RFC 9457 (problem details), RFC 6750 section 3 (`WWW-Authenticate`).
 
 use std::{borrow::Cow, error::Error};
 
 use axum::{
+    body::Body,
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use mynet_node::handle::NodeError;
 
-/// What kind of refusal it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Code {
-    /// A field makes no sense; the code is `invalid_<field>`.
-    Invalid(&'static str),
-    /// A parameter that the route does not have.
-    UnknownParameter,
-    /// The upload broke off or was unreadable.
-    Upload,
-    /// No token, or one that is not good.
-    Unauthorized,
-    /// A good token that may not.
-    Forbidden,
-    /// There is no such thing, or the asker may not know it.
-    NotFound,
-    /// There is no such route.
-    RouteNotFound,
-    /// The route exists, with other methods.
-    MethodNotAllowed,
-    /// The client sent nothing for too long.
-    RequestTimeout,
-    /// `If-Match` names another content.
-    PreconditionFailed,
-    /// The body is larger than the limit.
-    PayloadTooLarge,
-    /// The range lies outside of the content.
-    RangeNotSatisfiable,
-    /// A bug of the node.
-    Internal,
-    /// The node's disk or database failed.
-    Storage,
-    /// Bytes on disk are damaged.
-    Corrupt,
-    /// No holder can be reached.
-    Unavailable,
-    /// Whether there is such a thing cannot be told now.
-    Unknown,
-    /// The node is starting or stopping, as `/readyz` tells.
-    NotReady,
-    /// The node is stopping.
-    Stopping,
-    /// Too many uploads at once.
-    Busy,
-    /// The disk or the capacity is full.
-    NoSpace,
+use crate::request_id::RequestId;
+
+/// What is said of one code.
+struct Entry {
+    name: &'static str,
+    status: StatusCode,
+    /// What it means, for the documents.
+    means: &'static str,
+    /// What to try unless the case at hand says it better.
+    hint: &'static str,
+}
+
+/// Makes [`Code`] and its table of one list, so that no code is without its row.
+macro_rules! codes {
+    ($($variant:ident $name:literal $status:ident $means:literal $hint:literal;)*) => {
+        /// What kind of refusal it is.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Code {
+            /// A field makes no sense; the code is `invalid_<field>`.
+            Invalid(&'static str),
+            $(#[doc = $means] $variant,)*
+        }
+
+        impl Code {
+            /// Every code but [`Self::Invalid`], which stands for a family.
+            const PLAIN: &[Self] = &[$(Self::$variant),*];
+
+            /// The row of the table.
+            fn entry(self) -> Entry {
+                match self {
+                    Self::Invalid(_) => Entry {
+                        name: "invalid_",
+                        status: StatusCode::BAD_REQUEST,
+                        means: INVALID,
+                        hint: "correct the request; nothing was done",
+                    },
+                    $(Self::$variant => Entry {
+                        name: $name,
+                        status: StatusCode::$status,
+                        means: $means,
+                        hint: $hint,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+/// What the family of [`Code::Invalid`] means.
+const INVALID: &str = "the field makes no sense; nothing was done. `id`, `hash`, `node`, `token_id` are of the path, `body` is \
+                       the body, `query` the query";
+
+codes! {
+    UnknownParameter "unknown_parameter" BAD_REQUEST
+        "there is no such parameter, field or part; `hint` names the nearest"
+        "remove the parameter or correct its name";
+    Upload "upload" BAD_REQUEST
+        "the upload broke off or was unreadable; nothing was kept"
+        "send the whole file again; nothing was kept";
+    Unauthorized "unauthorized" UNAUTHORIZED
+        "no token, or one that is not good"
+        "send 'Authorization: Bearer <token>' with a token made by 'mynet token create'";
+    Forbidden "forbidden" FORBIDDEN
+        "a good token that may not"
+        "ask the operator of the node";
+    NotFound "not_found" NOT_FOUND
+        "there is no such thing, or the asker may not know it"
+        "check the id; what is private is not found without a token";
+    RouteNotFound "route_not_found" NOT_FOUND
+        "there is no such route"
+        "GET /api/docs lists the routes";
+    MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED
+        "`Allow` names the methods of the route"
+        "use a method that the Allow header names";
+    RequestTimeout "request_timeout" REQUEST_TIMEOUT
+        "nothing of the body came for 30 s"
+        "send again over a steadier connection";
+    PreconditionFailed "precondition_failed" PRECONDITION_FAILED
+        "`If-Match` names another content"
+        "ask again without If-Match to see the current ETag";
+    PayloadTooLarge "payload_too_large" PAYLOAD_TOO_LARGE
+        "the body, or the preview, is larger than allowed"
+        "send less, or have limits.upload raised";
+    RangeNotSatisfiable "range_not_satisfiable" RANGE_NOT_SATISFIABLE
+        "`Content-Range` tells the size"
+        "ask for a range within the size that Content-Range tells";
+    Internal "internal" INTERNAL_SERVER_ERROR
+        "a bug of the node"
+        "this is a bug: report it with the node's log";
+    Storage "storage" INTERNAL_SERVER_ERROR
+        "the node's disk or database failed; its log tells more"
+        "the operator must look at the node's log and disk";
+    Corrupt "corrupt" INTERNAL_SERVER_ERROR
+        "the bytes on the node's disk are damaged; they were quarantined"
+        "ask another node, or again once it was repaired";
+    Unknown "unknown" SERVICE_UNAVAILABLE
+        "it is not known here, and not every admitted node could be asked; `Retry-After`"
+        "try again when every node is back";
+    Unavailable "unavailable" SERVICE_UNAVAILABLE
+        "no holder can be reached now; `Retry-After`"
+        "try again when a holder is back";
+    NotReady "not_ready" SERVICE_UNAVAILABLE
+        "the node is starting or stopping; `Retry-After`"
+        "wait until the node has started";
+    Stopping "stopping" SERVICE_UNAVAILABLE
+        "the node is stopping; `Retry-After`"
+        "try again once it runs, or ask another node";
+    Busy "busy" SERVICE_UNAVAILABLE
+        "too many uploads are being received, or too many readers follow the events; `Retry-After`"
+        "try again in a few seconds";
+    NoSpace "no_space" INSUFFICIENT_STORAGE
+        "the disk or the capacity is full; nothing was kept"
+        "free space or raise storage.capacity";
 }
 
 impl Code {
-    /// Every code but [`Self::Invalid`], which stands for a family.
-    #[cfg(test)]
-    pub(crate) const PLAIN: [Self; 20] = [
-        Self::UnknownParameter,
-        Self::Upload,
-        Self::Unauthorized,
-        Self::Forbidden,
-        Self::NotFound,
-        Self::RouteNotFound,
-        Self::MethodNotAllowed,
-        Self::RequestTimeout,
-        Self::PreconditionFailed,
-        Self::PayloadTooLarge,
-        Self::RangeNotSatisfiable,
-        Self::Internal,
-        Self::Storage,
-        Self::Corrupt,
-        Self::Unavailable,
-        Self::Unknown,
-        Self::NotReady,
-        Self::Stopping,
-        Self::Busy,
-        Self::NoSpace,
-    ];
-
-    /// The table: name, status, what to try.
-    fn entry(self) -> (&'static str, StatusCode, &'static str) {
-        match self {
-            Self::Invalid(_) => ("invalid_", StatusCode::BAD_REQUEST, "correct the request; nothing was done"),
-            Self::UnknownParameter => {
-                ("unknown_parameter", StatusCode::BAD_REQUEST, "remove the parameter or correct its name")
-            }
-            Self::Upload => ("upload", StatusCode::BAD_REQUEST, "send the whole file again; nothing was kept"),
-            Self::Unauthorized => (
-                "unauthorized",
-                StatusCode::UNAUTHORIZED,
-                "send 'Authorization: Bearer <token>' with a token made by 'mynet token create'",
-            ),
-            Self::Forbidden => ("forbidden", StatusCode::FORBIDDEN, "ask the operator of the node"),
-            Self::NotFound => {
-                ("not_found", StatusCode::NOT_FOUND, "check the id; what is private is not found without a token")
-            }
-            Self::RouteNotFound => ("route_not_found", StatusCode::NOT_FOUND, "routes begin with /api/v1/"),
-            Self::MethodNotAllowed => {
-                ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, "use a method that the Allow header names")
-            }
-            Self::RequestTimeout => {
-                ("request_timeout", StatusCode::REQUEST_TIMEOUT, "send again over a steadier connection")
-            }
-            Self::PreconditionFailed => (
-                "precondition_failed",
-                StatusCode::PRECONDITION_FAILED,
-                "ask again without If-Match to see the current ETag",
-            ),
-            Self::PayloadTooLarge => {
-                ("payload_too_large", StatusCode::PAYLOAD_TOO_LARGE, "send less, or have limits.upload raised")
-            }
-            Self::RangeNotSatisfiable => (
-                "range_not_satisfiable",
-                StatusCode::RANGE_NOT_SATISFIABLE,
-                "ask for a range within the size that Content-Range tells",
-            ),
-            Self::Internal => {
-                ("internal", StatusCode::INTERNAL_SERVER_ERROR, "this is a bug: report it with the node's log")
-            }
-            Self::Storage => {
-                ("storage", StatusCode::INTERNAL_SERVER_ERROR, "the operator must look at the node's log and disk")
-            }
-            Self::Corrupt => {
-                ("corrupt", StatusCode::INTERNAL_SERVER_ERROR, "ask another node, or again once it was repaired")
-            }
-            Self::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "try again when a holder is back"),
-            Self::Unknown => ("unknown", StatusCode::SERVICE_UNAVAILABLE, "try again when every node is back"),
-            Self::NotReady => ("not_ready", StatusCode::SERVICE_UNAVAILABLE, "wait until the node has started"),
-            Self::Stopping => {
-                ("stopping", StatusCode::SERVICE_UNAVAILABLE, "try again once it runs, or ask another node")
-            }
-            Self::Busy => ("busy", StatusCode::SERVICE_UNAVAILABLE, "try again in a few seconds"),
-            Self::NoSpace => ("no_space", StatusCode::INSUFFICIENT_STORAGE, "free space or raise storage.capacity"),
-        }
+    /// The table of codes as `docs/api.md` and the description of the API print it.
+    pub(crate) fn table() -> impl Iterator<Item = (String, StatusCode, &'static str)> {
+        let family = ("invalid_<field>".to_owned(), StatusCode::BAD_REQUEST, INVALID);
+        let plain = Self::PLAIN.iter().map(|code| {
+            let Entry { name, status, means, .. } = code.entry();
+            (name.to_owned(), status, means)
+        });
+        std::iter::once(family).chain(plain)
     }
 
     /// The word of the `code` field.
     pub(crate) fn name(self) -> Cow<'static, str> {
         match self {
-            Self::Invalid(field) => format!("{}{field}", self.entry().0).into(),
-            _ => self.entry().0.into(),
+            Self::Invalid(field) => format!("{}{field}", self.entry().name).into(),
+            _ => self.entry().name.into(),
         }
     }
 
     /// The status that goes with it.
     pub(crate) fn status(self) -> StatusCode {
-        self.entry().1
+        self.entry().status
     }
 
     /// Seconds after which trying again makes sense.
@@ -212,7 +209,7 @@ impl Problem {
 
     /// What to try.
     pub(crate) fn hint(&self) -> &str {
-        self.hint.as_deref().unwrap_or(self.code.entry().2)
+        self.hint.as_deref().unwrap_or(self.code.entry().hint)
     }
 }
 
@@ -251,60 +248,94 @@ pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// The object of RFC 9457 with our two members.
+/// The object of RFC 9457 with our members.
 #[derive(serde::Serialize)]
-struct ProblemBody<'a> {
-    r#type: &'static str,
-    title: &'static str,
+struct ProblemView {
+    /// Always `about:blank`: the title is the phrase of the status, and `code` tells the kind.
+    r#type: String,
+    /// The phrase of the status.
+    title: String,
+    /// The status.
     status: u16,
-    detail: &'a str,
-    code: &'a str,
-    hint: &'a str,
+    /// What failed and why, in this very case.
+    detail: String,
+    /// The kind of refusal, for programs: one of the table of codes.
+    code: String,
+    /// What to try.
+    hint: String,
+    /// The name of the request, as in `X-Request-Id` and in the node's log.
+    request_id: String,
+}
+
+impl Problem {
+    /// The object that the client reads.
+    fn view(&self, request: &RequestId) -> ProblemView {
+        let status = self.code.status();
+        ProblemView {
+            r#type: "about:blank".to_owned(),
+            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: status.as_u16(),
+            detail: self.detail.clone(),
+            code: self.code.name().into_owned(),
+            hint: self.hint().to_owned(),
+            request_id: request.as_str().to_owned(),
+        }
+    }
 }
 
 impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let status = self.code.status();
-        let body = serde_json::to_vec(&ProblemBody {
-            r#type: "about:blank",
-            title: status.canonical_reason().unwrap_or("Error"),
-            status: status.as_u16(),
-            detail: &self.detail,
-            code: &self.code.name(),
-            hint: self.hint(),
-        })
-        .expect("an object of strings and a number always encodes");
-        let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+    /// Status and headers. The body names the request, which only [`complete`] knows.
+    fn into_response(mut self) -> Response {
+        let mut response = (self.code.status(), [(header::CONTENT_TYPE, "application/problem+json")]).into_response();
         if let Some(seconds) = self.code.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
-        if let Some((name, value)) = self.header.map(|header| *header) {
+        if let Some((name, value)) = self.header.take().map(|header| *header) {
             response.headers_mut().insert(name, value);
         }
+        response.extensions_mut().insert(self);
         response
     }
 }
 
+/// Gives a refusal its body; every other answer stays as it is.
+pub(crate) fn complete(mut response: Response, request: &RequestId) -> Response {
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        let body = serde_json::to_vec(&problem.view(request)).expect("an object of texts and a number always encodes");
+        *response.body_mut() = Body::from(body);
+    }
+    response
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use axum::{
-        http::{StatusCode, header},
+        http::{HeaderMap, HeaderValue, StatusCode, header},
         response::IntoResponse,
     };
     use mynet_node::handle::NodeError;
     use mynet_types::ContentHash;
 
-    use super::{Code, Problem};
+    use super::{Code, Problem, complete};
+    use crate::request_id::{self, RequestId};
 
     const API_DOC: &str = include_str!("../../../docs/api.md");
 
     #[test]
-    fn every_code_stands_in_the_document_with_its_status() {
-        for code in Code::PLAIN {
-            let row = format!("| `{}` | {} |", code.name(), code.status().as_u16());
-            assert!(API_DOC.contains(&row), "docs/api.md lacks the row {row}");
+    fn the_document_has_the_table_of_codes() {
+        let mut table = "| code | status | means |\n|---|---|---|\n".to_owned();
+        for (name, status, means) in Code::table() {
+            table += &format!("| `{name}` | {} | {means} |\n", status.as_u16());
         }
-        assert!(API_DOC.contains("| `invalid_<field>` | 400 |"));
+        assert!(API_DOC.contains(&format!("{table}\n")), "docs/api.md must contain:\n{table}");
+    }
+
+    #[test]
+    fn no_two_codes_have_one_name() {
+        let names: BTreeSet<_> = Code::table().map(|(name, ..)| name).collect();
+        assert_eq!(names.len(), Code::table().count());
     }
 
     #[test]
@@ -341,11 +372,14 @@ mod tests {
 
     #[tokio::test]
     async fn the_body_has_the_members_of_the_rfc_and_ours() {
+        let mut headers = HeaderMap::new();
+        headers.insert(request_id::HEADER, HeaderValue::from_static("r-1"));
         let response = Problem::new(Code::Busy, "16 uploads are running").into_response();
+        let response = complete(response, &RequestId::of(&headers));
         let body = axum::body::to_bytes(response.into_body(), 4096).await.unwrap();
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         let want = serde_json::json!({
-            "type": "about:blank", "title": "Service Unavailable", "status": 503,
+            "type": "about:blank", "title": "Service Unavailable", "status": 503, "request_id": "r-1",
             "detail": "16 uploads are running", "code": "busy", "hint": "try again in a few seconds",
         });
         assert_eq!(body, want);

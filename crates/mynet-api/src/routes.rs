@@ -16,16 +16,19 @@ use axum::{
 };
 use mynet_node::view::Scope;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
 use crate::{
     auth::{self, Access},
-    care, content,
+    care, content, events,
     node::NodeHandle,
+    openapi,
     params::Params,
     peers,
-    problem::{Code, Problem},
+    problem::{self, Code, Problem},
+    request_id::{self, RequestId},
     serve::ApiSettings,
     storage, tokens, upload,
 };
@@ -39,16 +42,19 @@ pub(crate) struct App {
     pub(crate) settings: ApiSettings,
     /// One permit per upload whose body is being received.
     pub(crate) uploads: Arc<Semaphore>,
+    /// One permit per reader of events.
+    pub(crate) readers: Arc<Semaphore>,
+    /// Cancelled when answers that have no end must end.
+    pub(crate) closing: CancellationToken,
 }
 
 /// One row of the table.
-struct Route {
-    /// Built into the handler; here for the tests that compare the table with the document.
-    #[cfg(test)]
+pub(crate) struct Route {
+    /// Built into the handler; here for the document of the API.
     method: MethodFilter,
-    path: &'static str,
-    access: Access,
-    params: &'static [&'static str],
+    pub(crate) path: &'static str,
+    pub(crate) access: Access,
+    pub(crate) params: &'static [&'static str],
     handler: MethodRouter<App>,
 }
 
@@ -60,19 +66,26 @@ impl Route {
         params: &'static [&'static str],
         handler: H,
     ) -> Self {
-        Self {
-            #[cfg(test)]
-            method,
-            path,
-            access,
-            params,
-            handler: on(method, handler),
+        Self { method, path, access, params, handler: on(method, handler) }
+    }
+
+    /// The word of its method.
+    pub(crate) fn method_word(&self) -> &'static str {
+        match self.method {
+            MethodFilter::POST => "POST",
+            MethodFilter::DELETE => "DELETE",
+            _ => "GET",
         }
+    }
+
+    /// Method and path.
+    pub(crate) fn line(&self) -> String {
+        format!("{} {}", self.method_word(), self.path)
     }
 }
 
 /// The table. A route for `GET` also answers `HEAD`.
-fn table() -> Vec<Route> {
+pub(crate) fn table() -> Vec<Route> {
     const ADMIN: Access = Access::Scope(Scope::Admin);
     const DELETE: MethodFilter = MethodFilter::DELETE;
     const GET: MethodFilter = MethodFilter::GET;
@@ -83,6 +96,8 @@ fn table() -> Vec<Route> {
     vec![
         Route::new(GET, "/livez", Access::Probe, &[], peers::livez),
         Route::new(GET, "/readyz", Access::Probe, &[], peers::readyz),
+        Route::new(GET, "/api/openapi.json", Access::Anybody, &[], openapi::serve),
+        Route::new(GET, "/api/docs", Access::Anybody, &[], openapi::docs),
         Route::new(POST, "/api/v1/content", WRITE, upload::PARAMS, upload::upload),
         Route::new(GET, "/api/v1/content", READ, PAGE, content::list),
         Route::new(GET, "/api/v1/content/{id}", READ, &[], content::show),
@@ -92,6 +107,7 @@ fn table() -> Vec<Route> {
         Route::new(GET, "/api/v1/content/{id}/why", READ, &[], content::why),
         Route::new(GET, "/api/v1/content/{id}/data", Access::Anybody, storage::PARAMS, storage::by_id),
         Route::new(POST, "/api/v1/content/{id}/publish", WRITE, content::PUBLISH_PARAMS, content::publish),
+        Route::new(GET, "/api/v1/content/{id}/relationships", READ, PAGE, content::relationships),
         Route::new(POST, "/api/v1/content/{id}/relationships", WRITE, content::RELATE_PARAMS, content::relate),
         Route::new(POST, "/api/v1/content/{id}/propose", WRITE, content::PROPOSE_PARAMS, content::propose),
         Route::new(GET, "/api/v1/storage/{hash}", Access::Anybody, &[], storage::by_hash),
@@ -103,6 +119,7 @@ fn table() -> Vec<Route> {
         Route::new(POST, "/api/v1/roster/{node}/approve", ADMIN, &[], peers::approve),
         Route::new(POST, "/api/v1/roster/recovery/offer", ADMIN, &[], peers::recovery_offer),
         Route::new(POST, "/api/v1/roster/recovery", ADMIN, care::PARAMS, peers::recover),
+        Route::new(GET, "/api/v1/events", READ, &[], events::follow),
         Route::new(GET, "/api/v1/evidence", READ, PAGE, peers::evidence),
         Route::new(GET, "/api/v1/proposals", READ, PAGE, peers::proposals),
         Route::new(GET, "/api/v1/genesis", READ, &[], peers::genesis),
@@ -120,7 +137,13 @@ fn table() -> Vec<Route> {
 
 /// The whole API over `node`, without a listener. [`crate::serve()`] adds the bounds on connections.
 pub fn router(node: NodeHandle, settings: ApiSettings) -> Router {
-    let app = App { node, settings, uploads: Arc::new(Semaphore::new(settings.uploads_max)) };
+    router_until(node, settings, CancellationToken::new())
+}
+
+/// The same; answers that have no end, end when `closing` is cancelled.
+pub(crate) fn router_until(node: NodeHandle, settings: ApiSettings, closing: CancellationToken) -> Router {
+    let (uploads, readers) = (Semaphore::new(settings.uploads_max), Semaphore::new(settings.readers_max));
+    let app = App { node, settings, uploads: Arc::new(uploads), readers: Arc::new(readers), closing };
     let mut router = Router::new();
     for route in table() {
         let guarded = Guard { node: app.node.clone(), access: route.access, params: route.params };
@@ -153,17 +176,19 @@ async fn guard(State(route): State<Guard>, mut request: Request, next: Next) -> 
     Ok(next.run(request).await)
 }
 
-/// Logs one line per request, and says what caches and browsers may do with answers that do not say it themselves.
+/// Names the request, logs one line for it, and says what caches and browsers may do with answers that do not say it themselves.
 async fn observe(request: Request, next: Next) -> Response {
+    let id = RequestId::of(request.headers());
     // The pattern, not the path and never the query: a log must not tell who reads what.
     let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str);
-    let span = tracing::info_span!("http", method = %request.method(), route);
+    let span = tracing::info_span!("http", method = %request.method(), route, request_id = id.as_str());
     async move {
         let started = Instant::now();
-        let mut response = next.run(request).await;
+        let mut response = problem::complete(next.run(request).await, &id);
         let headers = response.headers_mut();
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(request_id::HEADER, id.value());
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::debug!(status = response.status().as_u16(), milliseconds, "request answered");
         response

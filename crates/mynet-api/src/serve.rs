@@ -23,13 +23,21 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{node::NodeHandle, routes::router, stall::StallGuard};
+use crate::{node::NodeHandle, routes::router_until, stall::StallGuard};
 
 /// How long accepting pauses when the process is out of file descriptors or memory: other connections must end first.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long the rest of a refused body is read: some round trips, so that the refusal arrives before the reset.
 const LINGER_MAX: Duration = Duration::from_secs(2);
+
+/// Bytes of the head of a request at most, but for what a last read brings beyond it; this also bounds what is read ahead of a
+/// body. Twice as many would let a full house of connections hold 128 MiB; half as many would refuse what proxies add to long
+/// queries.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Headers of a request at most: several times what browsers and proxies send.
+const HEADERS_MAX: usize = 64;
 
 /// How long a client may be silent before the rest of its body is taken to have come: longer than most round trips, short
 /// enough not to hold up a shutdown for clients that keep a finished connection open.
@@ -40,6 +48,9 @@ const LINGER_PAUSE: Duration = Duration::from_millis(500);
 pub struct ApiSettings {
     /// Uploads received at once. Each may hold a preview of 64 MiB in memory, and all share one disk.
     pub uploads_max: usize,
+    /// Readers of events at once. Each holds a connection for as long as it likes; with as many as there are connections they
+    /// could shut everybody else out.
+    pub readers_max: usize,
     /// Connections at once; more wait in the kernel's queue.
     pub connections_max: usize,
     /// How long the head of a request may take, and how long a connection may be idle between requests.
@@ -56,6 +67,7 @@ impl Default for ApiSettings {
     fn default() -> Self {
         Self {
             uploads_max: 16,
+            readers_max: 128,
             connections_max: 1024,
             head_timeout: Duration::from_secs(30),
             // Mobile networks go silent for some ten seconds while they hand over; a dead client must still free its slot soon.
@@ -85,7 +97,7 @@ pub async fn serve(
     settings: ApiSettings,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
-    let service = TowerToHyperService::new(router(node, settings));
+    let service = TowerToHyperService::new(router_until(node, settings, shutdown.clone()));
     let slots = Arc::new(Semaphore::new(settings.connections_max));
     let closing = shutdown.child_token();
     let mut connections = JoinSet::new();
@@ -159,6 +171,8 @@ async fn connection(
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(settings.head_timeout)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
         .serve_connection(io, service);
     let mut told = false;
     let ended = loop {
@@ -172,6 +186,11 @@ async fn connection(
     };
     match ended {
         Ok(()) => linger(connection.into_parts().io.into_inner()).await,
+        // It was told so, by a status without a body.
+        Err(error) if error.is_parse() => {
+            tracing::debug!(%error, "a request was unreadable");
+            linger(connection.into_parts().io.into_inner()).await;
+        }
         // Clients go away and time out all the time; what broke on this side was logged where it broke.
         Err(error) => tracing::debug!(%error, "connection ended early"),
     }

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Fields of a new key.
-const FIELDS: &[&str] = &["name", "scope", "expires"];
+pub(crate) const FIELDS: &[&str] = &["name", "scope", "expires"];
 
 /// Bytes of a key's name at most: it is a label in a table.
 const NAME_BYTES_MAX: usize = 64;

@@ -14,9 +14,10 @@ use mynet_node::{
 };
 use mynet_types::{Claim, ContentHash};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
-use super::{Access, router, table};
-use crate::{fake::NodeHandle, serve::ApiSettings};
+use super::{Access, router, router_until, table};
+use crate::{fake::NodeHandle, openapi::schema::check_answer, serve::ApiSettings};
 
 const API_DOC: &str = include_str!("../../../../docs/api.md");
 const GROUP: &str = "0707070707070707070707070707070707070707070707070707070707070707";
@@ -38,13 +39,24 @@ impl Answer {
         self.json()["code"].as_str().unwrap().to_owned()
     }
 
+    /// The headers but for the name of the request.
+    fn same_headers(&self) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        headers.remove("x-request-id");
+        headers
+    }
+
     fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }
 
 async fn send(node: &NodeHandle, request: Request<Body>) -> Answer {
-    let response = TowerToHyperService::new(router(node.clone(), ApiSettings::default())).call(request).await.unwrap();
+    // Answers without an end have one at once.
+    let closing = CancellationToken::new();
+    closing.cancel();
+    let router = router_until(node.clone(), ApiSettings::default(), closing);
+    let response = TowerToHyperService::new(router).call(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, 1 << 20).await.map_err(|error| error.to_string());
     Answer { status: parts.status, headers: parts.headers, body }
@@ -60,19 +72,31 @@ async fn ask(node: &NodeHandle, line: &str, token: &str, headers: &[(&str, &str)
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    send(node, request.body(Body::from(body.to_owned())).unwrap()).await
+    let answer = send(node, request.body(Body::from(body.to_owned())).unwrap()).await;
+    conforms(method, path, &answer);
+    answer
+}
+
+/// Fails if an answer of a route is not as the document of the API says.
+fn conforms(method: &str, path: &str, answer: &Answer) {
+    let path = path.split('?').next().unwrap();
+    let fits = |route: &super::Route| {
+        let (want, got) = (route.path.split('/'), path.split('/'));
+        want.clone().count() == got.clone().count()
+            && want.zip(got).all(|(want, got)| want == got || want.starts_with('{'))
+    };
+    let method = if method == "HEAD" { "GET" } else { method };
+    let routes = table();
+    let fitting = routes.iter().filter(|route| route.method_word() == method && fits(route));
+    // A path in words goes before one with a variable.
+    let Some(route) = fitting.min_by_key(|route| route.path.matches('{').count()) else { return };
+    if let Ok(body) = &answer.body {
+        check_answer(&route.line(), answer.status.as_u16(), answer.header("content-type"), body).unwrap();
+    }
 }
 
 async fn get(node: &NodeHandle, path: &str, headers: &[(&str, &str)]) -> Answer {
     ask(node, &format!("GET {path}"), "", headers, "").await
-}
-
-fn methods(route: &super::Route) -> &'static str {
-    [(super::MethodFilter::GET, "GET"), (super::MethodFilter::POST, "POST"), (super::MethodFilter::DELETE, "DELETE")]
-        .into_iter()
-        .find(|(method, _)| *method == route.method)
-        .unwrap()
-        .1
 }
 
 /// A path of `route` with values that can be read.
@@ -90,7 +114,7 @@ fn every_route_stands_in_the_document_with_its_scope() {
             Access::Scope(Scope::Write) => "write",
             Access::Scope(Scope::Admin) => "admin",
         };
-        let row = format!("| `{} {}` | {scope} |", methods(&route), route.path);
+        let row = format!("| `{} {}` | {scope} |", route.method_word(), route.path);
         assert!(API_DOC.contains(&row), "docs/api.md lacks the row {row}");
         for param in route.params {
             assert!(API_DOC.contains(&format!("`{param}`")), "docs/api.md lacks {param}");
@@ -103,7 +127,7 @@ async fn without_a_token_only_probes_and_public_content_answer() {
     let node = NodeHandle::default();
     let mut open = BTreeSet::new();
     for route in table() {
-        let answer = ask(&node, &format!("{} {}", methods(&route), example(&route)), "", &[], "").await;
+        let answer = ask(&node, &format!("{} {}", route.method_word(), example(&route)), "", &[], "").await;
         if answer.status == StatusCode::UNAUTHORIZED {
             assert_eq!(answer.code(), "unauthorized");
             assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"mynet\"");
@@ -111,7 +135,8 @@ async fn without_a_token_only_probes_and_public_content_answer() {
             open.insert(route.path);
         }
     }
-    let want = ["/api/v1/content/{id}/data", "/api/v1/storage/{hash}", "/livez", "/readyz"];
+    let want =
+        ["/api/docs", "/api/openapi.json", "/api/v1/content/{id}/data", "/api/v1/storage/{hash}", "/livez", "/readyz"];
     assert_eq!(open.into_iter().collect::<Vec<_>>(), want);
 }
 
@@ -121,7 +146,7 @@ async fn a_scope_below_that_of_the_route_is_forbidden_and_one_at_it_is_not() {
     for route in table() {
         let Access::Scope(needed) = route.access else { continue };
         for (token, scope) in [("reader", Scope::Read), ("writer", Scope::Write), ("admin", Scope::Admin)] {
-            let answer = ask(&node, &format!("{} {}", methods(&route), example(&route)), token, &[], "").await;
+            let answer = ask(&node, &format!("{} {}", route.method_word(), example(&route)), token, &[], "").await;
             assert_eq!(answer.status == StatusCode::FORBIDDEN, scope < needed, "{token} {}", route.path);
             assert_ne!(answer.status, StatusCode::UNAUTHORIZED);
         }
@@ -169,6 +194,31 @@ async fn bad_ids_and_parameters_are_refused_before_the_node_is_asked() {
     }
     let data = format!("GET /api/v1/content/{GROUP}/data?state=raw");
     assert_eq!(ask(&node, &data, "admin", &[], "").await.code(), "invalid_state");
+}
+
+#[tokio::test]
+async fn every_answer_names_its_request_and_a_refusal_also_in_its_body() {
+    let node = NodeHandle::default();
+    let named = [("x-request-id", "deploy-7")];
+    for (line, status) in [
+        ("GET /livez", 200),
+        ("GET /nowhere", 404),
+        ("PUT /livez", 405),
+        ("GET /api/v1/status", 401),
+        ("GET /api/v1/content?limit=0", 401),
+        ("GET /readyz", 503),
+    ] {
+        let answer = ask(&node, line, "", &named, "").await;
+        assert_eq!((answer.status.as_u16(), answer.header("x-request-id")), (status, "deploy-7"), "{line}");
+        if status != 200 {
+            assert_eq!(answer.json()["request_id"], "deploy-7", "{line}");
+            let length = answer.body.as_ref().unwrap().len().to_string();
+            assert_eq!(answer.header("content-length"), length, "{line}");
+        }
+    }
+    let answer = ask(&node, "GET /readyz", "", &[("x-request-id", "a b")], "").await;
+    assert_eq!(answer.json()["request_id"], answer.header("x-request-id"));
+    assert_ne!(answer.header("x-request-id"), "a b");
 }
 
 #[tokio::test]
@@ -305,7 +355,7 @@ async fn public_content_is_served_whole_in_parts_and_not_at_all() {
     }
     let head = ask(&node, &format!("HEAD {path}"), "", &[], "").await;
     assert_eq!((head.status, head.body.as_deref().unwrap()), (StatusCode::OK, &b""[..]));
-    assert_eq!(head.headers, whole.headers);
+    assert_eq!(head.same_headers(), whole.same_headers());
 
     let part = get(&node, &path, &[("range", "bytes=3-8"), ("if-range", &tag)]).await;
     assert_eq!((part.status, part.body.as_deref().unwrap()), (StatusCode::PARTIAL_CONTENT, &b"345678"[..]));
@@ -331,7 +381,7 @@ async fn private_content_exists_for_those_who_may_know_and_is_kept_by_no_cache()
     let stranger = get(&node, &path, &[]).await;
     assert_eq!((stranger.status, stranger.code().as_str()), (StatusCode::NOT_FOUND, "not_found"));
     let nothing = get(&node, &format!("/api/v1/storage/{}", ContentHash([1; 32])), &[]).await;
-    assert_eq!(nothing.headers, stranger.headers);
+    assert_eq!(nothing.same_headers(), stranger.same_headers());
     let reader = ask(&node, &format!("GET {path}"), "reader", &[], "").await;
     assert_eq!((reader.status, reader.header("cache-control")), (StatusCode::OK, "private, no-store"));
     assert_eq!(reader.header("cross-origin-resource-policy"), "same-origin");

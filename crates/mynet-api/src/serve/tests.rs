@@ -2,15 +2,17 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use mynet_node::events::{EVENTS_MAX, EventKind, EventView};
+use mynet_types::GroupId;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::Semaphore,
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{ApiSettings, ServeError, serve};
+use super::{ApiSettings, HEAD_BYTES_MAX, HEADERS_MAX, ServeError, serve};
 use crate::fake::NodeHandle;
 
 /// Longer than anything here may take; a test that gets there has failed.
@@ -25,7 +27,10 @@ struct Server {
 
 impl Server {
     async fn start(settings: ApiSettings) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), settings)
+    }
+
+    fn on(listener: TcpListener, settings: ApiSettings) -> Self {
         let addr = listener.local_addr().unwrap();
         let (node, shutdown) = (NodeHandle::default(), CancellationToken::new());
         let task = tokio::spawn(serve(listener, node.clone(), settings, shutdown.clone()));
@@ -86,6 +91,20 @@ async fn a_head_that_does_not_come_ends_the_connection() {
     stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ").await.unwrap();
     let answer = read_all(&mut stream).await;
     assert!(!answer.contains("200 OK"), "{answer}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_head_with_too_much_in_it_is_refused() {
+    let server = Server::start(ApiSettings::default()).await;
+    let long = format!("X-Long: {}\r\n", "x".repeat(4 * HEAD_BYTES_MAX));
+    let many = (0..=HEADERS_MAX).map(|n| format!("X-{n}: x\r\n")).collect::<String>();
+    for headers in [long, many] {
+        let mut stream = server.connect().await;
+        stream.write_all(format!("GET /livez HTTP/1.1\r\nHost: x\r\n{headers}\r\n").as_bytes()).await.unwrap();
+        let answer = read_all(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    }
     server.stop().await;
 }
 
@@ -182,6 +201,127 @@ async fn connections_beyond_the_bound_wait_for_room() {
     assert!(answered.is_err(), "the second connection was answered beside the first");
     drop(first);
     assert!(read_all(&mut second).await.starts_with("HTTP/1.1 200 OK"));
+    server.stop().await;
+}
+
+/// Sockets of both sides hold so little, that a reader who stops reading is waited for soon.
+const SMALL_BUFFER: u32 = 16 * 1024;
+
+/// A reader of events over its own connection, beyond the head of its answer.
+async fn reader(addr: SocketAddr, more: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(SMALL_BUFFER).unwrap();
+    let mut stream = socket.connect(addr).await.unwrap();
+    let head = format!("GET /api/v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer reader\r\n{more}\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(tokio::time::timeout(DEADLINE, stream.read_u8()).await.expect("it is answered").unwrap());
+    }
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("text/event-stream"), "{answer}");
+    stream
+}
+
+/// The numbers of the events that come until `last` did, and of those said to be missed.
+async fn read_events(stream: &mut TcpStream, last: u64) -> (Vec<u64>, u64) {
+    let (mut numbers, mut missed, mut text) = (Vec::new(), 0, String::new());
+    let mut bytes = vec![0; 64 * 1024];
+    while numbers.last() != Some(&last) {
+        let read = tokio::time::timeout(DEADLINE, stream.read(&mut bytes)).await.expect("events come").unwrap();
+        assert!(read > 0, "the answer ended before event {last}");
+        text += std::str::from_utf8(&bytes[..read]).unwrap();
+        while let Some((line, rest)) = text.split_once('\n') {
+            if let Some(data) = line.strip_prefix("data: ") {
+                let event: serde_json::Value = serde_json::from_str(data.trim_end()).unwrap();
+                let number = event["id"].as_str().unwrap().strip_prefix("1-").unwrap().parse().unwrap();
+                match event["missed"].as_u64() {
+                    Some(some) => missed += some,
+                    None => numbers.push(number),
+                }
+            }
+            text = rest.to_owned();
+        }
+    }
+    (numbers, missed)
+}
+
+#[tokio::test]
+async fn one_reader_that_never_reads_costs_the_others_no_event_and_no_memory() {
+    const READERS: usize = 19;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    socket.set_send_buffer_size(SMALL_BUFFER).unwrap();
+    let server = Server::on(socket.listen(64).unwrap(), ApiSettings::default());
+    let events = Arc::clone(&server.node.script().events.0);
+    let mut stuck = reader(server.addr, "").await;
+    let mut readers = Vec::new();
+    for _ in 0..READERS {
+        readers.push(reader(server.addr, "").await);
+    }
+    // Several times what the ring, both sockets and the connection hold together.
+    let (rounds, each) = (16, EVENTS_MAX as u64 / 2);
+    for round in 0..rounds {
+        for _ in 0..each {
+            events.tell(EventView::of_group(EventKind::Stored, GroupId([7; 32])));
+        }
+        let all: Vec<u64> = (round * each + 1..=(round + 1) * each).collect();
+        for stream in &mut readers {
+            assert_eq!(read_events(stream, *all.last().unwrap()).await, (all.clone(), 0));
+        }
+        assert!(events.kept() <= EVENTS_MAX);
+    }
+    let (numbers, missed) = read_events(&mut stuck, rounds * each).await;
+    assert!(missed > 0, "the reader was never stuck");
+    assert_eq!(numbers.len() as u64 + missed, rounds * each, "each event was told or counted as missed");
+    assert!(numbers.is_sorted_by(|a, b| a < b));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_reader_that_comes_back_goes_on_where_it_was() {
+    let server = Server::start(ApiSettings::default()).await;
+    let events = Arc::clone(&server.node.script().events.0);
+    for _ in 0..5 {
+        events.tell(EventView::of_group(EventKind::Stored, GroupId([7; 32])));
+    }
+    let mut stream = reader(server.addr, "Last-Event-ID: 1-2\r\n").await;
+    assert_eq!(read_events(&mut stream, 5).await.0, [3, 4, 5]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn readers_of_events_do_not_hold_up_a_shutdown() {
+    let server = Server::start(ApiSettings { drain: DEADLINE * 2, ..ApiSettings::default() }).await;
+    let mut stream = reader(server.addr, "").await;
+    server.stop().await;
+    assert!(read_all(&mut stream).await.ends_with("0\r\n\r\n"), "the answer ends as a whole one");
+}
+
+#[tokio::test]
+async fn readers_beyond_the_bound_are_told_to_come_back_and_one_that_left_makes_room() {
+    let server = Server::start(ApiSettings { readers_max: 1, ..ApiSettings::default() }).await;
+    let events = Arc::clone(&server.node.script().events.0);
+    let first = reader(server.addr, "").await;
+    let mut second = server.connect().await;
+    second.write_all(&request("GET /api/v1/events")).await.unwrap();
+    let answer = read_all(&mut second).await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\"busy\""), "{answer}");
+    drop(first);
+    let again = async {
+        loop {
+            // A connection that its reader left is noticed when something is sent on it.
+            events.tell(EventView::of_group(EventKind::Stored, GroupId([7; 32])));
+            let mut stream = server.connect().await;
+            stream.write_all(&request("GET /api/v1/events")).await.unwrap();
+            let mut status = [0; 12];
+            stream.read_exact(&mut status).await.unwrap();
+            if status == *b"HTTP/1.1 200" {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, again).await.expect("there is room again");
     server.stop().await;
 }
 
