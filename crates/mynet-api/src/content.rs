@@ -139,6 +139,8 @@ pub(crate) async fn relationships(
     InPath(id): InPath<ContentKey>,
     params: Params,
 ) -> Result<Json<Page<RelationshipView>>, Problem> {
+    // Before the network is searched for the group.
+    page(&params)?;
     let links = id.resolve(|key| app.node.show(key)).await?.relationships;
     Ok(Json(cut(links, |link| format!("{}-{}", link.parent_content_id, link.child_content_id), &params)?))
 }
