@@ -171,13 +171,11 @@ impl Growth {
         }
     }
 
-    /// A plan for the roster this node is locked on, else for the change that is wanted.
+    /// A plan for the roster this node is locked on, once that is on disk, else for the change that is wanted.
     fn begin(&self, newest: &Roster, wanted: Option<Change>) -> Option<Plan> {
-        if let Some(lock) = self.lock.as_ref().filter(|lock| lock.durable) {
-            let change = Change::between(newest, &lock.body.roster).ok()?;
-            return Some(Plan { ballot: Some(adopt(lock.body.clone())), ..Plan::new(change) });
-        }
-        wanted.map(Plan::new)
+        let Some(lock) = &self.lock else { return wanted.map(Plan::new) };
+        let change = Change::between(newest, &lock.body.roster).ok().filter(|_| lock.durable)?;
+        Some(Plan { ballot: Some(adopt(lock.body.clone())), ..Plan::new(change) })
     }
 
     /// Makes the roster that is voted on, once enough seats have closed the epoch: `all` of them, or a quorum if those that
@@ -358,7 +356,7 @@ impl Growth {
                     false
                 }
             };
-            step.tell(to, ConsensusMessage::KeyOffer { offer: offer.clone(), agrees });
+            step.tell(to, ConsensusMessage::KeyOffer { offer, agrees });
         }
     }
 
@@ -440,7 +438,14 @@ impl Growth {
         }
         if let Err(defect) = self.check_close_set(shared, step, (from, &body)) {
             tracing::debug!(%from, %defect, "next roster not signed");
-        } else if mynet_types::planted!(RosterLockUnwritten) {
+            return;
+        }
+        // Whoever is locked stands by that roster and proposes no rival: a seat that forgot its promise in a restart would sign it.
+        self.plan = self
+            .plan
+            .take()
+            .filter(|plan| plan.ballot.as_ref().is_some_and(|ballot| ballot.body.roster == body.roster));
+        if mynet_types::planted!(RosterLockUnwritten) {
             self.lock = Some(Lock { body, durable: true, waiting: BTreeSet::from([from]) });
             self.sign_locked(shared, step);
         } else {

@@ -18,7 +18,6 @@ pub(super) type BallotKey = (SlotKey, Phase, ManifestHash, Claim, StatesMask);
 
 /// What happens once a batch is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "a few at a time; a box would cost the copy that keeps them simple")]
 pub(super) enum Then {
     /// The proposal may be sent.
     Announce(ProposalId),
