@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 /// The node that lies; the others do not.
 const LIAR: usize = 3;
 const HONEST: [usize; 3] = [0, 1, 2];
-/// Every lie that is told of what this network does: versions after the first need a head, and none is made here.
+/// Every lie that is told while the liar has its seat. The first contradiction ends that, and `double-head` needs the vote on a
+/// later version for its own, so it has a network of its own.
 const LIES: [&str; 19] = [
     "equivocate",
     "reject",
@@ -106,6 +107,32 @@ impl Town {
         }
     }
 
+    /// An honest node uploads a song with a cover and gives it another cover. Answers with the second version.
+    fn next_version(&self, index: usize, before: impl FnOnce(&str)) -> Value {
+        let (node, dir) = (self.node(index), self.network.temp.path());
+        let song = content::file(dir, "song.bin", &bytes(70, SMALL)).unwrap();
+        let [cover, other] = [71, 72].map(|seed| content::file(dir, &format!("cover-{seed}"), &picture(seed)).unwrap());
+        let added = node.json(&["add", &song, "--preview", &cover, "--wait", "certified", "--timeout", "90s"]);
+        let added = added.unwrap_or_else(|error| panic!("{error:#}\n{}", node.log_tail()));
+        let group = added["group_id"].as_str().unwrap();
+        before(group);
+        let view = node.json(&["preview", group, &other, "--timeout", "90s"]);
+        let view = view.unwrap_or_else(|error| panic!("{error:#}\n{}", node.log_tail()));
+        assert_eq!((&view["version"], &view["wait_result"]), (&json!(2), &json!("durable")), "{view}");
+        for honest in HONEST.map(|index| self.node(index)) {
+            until("the second version", WAIT_MAX, || {
+                let shown = honest.json(&["show", group])?;
+                ensure!(shown["manifest_hash"] == view["manifest_hash"], "{shown}");
+                ensure!(shown["consensus_achieved"] == true, "{shown}");
+                Ok(())
+            })
+            .unwrap_or_else(|error| panic!("{error:#}\n{}", honest.log_tail()));
+            let got = honest.bytes(&["get", group, "--state", "preview", "-o", "-"]).unwrap();
+            assert_eq!(hash(&got), hash(&picture(72)), "{}", honest.dir_arg());
+        }
+        view
+    }
+
     /// Goes on until somebody has evidence. The seat may be lost meanwhile, so four validators decide, or three.
     fn upload_until_accused(&mut self) {
         for _ in 0..ROUNDS_MAX {
@@ -178,6 +205,11 @@ impl Town {
     }
 }
 
+/// A picture by its first bytes.
+fn picture(seed: u64) -> Vec<u8> {
+    [b"\x89PNG\r\n\x1a\n".as_slice(), &bytes(seed, SMALL)].concat()
+}
+
 fn evidence(node: &Node) -> Result<Vec<Value>> {
     Ok(node.json(&["evidence"])?.as_array().cloned().unwrap_or_default())
 }
@@ -222,6 +254,8 @@ fn one_liar_of_four_hinders_nobody_and_is_the_only_one_accused() {
     town.until_accused();
     town.until_unseated();
     town.upload(2, SMALL, &[3]);
+    // A later version is made and taken among false receipts, false decisions and false bytes.
+    town.next_version(1, |_| ());
     // What it proposes itself is its own affair, and nobody's undoing.
     let path = content::file(town.network.temp.path(), "own.bin", &bytes(99, SMALL)).unwrap();
     let own = town.node(LIAR).run(&["add", &path, "--type", "document", "--timeout", "5s"]).unwrap();
@@ -238,4 +272,39 @@ fn one_liar_of_four_hinders_nobody_and_is_the_only_one_accused() {
         let log = fs::read_to_string(town.node(index).log_path()).unwrap();
         assert!(!log.contains("panicked") && !log.contains("exclude each other"), "{log}");
     }
+}
+
+#[test]
+fn a_seat_that_accepts_two_values_of_a_version_is_the_only_one_accused_and_the_version_stands() {
+    let seed = std::env::var("LIAR_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let mut town = Town { network: Network::trusted(4, "").unwrap(), uploads: Vec::new() };
+    town.network.nodes[LIAR].corrupt("double-head", seed).unwrap();
+    town.network.formed(4).unwrap();
+    // A first version has no other value that could be accepted with it.
+    let view = town.next_version(0, |_| assert_eq!(town.node(LIAR).told("double-head"), 0));
+    assert!(town.node(LIAR).told("double-head") > 0, "seed {seed}");
+    // Both statements are about this version, and one of them accepts what the others certified. No owner is accused.
+    town.until_accused();
+    for index in HONEST {
+        for record in evidence(town.node(index)).unwrap() {
+            let said = record["statements"].as_array().unwrap();
+            assert!(
+                said.iter()
+                    .all(|said| said["verdict"] == "accept" && said["phase"] == record["statements"][0]["phase"]),
+                "{record}"
+            );
+            let values: Vec<&Value> = said.iter().map(|said| &said["manifest_hash"]).collect();
+            assert!(values[0] != values[1] && values.contains(&&view["manifest_hash"]), "{record}");
+            assert_eq!(record["kind"], "validator", "{record}");
+        }
+    }
+    // The certificate proves offline, and the liar is out of the next roster.
+    let (dir, group) = (town.network.temp.path(), view["group_id"].as_str().unwrap());
+    let (genesis, path) = (town.network.genesis(dir).unwrap(), dir.join("certificate").to_string_lossy().into_owned());
+    for index in HONEST {
+        assert_eq!(town.node(index).run(&["cert", group, "-o", &path]).unwrap().status, 0);
+        let proof = run(&["verify", &path, "--genesis", &genesis, "--json"]).unwrap().json().unwrap();
+        assert_eq!((&proof["valid"], &proof["manifest_hash"]), (&json!(true), &view["manifest_hash"]), "{proof}");
+    }
+    town.until_unseated();
 }
