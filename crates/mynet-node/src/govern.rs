@@ -326,5 +326,7 @@ fn abstain_word(reason: AbstainReason) -> &'static str {
         AbstainReason::Expired => "expired",
         AbstainReason::Locked => "locked",
         AbstainReason::Closed => "closed",
+        AbstainReason::HeadUnproven => "head_unproven",
+        AbstainReason::EpochUnknown => "epoch_unknown",
     }
 }

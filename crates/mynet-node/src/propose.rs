@@ -12,7 +12,11 @@ use mynet_proto::{
     consensus::{OpenValue, io::Hashed},
     node::io::Input,
 };
-use mynet_types::{BlobRef, BoundedVec, Claim, GroupId, Manifest, ManifestHash, NodeId, rpc::GroupKey, vote::is_head};
+use mynet_store::meta::Group;
+use mynet_types::{
+    BlobRef, BoundedVec, CertificateFile, Claim, GroupId, HeadProof, Manifest, ManifestHash, NodeId, rpc::GroupKey,
+    vote::is_head,
+};
 
 use crate::{
     driver::wall_clock,
@@ -36,11 +40,7 @@ impl Shell {
         };
         let manifest = &group.manifest.body;
         let (group_id, value) = (manifest.group_id, manifest.hash());
-        if is_head(manifest.version) && !group.origin {
-            let why = "the node where it was uploaded proposes its later versions".to_owned();
-            return Err(NodeError::Forbidden(why));
-        }
-        let head = self.head_of(&group).await?;
+        let previous = self.proof_of(&group).await?;
         let receipts = self.meta.receipts_of_group(group_id).await.map_err(NodeError::storage)?;
         let now = wall_clock();
         let valid = receipts.iter().filter(|receipt| receipt.body.until > now).count();
@@ -51,9 +51,9 @@ impl Shell {
         let (manifest, receipts) = (Box::new(group.manifest), BoundedVec::truncated(receipts));
         // Subscribed first, so that no change is missed.
         let mut bell = self.board.changes();
-        let input = match head {
+        let input = match previous {
             None => Input::Certify { manifest, receipts, claim },
-            Some(head) => Input::CertifyHead { manifest, previous: Box::new(head.previous), receipts, claim },
+            Some(previous) => Input::CertifyHead { manifest, previous, receipts, claim },
         };
         if !self.inbox.put(input).await {
             return Err(NodeError::Stopping);
@@ -76,6 +76,19 @@ impl Shell {
                 Err(_elapsed) => self.proposal((group_id, value), claim).await,
             },
         }
+    }
+
+    /// What lets a later version be certified as more than it is: that it is certified. Nobody shows one before it is.
+    async fn proof_of(&self, group: &Group) -> Result<Option<Box<HeadProof>>, NodeError> {
+        let manifest = &group.manifest.body;
+        if !is_head(manifest.version) {
+            return Ok(None);
+        }
+        let kept = self.meta.certificate(&group.manifest_hash).await.map_err(NodeError::storage)?;
+        let file = kept.and_then(|bytes| CertificateFile::decode(&bytes).ok());
+        let proof = file.map(|file| Some(Box::new(HeadProof::of(&file))));
+        let missing = || NodeError::NotFound(format!("what certifies version {}", manifest.version));
+        proof.ok_or_else(missing)
     }
 
     /// How far `claim` about a value of this node came.

@@ -121,6 +121,8 @@ reasons! {
     RefusedBusy "refused_busy" Telling ("attempt") "it refused: it has too much to do; asked again",
     RefusedStorage "refused_storage" Telling ("attempt") "it refused: its disk failed; asked again",
     RefusedRejected "refused_rejected" Telling ("attempt") "it refused: the validators rejected the group",
+    RefusedHeadInvalid "refused_head_invalid" Telling ("attempt") "it refused: what certifies the version is missing, or does not certify it",
+    RefusedEpochUnknown "refused_epoch_unknown" Telling ("attempt") "it refused: it does not know the epoch in which the version was certified; asked again",
     CommitLogged "commit_logged" Telling ("copies prepared") "enough copies are prepared: the commit is on disk and can never be taken back",
     CommitSent "commit_sent" Routine ("attempt") "told to make its copy visible",
     DeadlineExtended "deadline_extended" Telling "the deadline passed, but bytes still come in: waited on",
@@ -153,6 +155,8 @@ reasons! {
     DeclinedBusy "declined_busy" Telling ("attempt") "this node declined: too many transactions of that coordinator are open",
     DeclinedStorage "declined_storage" Telling ("attempt") "this node declined: its disk failed",
     DeclinedRejected "declined_rejected" Telling ("attempt") "this node declined: the validators rejected the group",
+    DeclinedHeadInvalid "declined_head_invalid" Telling ("attempt") "this node declined: what certifies the version is missing, or does not certify it",
+    DeclinedEpochUnknown "declined_epoch_unknown" Telling ("attempt") "this node declined: it does not know the epoch in which the version was certified",
     BlobDamaged "blob_damaged" Telling "bytes on this disk were missing or damaged and are served no longer",
     BlobMended "blob_mended" Telling "lost bytes are here again, verified",
     // What a proposer sees.
@@ -165,6 +169,7 @@ reasons! {
     VoteRejectLinksInvalid "vote_reject_links_invalid" Telling "it voted no: the links do not make one group",
     VoteRejectOwnerSignature "vote_reject_owner_signature" Telling "it voted no: the owner's signature does not verify",
     VoteRejectPolicy "vote_reject_policy" Telling "it voted no: the network's policy forbids the content",
+    VoteRejectHeadInvalid "vote_reject_head_invalid" Telling "it voted no: the version may not take the place of the one that it names as the one before",
     AbstainedUnavailable "abstained_unavailable" Telling "it does not vote: receipts or bytes that it needs are missing",
     AbstainedBusy "abstained_busy" Telling "it does not vote yet: it has too much to do",
     AbstainedOtherRoster "abstained_other_roster" Telling "it does not vote: it knows another roster; rosters are exchanged",
@@ -172,7 +177,10 @@ reasons! {
     AbstainedExpired "abstained_expired" Telling "it does not vote: the proposal has expired by its clock",
     AbstainedLocked "abstained_locked" Telling "it does not vote: it voted for another value in this slot",
     AbstainedClosed "abstained_closed" Telling "it does not vote: it signs no heads of this epoch any more, the next one is being made",
+    AbstainedHeadUnproven "abstained_head_unproven" Telling "it does not vote: nothing shows that the version before is certified",
+    AbstainedEpochUnknown "abstained_epoch_unknown" Telling "it does not vote: it lacks an epoch that the version rests on, or what was carried into this one",
     VoteContradicts "vote_contradicts" Telling "it signed two things that exclude each other, which is evidence against it",
+    HeadRival "head_rival" Telling ("version") "it votes for another value of this version: its owner signed two, or that validator lies; see evidence",
     Undecided "undecided" Telling ("votes") "too few votes came in the caller's time; they are still collected",
     NotEnoughValidators "not_enough_validators" Telling ("validators") "the roster is too small to certify; tried again when it grows",
     Certified "certified" Telling ("votes") "a quorum of validators voted yes: there is a certificate",
@@ -185,6 +193,7 @@ reasons! {
     VotedRejectLinksInvalid "voted_reject_links_invalid" Telling "this node voted no: the links do not make one group",
     VotedRejectOwnerSignature "voted_reject_owner_signature" Telling "this node voted no: the owner's signature does not verify",
     VotedRejectPolicy "voted_reject_policy" Telling "this node voted no: the network's policy forbids the content",
+    VotedRejectHeadInvalid "voted_reject_head_invalid" Telling "this node voted no: the version may not take the place of the one that it names as the one before",
     WithheldUnavailable "withheld_unavailable" Telling "this node did not vote: receipts or bytes that it needs are missing",
     WithheldBusy "withheld_busy" Telling "this node did not vote yet: it has too much to do for that proposer",
     WithheldOtherRoster "withheld_other_roster" Telling "this node did not vote: the proposal names another roster",
@@ -192,6 +201,8 @@ reasons! {
     WithheldExpired "withheld_expired" Telling "this node did not vote: the proposal has expired",
     WithheldLocked "withheld_locked" Telling "this node did not vote: it voted for another value in this slot",
     WithheldClosed "withheld_closed" Telling "this node did not vote: it signs no heads of this epoch any more",
+    WithheldHeadUnproven "withheld_head_unproven" Telling "this node did not vote: nothing shows that the version before is certified",
+    WithheldEpochUnknown "withheld_epoch_unknown" Telling "this node did not vote: it lacks an epoch that the version rests on, or what was carried into this one",
     OwnerContradicts "owner_contradicts" Telling ("version") "its owner signed two manifests for one version, which is evidence against the owner",
 }
 
@@ -229,6 +240,8 @@ impl Reason {
             RefuseReason::Busy => Self::RefusedBusy,
             RefuseReason::Storage => Self::RefusedStorage,
             RefuseReason::Rejected => Self::RefusedRejected,
+            RefuseReason::HeadInvalid => Self::RefusedHeadInvalid,
+            RefuseReason::EpochUnknown => Self::RefusedEpochUnknown,
         }
     }
 
@@ -247,6 +260,8 @@ impl Reason {
             RefuseReason::Busy => Self::DeclinedBusy,
             RefuseReason::Storage => Self::DeclinedStorage,
             RefuseReason::Rejected => Self::DeclinedRejected,
+            RefuseReason::HeadInvalid => Self::DeclinedHeadInvalid,
+            RefuseReason::EpochUnknown => Self::DeclinedEpochUnknown,
         }
     }
 
@@ -261,6 +276,7 @@ impl Reason {
             Some(RejectReason::LinksInvalid) => Self::VoteRejectLinksInvalid,
             Some(RejectReason::OwnerSignatureInvalid) => Self::VoteRejectOwnerSignature,
             Some(RejectReason::PolicyDenied) => Self::VoteRejectPolicy,
+            Some(RejectReason::HeadInvalid) => Self::VoteRejectHeadInvalid,
         }
     }
 
@@ -275,6 +291,7 @@ impl Reason {
             Some(RejectReason::LinksInvalid) => Self::VotedRejectLinksInvalid,
             Some(RejectReason::OwnerSignatureInvalid) => Self::VotedRejectOwnerSignature,
             Some(RejectReason::PolicyDenied) => Self::VotedRejectPolicy,
+            Some(RejectReason::HeadInvalid) => Self::VotedRejectHeadInvalid,
         }
     }
 
@@ -289,6 +306,8 @@ impl Reason {
             AbstainReason::Expired => Self::AbstainedExpired,
             AbstainReason::Locked => Self::AbstainedLocked,
             AbstainReason::Closed => Self::AbstainedClosed,
+            AbstainReason::HeadUnproven => Self::AbstainedHeadUnproven,
+            AbstainReason::EpochUnknown => Self::AbstainedEpochUnknown,
         }
     }
 
@@ -303,6 +322,8 @@ impl Reason {
             AbstainReason::Expired => Self::WithheldExpired,
             AbstainReason::Locked => Self::WithheldLocked,
             AbstainReason::Closed => Self::WithheldClosed,
+            AbstainReason::HeadUnproven => Self::WithheldHeadUnproven,
+            AbstainReason::EpochUnknown => Self::WithheldEpochUnknown,
         }
     }
 }

@@ -30,7 +30,7 @@ pub const ACKED_PER_PAGE_MAX: usize = 96;
 /// Carried heads of one message at most: 72 KB, by the same measure.
 pub const CARRIED_PER_PAGE_MAX: usize = 1024;
 
-/// Shows that the version before a head is certified.
+/// Shows that the version before a head is certified; or the head itself, as less than is asked for now.
 ///
 /// An attestation names only the hash of what it certifies, so the manifest stands beside it: whoever hashes it knows the
 /// group, the version and the owner. Its owner's signature is left out, because validators checked it before they voted.
@@ -69,20 +69,28 @@ impl HeadProof {
         Self { manifest: file.manifest.body.clone(), certificate: file.certificate.clone() }
     }
 
+    /// Whether this shows a certificate of `head` itself.
+    #[must_use]
+    pub fn is_of(&self, head: &Manifest) -> bool {
+        self.manifest == *head
+    }
+
     /// Checks that `head` may follow: it names this manifest, is its next version, of the same group and owner, and this
-    /// manifest is certified.
+    /// manifest is certified. Or it is this manifest: whoever certified it checked what it follows.
     ///
     /// # Errors
     /// The first defect found. [`HeadProofError::Lineage`] is a defect of `head` itself, whatever is shown beside it; all
     /// others are of this proof.
     pub fn verify(&self, head: &Manifest, chain: &VerifiedChain) -> Result<(), HeadProofError> {
         let before = &self.manifest;
-        if head.prev != Some(before.hash()) {
-            return Err(HeadProofError::OtherManifest);
-        }
-        let next = (before.group_id, before.version.checked_add(1), before.owner);
-        if next != (head.group_id, Some(head.version), head.owner) {
-            return Err(HeadProofError::Lineage);
+        if !self.is_of(head) {
+            if head.prev != Some(before.hash()) {
+                return Err(HeadProofError::OtherManifest);
+            }
+            let next = (before.group_id, before.version.checked_add(1), before.owner);
+            if next != (head.group_id, Some(head.version), head.owner) {
+                return Err(HeadProofError::Lineage);
+            }
         }
         let statement = &self.certificate.statement;
         if statement.verdict != Verdict::Accept || !statement.decides(before) {

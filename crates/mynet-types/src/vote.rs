@@ -71,6 +71,8 @@ pub enum RejectReason {
     OwnerSignatureInvalid,
     /// The network's policy forbids the content.
     PolicyDenied,
+    /// A later version that may not take the place of the one that it names as the one before.
+    HeadInvalid,
 }
 
 /// Why a validator does not vote now. Never signed, never kept, may change.
@@ -90,6 +92,10 @@ pub enum AbstainReason {
     Locked,
     /// It signs no heads of this epoch any more; the next epoch is being made.
     Closed,
+    /// What stands beside a later version does not show that the one before is certified.
+    HeadUnproven,
+    /// An epoch that this rests on, or what was carried into it, is not known yet.
+    EpochUnknown,
 }
 
 /// Asks validators to certify one manifest.

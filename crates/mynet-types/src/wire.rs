@@ -94,6 +94,10 @@ pub enum RefuseReason {
     Storage,
     /// The validators rejected the manifest.
     Rejected,
+    /// What certifies a later version is missing, or does not certify it.
+    HeadInvalid,
+    /// The epoch in which a later version was certified is not known yet; try again later.
+    EpochUnknown,
 }
 
 /// A participant's state of one transaction, as told to others.

@@ -445,7 +445,7 @@ impl Proposer {
         let other = book.other_of(vote.seat);
         let key = (statement.value, statement.claim);
         if let Some(other) = other {
-            self.tell_blocked(step, slot.0, other);
+            self.tell_blocked(step, slot.0, (from, other));
         }
         let group_id = self.cases.get(&key)?.manifest.body.group_id;
         step.note(Note::about(group_id, spoken).with(from));
@@ -483,10 +483,12 @@ impl Proposer {
     }
 
     /// A seat holds its vote for another value of a head: that is told once per proposal.
-    fn tell_blocked(&mut self, step: &mut Step<'_>, slot: SlotKey, other: ManifestHash) {
+    fn tell_blocked(&mut self, step: &mut Step<'_>, slot: SlotKey, (by, other): (NodeId, ManifestHash)) {
         for (key, case) in self.cases.iter_mut().filter(|(_, case)| case.head().is_some()) {
             let Some(round) = case.round.as_mut().filter(|round| round.accept().slot == slot) else { continue };
             if !std::mem::replace(&mut round.blocked, true) {
+                let manifest = &case.manifest.body;
+                step.note(Note::about(manifest.group_id, Reason::HeadRival).with(by).value(manifest.version));
                 step.event(blocked(&case.manifest, (key.0, other), false));
             }
         }

@@ -386,7 +386,7 @@ impl Validator {
 impl From<Forbidden> for AbstainReason {
     fn from(forbidden: Forbidden) -> Self {
         match forbidden {
-            Forbidden::Unknown => Self::Unavailable,
+            Forbidden::Unknown => Self::EpochUnknown,
             Forbidden::Closed => Self::Closed,
             Forbidden::Carried => Self::Locked,
         }
@@ -418,17 +418,19 @@ fn judge(shared: &Shared, wall: Timestamp, ask: Ask<'_>) -> Result<Judgement, No
         return Ok(rejected(reason, false));
     }
     if is_head(manifest.version) {
-        let previous = ask.previous.ok_or(AbstainReason::Unavailable)?;
+        let previous = ask.previous.ok_or(AbstainReason::HeadUnproven)?;
         match previous.verify(manifest, &shared.chain) {
             Ok(()) => {}
-            Err(HeadProofError::Lineage) => return Ok(rejected(RejectReason::ManifestInvalid, false)),
+            Err(HeadProofError::Lineage) => return Ok(rejected(RejectReason::HeadInvalid, false)),
             Err(error) => {
                 tracing::debug!(from = %ask.from, %error, "a head on top of nothing");
-                return Err(AbstainReason::Unavailable.into());
+                let unknown = matches!(error, HeadProofError::UnknownEpoch(_));
+                let reason = if unknown { AbstainReason::EpochUnknown } else { AbstainReason::HeadUnproven };
+                return Err(reason.into());
             }
         }
-        if group::verify_succession(&previous.manifest, manifest).is_err() {
-            return Ok(rejected(RejectReason::ManifestInvalid, false));
+        if !previous.is_of(manifest) && group::verify_succession(&previous.manifest, manifest).is_err() {
+            return Ok(rejected(RejectReason::HeadInvalid, false));
         }
         shared.heads.may_vote(manifest).map_err(AbstainReason::from)?;
     }

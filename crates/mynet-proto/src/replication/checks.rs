@@ -30,7 +30,8 @@ pub(super) fn check_manifest(
     match head {
         None if !is_head(body.version) => Ok(()),
         Some(head) if is_head(body.version) => check_head(manifest, head, shared),
-        Some(_) | None => Err(RefuseReason::ManifestInvalid),
+        None => Err(RefuseReason::HeadInvalid),
+        Some(_) => Err(RefuseReason::ManifestInvalid),
     }
 }
 
@@ -40,13 +41,13 @@ fn check_head(manifest: &SignedManifest, head: &QuorumCertificate, shared: &Shar
     // What more than that is certified rests on receipts, which are not here.
     let seen = statement.verdict == Verdict::Accept && statement.claim == Claim::Seen;
     if !seen || !statement.decides(&manifest.body) {
-        return Err(RefuseReason::ManifestInvalid);
+        return Err(RefuseReason::HeadInvalid);
     }
-    let Some(chain) = &shared.chain else { return Err(RefuseReason::Busy) };
-    let Some(roster) = chain.roster(statement.epoch) else { return Err(RefuseReason::Busy) };
+    let Some(chain) = &shared.chain else { return Err(RefuseReason::EpochUnknown) };
+    let Some(roster) = chain.roster(statement.epoch) else { return Err(RefuseReason::EpochUnknown) };
     head.verify(chain.genesis(), roster).map(drop).map_err(|error| {
         tracing::info!(group = %manifest.body.group_id.short(), %error, "a later version that no quorum acked");
-        RefuseReason::ManifestInvalid
+        RefuseReason::HeadInvalid
     })
 }
 

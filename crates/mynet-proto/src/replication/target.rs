@@ -298,13 +298,15 @@ fn is_final(reason: RefuseReason) -> bool {
         | RefuseReason::ManifestInvalid
         | RefuseReason::Superseded
         | RefuseReason::WrapInvalid
-        | RefuseReason::Rejected => true,
+        | RefuseReason::Rejected
+        | RefuseReason::HeadInvalid => true,
         RefuseReason::NoSpace
         | RefuseReason::IdConflict
         | RefuseReason::Unavailable
         | RefuseReason::HashMismatch
         | RefuseReason::Busy
-        | RefuseReason::Storage => false,
+        | RefuseReason::Storage
+        | RefuseReason::EpochUnknown => false,
     }
 }
 

@@ -192,9 +192,9 @@ fn unknown_tags_are_refused() {
     assert_eq!(variants::<Claim>(), 3);
     assert_eq!(variants::<Phase>(), 2);
     assert_eq!(variants::<Verdict>(), 2);
-    assert_eq!(variants::<RejectReason>(), 5);
-    assert_eq!(variants::<AbstainReason>(), 7);
-    assert_eq!(variants::<RefuseReason>(), 11);
+    assert_eq!(variants::<RejectReason>(), 6);
+    assert_eq!(variants::<AbstainReason>(), 9);
+    assert_eq!(variants::<RefuseReason>(), 13);
     assert_eq!(variants::<TxStatus>(), 5);
     assert_eq!(variants::<KnockRefusal>(), 9);
     assert_eq!(variants::<StatesMask>(), 8);

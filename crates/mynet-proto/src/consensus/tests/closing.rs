@@ -40,7 +40,8 @@ fn abstained(net: &Net, index: usize) -> BTreeSet<Reason> {
 enum Reason {
     Locked,
     Closed,
-    Unavailable,
+    HeadUnproven,
+    EpochUnknown,
     Other,
 }
 
@@ -49,7 +50,8 @@ impl From<AbstainReason> for Reason {
         match reason {
             AbstainReason::Locked => Self::Locked,
             AbstainReason::Closed => Self::Closed,
-            AbstainReason::Unavailable => Self::Unavailable,
+            AbstainReason::HeadUnproven => Self::HeadUnproven,
+            AbstainReason::EpochUnknown => Self::EpochUnknown,
             _ => Self::Other,
         }
     }
@@ -98,7 +100,7 @@ fn what_is_final_is_carried_over_every_epoch_and_holds_its_place() {
     net.propose_head(2, &above_rival, &before);
     net.run(5);
     assert_eq!(abstained(&net, 1), [Reason::Locked].into());
-    assert_eq!(abstained(&net, 2), [Reason::Unavailable].into(), "what is before it is not certified");
+    assert_eq!(abstained(&net, 2), [Reason::HeadUnproven].into(), "what is before it is not certified");
     // The same value may be certified once more, and the next one on top of it.
     net.nodes[3].disk.restored.proposals.clear();
     net.crash(3);
@@ -255,7 +257,7 @@ fn a_newcomer_signs_no_heads_before_it_has_the_close_set() {
     net.crash(2);
     net.propose_head(0, &third, &file);
     net.run(10);
-    assert_eq!(abstained(&net, 0), [Reason::Unavailable].into());
+    assert_eq!(abstained(&net, 0), [Reason::EpochUnknown].into());
     assert!(net.nodes[3].disk.restored.carried.is_empty());
     net.filter = Box::new(|_, _, _| true);
     net.run_until(60, |net| net.outcome(0, &third.body.hash()) == Some(Outcome::Approved));

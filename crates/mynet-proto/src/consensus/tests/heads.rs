@@ -2,11 +2,15 @@
 
 use mynet_types::{
     AbstainReason, AckedHead, CertificateFile, Claim, ConsensusMessage, GenesisFile, HeadProof, ManifestHash, OwnerKey,
-    Phase, QuorumCertificate, SignedManifest, SignerSet, StatesMask, Verdict, Vote, certificate, wire::Receipts,
+    Phase, QuorumCertificate, RejectReason, SignedManifest, SignerSet, StatesMask, Verdict, Vote, certificate,
+    wire::Receipts,
 };
 
 use super::kit::{Net, id, key};
-use crate::consensus::io::{Event, Input, Outcome};
+use crate::{
+    consensus::io::{Event, Input, Outcome},
+    reason::Reason,
+};
 
 /// A grown network of four, a certified first version, and a second one.
 fn four() -> (Net, CertificateFile, SignedManifest) {
@@ -111,6 +115,36 @@ fn a_value_is_certified_as_seen_first_and_as_durable_later() {
 }
 
 #[test]
+fn whoever_has_the_certificate_of_a_head_has_it_certified_as_more_without_the_version_before() {
+    let (mut net, before, second) = four();
+    net.propose_head(0, &second, &before);
+    net.settle();
+    let file = net.certificate_of(0, &second);
+    // A later epoch, in which nothing is remembered but what was carried.
+    let next = net.nodes[0].core.roster().epoch + 1;
+    net.lose_store(3);
+    net.run_until(300, |net| net.nodes.iter().all(|node| node.core.roster().epoch >= next && node.core.may_vote()));
+    let receipts = net.receipts(&[1, 2], &second);
+    let ask = |net: &mut Net, proof: HeadProof| {
+        let (manifest, previous) = (Box::new(second.clone()), Box::new(proof));
+        net.input(2, Input::ProposeHead { manifest, previous, receipts: receipts.clone(), claim: Claim::Durable });
+        net.settle();
+    };
+    // The first round of the head itself shows nothing.
+    let mut first_round = HeadProof::of(&file);
+    first_round.certificate.statement.phase = Phase::Vote;
+    net.clear();
+    ask(&mut net, first_round);
+    assert_eq!(abstained(&net, 2), [AbstainReason::HeadUnproven; 4]);
+    net.crash(2);
+    net.nodes[2].disk.restored.proposals.clear();
+    net.restart(2);
+    net.settle();
+    ask(&mut net, HeadProof::of(&file));
+    net.run_until(60, |net| net.certificates(2).iter().any(|file| file.certificate.statement.claim == Claim::Durable));
+}
+
+#[test]
 fn a_durable_head_needs_its_receipts_in_both_rounds() {
     let (mut net, before, second) = four();
     let ask = |net: &mut Net, index: usize, receipts: Receipts| {
@@ -154,7 +188,7 @@ fn a_head_must_show_that_the_version_before_is_certified() {
         net.clear();
         net.propose_head(0, &second, proof);
         net.settle();
-        assert_eq!(abstained(&net, 0), [AbstainReason::Unavailable; 4], "{why}");
+        assert_eq!(abstained(&net, 0), [AbstainReason::HeadUnproven; 4], "{why}");
         net.crash(0);
         net.nodes[0].disk.restored.proposals.clear();
         net.restart(0);
@@ -162,7 +196,7 @@ fn a_head_must_show_that_the_version_before_is_certified() {
     }
     net.propose(0, &second, Claim::Seen, Receipts::new());
     net.settle();
-    assert_eq!(abstained(&net, 0), [AbstainReason::Unavailable; 4], "no proof at all");
+    assert_eq!(abstained(&net, 0), [AbstainReason::HeadUnproven; 4], "no proof at all");
     assert!(
         net.nodes.iter().all(|node| node.disk.votes_ever.iter().all(|vote| vote.statement.value != second.body.hash()))
     );
@@ -181,6 +215,8 @@ fn a_head_of_another_owner_or_place_or_a_skipped_version_is_rejected() {
         net.propose_head(0, &head, &before);
         net.settle();
         assert_eq!(net.outcome(0, &head.body.hash()), Some(Outcome::Rejected));
+        let reasons = net.nodes[1].disk.votes_ever.iter().filter(|vote| vote.statement.value == head.body.hash());
+        assert_eq!(reasons.map(|vote| vote.reason).collect::<Vec<_>>(), [Some(RejectReason::HeadInvalid)]);
         let file = net.certificate_of(0, &head);
         assert_eq!(
             (file.certificate.statement.verdict, file.certificate.statement.phase),
@@ -219,6 +255,8 @@ fn two_values_of_one_version_block_each_other_and_both_proposers_learn_it() {
     assert_eq!((net.outcome(0, &one), net.outcome(3, &other)), (Some(Outcome::Undecided), Some(Outcome::Undecided)));
     assert_eq!(blocked(&net, 0), [(one, other, false)]);
     assert_eq!(blocked(&net, 3), [(other, one, false)]);
+    let rivals = net.nodes[0].notes.iter().filter(|note| note.reason == Reason::HeadRival);
+    assert_eq!(rivals.map(|note| (note.peer.is_some(), note.value)).collect::<Vec<_>>(), [(true, Some(2))]);
     assert!(abstained(&net, 0).contains(&AbstainReason::Locked));
     assert!((0..4).all(|index| net.certificates(index).is_empty()));
     assert!(!net.nodes.iter().flat_map(|node| &node.events).any(|event| matches!(event, Event::Evidence { .. })));

@@ -230,7 +230,7 @@ fn the_copy_of_an_edge_never_counts() {
 fn a_head_on_top_of_nothing_gets_an_abstention() {
     let mut net = Net::grown(4, 4);
     let second = net.manifest(|manifest| (manifest.version, manifest.prev) = (2, Some(ManifestHash([1; 32]))));
-    assert_eq!(ask(&mut net, (&second, Claim::Seen), BoundedVec::new()), [Err(AbstainReason::Unavailable)]);
+    assert_eq!(ask(&mut net, (&second, Claim::Seen), BoundedVec::new()), [Err(AbstainReason::HeadUnproven)]);
 }
 
 #[test]

@@ -56,6 +56,8 @@ fn each_refusal_is_noted_with_its_reason_by_who_refuses_and_by_who_is_refused() 
         RefuseReason::WrapInvalid,
         RefuseReason::Busy,
         RefuseReason::Storage,
+        RefuseReason::HeadInvalid,
+        RefuseReason::EpochUnknown,
     ];
     for reason in reasons {
         let mut world = World::new(3);

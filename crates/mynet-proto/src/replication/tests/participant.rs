@@ -439,7 +439,7 @@ fn what_a_prepare_must_be_is_checked_before_anything_is_reserved() {
         prepare.manifest = SignedManifest::new(&NETWORK, body, &super::world::owner());
     };
     let second = |body: &mut Manifest| (body.version, body.prev) = (2, Some(ManifestHash([6; 32])));
-    check(&|prepare| resigned(prepare, second), RefuseReason::ManifestInvalid);
+    check(&|prepare| resigned(prepare, second), RefuseReason::HeadInvalid);
     let huge = |body: &mut Manifest| {
         let mut members = body.members.to_vec();
         members[0].blob.as_mut().unwrap().size = 1 << 63;
