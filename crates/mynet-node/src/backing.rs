@@ -92,6 +92,24 @@ impl Backing {
         }
     }
 
+    /// Whether a certificate says that the group was durable, or that it never will be: more than that nobody lacks.
+    pub(crate) fn is_certified(&self) -> bool {
+        let settles = |file: &CertificateFile| !is_accept(file) || file.certificate.statement.claim >= Claim::Durable;
+        self.certificate.as_deref().is_some_and(settles)
+    }
+
+    /// What the certificate says, if there is one.
+    pub(crate) fn claim(&self) -> Option<Claim> {
+        self.certificate.as_deref().map(|file| file.certificate.statement.claim)
+    }
+
+    /// Whether `file` says more than the certificate that is here.
+    fn is_stronger(&self, file: &CertificateFile) -> bool {
+        self.certificate.as_deref().is_none_or(|known| {
+            is_accept(known) && is_accept(file) && known.certificate.statement.claim < file.certificate.statement.claim
+        })
+    }
+
     fn insert_certificate(&mut self, file: Box<CertificateFile>, holders: usize) {
         let statement = &file.certificate.statement;
         let durable = statement.verdict == Verdict::Accept && statement.claim >= Claim::Durable;
@@ -122,8 +140,7 @@ impl Judge<'_> {
                 changed = true;
             }
         }
-        if backing.certificate.is_none()
-            && let Some(file) = certificate
+        if let Some(file) = certificate.filter(|file| backing.is_stronger(file))
             && let Some(holders) = self.proves(file, &hash)
         {
             backing.insert_certificate(Box::new(file.clone()), holders);
@@ -152,4 +169,8 @@ impl Judge<'_> {
         let verified = file.verify_under(&self.chain).ok()?;
         (verified.manifest_hash == *hash).then_some(verified.holders.len())
     }
+}
+
+fn is_accept(file: &CertificateFile) -> bool {
+    file.certificate.statement.verdict == Verdict::Accept
 }

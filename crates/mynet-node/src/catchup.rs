@@ -1,7 +1,7 @@
 //! Learning what others said of groups held here while this node was away.
 //!
 //! Receipts, certificates and wraps are sent to the holders when they come to be, and again at most while their coordinator
-//! is at work. A holder that was away then would show a group without its certificate, with fewer copies than there are,
+//! is at work. A later version is certified as seen first, and as durable by a message of its own that may be lost. A holder that was away then would show a group without its certificate, with fewer copies than there are,
 //! and without the key that it was granted, for ever. So it asks: for receipts and certificates when somebody wants to see
 //! such a group, and from a worker, whenever a peer comes up and once an hour; for its wrap when a read needs it, because a
 //! node that was never granted must not ask for ever. Groups uploaded here are left out, because this node's own core
@@ -80,7 +80,7 @@ pub(crate) enum Want {
 /// Whether others may know more copies of a group than what is written here, and its own coordinator will not tell.
 fn lacks_copies(group: &Group, backing: &Backing) -> bool {
     let copies = backing.receipts.len() < usize::from(group.replicas_wanted);
-    !group.origin && (copies || backing.certificate.is_none())
+    !group.origin && (copies || !backing.is_certified())
 }
 
 impl Shell {
@@ -138,7 +138,7 @@ impl Shell {
         if !lacks(&backing, &wrap) {
             return Ok(false);
         }
-        let certified = backing.certificate.is_some();
+        let claimed = backing.claim();
         let (judge, deadline, up) = (self.judge(), Instant::now() + patience, self.members.up());
         let request = || Request::Group(GroupKey::Group(manifest.group_id));
         let mut asked: FuturesUnordered<_> =
@@ -159,9 +159,10 @@ impl Shell {
         if !learned && wrap.is_none() {
             return Ok(false);
         }
+        let news = backing.claim() != claimed;
         let receipts = BoundedVec::<_, { mynet_types::certificate::RECEIPTS_MAX }>::truncated(backing.receipts);
         let receipts = MetaWrite::Receipts { manifest_hash: group.manifest_hash, receipts: receipts.into_vec() };
-        let certificate = backing.certificate.filter(|_| !certified).map(MetaWrite::Certificate);
+        let certificate = backing.certificate.filter(|_| news).map(MetaWrite::Certificate);
         let wrap = wrap.map(|wrap| MetaWrite::Wraps { group_id: manifest.group_id, wraps: vec![wrap] });
         let writes = learned.then_some(receipts).into_iter().chain(certificate).chain(wrap);
         self.meta.batch(writes.collect(), wall_clock()).await?;
@@ -220,9 +221,11 @@ pub(crate) async fn run(shell: Arc<Shell>) {
 
 #[cfg(test)]
 mod tests {
-    use mynet_types::{BoundedVec, CertificateFile, Signed, rpc::GroupKey};
+    use mynet_store::meta::MetaWrite;
+    use mynet_types::{BoundedVec, CertificateFile, Claim, Signed, rpc::GroupKey};
 
     use crate::{
+        driver::wall_clock,
         handle::NodeHandle,
         testing::{Founder, Puppet, until},
         view::GroupView,
@@ -265,6 +268,61 @@ mod tests {
         }
         founder.handle.show(key).await.unwrap();
         assert!(one.asked().is_empty() && two.asked().is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_certificate_of_a_stronger_claim_is_caught_up_with() {
+        let founder = Founder::start().await;
+        let one = Puppet::join(&founder, "one", true).await;
+        let two = Puppet::join(&founder, "two", true).await;
+        let (info, _) = one.private(b"content", &[]).await;
+        founder.hold(&info).await;
+        let key = GroupKey::Group(info.manifest.body.group_id);
+        // All copies are known here, and that the group was seen. That it is durable was told in a message that got lost.
+        let receipts = vec![one.receipt(&info.manifest), two.receipt(&info.manifest)];
+        let writes = vec![
+            MetaWrite::Receipts { manifest_hash: info.manifest.body.hash(), receipts },
+            MetaWrite::Certificate(Box::new(founder.certified(&info.manifest, &[], Claim::Seen))),
+        ];
+        founder.shell().meta.batch(writes, wall_clock()).await.unwrap();
+        let claim = async || {
+            let file = CertificateFile::decode(&founder.handle.certificate(key).await.unwrap()).unwrap();
+            file.certificate.statement.claim
+        };
+        let mut told = info.clone();
+        told.certificate = Some(Box::new(founder.certified(&info.manifest, &[], Claim::Seen)));
+        two.tell(&[key], &told);
+        founder.handle.show(key).await.unwrap();
+        assert_eq!(claim().await, Claim::Seen);
+        told.certificate = Some(Box::new(founder.certificate(&info.manifest, &[&one, &two])));
+        one.tell(&[key], &told);
+        founder.handle.show(key).await.unwrap();
+        assert_eq!(claim().await, Claim::Durable);
+        // Nobody is asked for more than that, and one that says less takes nothing away.
+        for puppet in [&one, &two] {
+            puppet.asked();
+        }
+        founder.handle.show(key).await.unwrap();
+        assert!(one.asked().is_empty() && two.asked().is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_certificate_that_comes_again_with_a_stronger_claim_is_kept() {
+        let founder = Founder::start().await;
+        let one = Puppet::join(&founder, "one", true).await;
+        let two = Puppet::join(&founder, "two", true).await;
+        let (info, _) = one.private(b"content", &[]).await;
+        founder.hold(&info).await;
+        let key = GroupKey::Group(info.manifest.body.group_id);
+        let shell = founder.shell();
+        let certified = |claim| Box::new(founder.certified(&info.manifest, &[&one, &two], claim));
+        for (told, kept) in
+            [(Claim::Seen, Claim::Seen), (Claim::Durable, Claim::Durable), (Claim::Seen, Claim::Durable)]
+        {
+            shell.keep_if_missing(certified(told)).await;
+            let file = CertificateFile::decode(&founder.handle.certificate(key).await.unwrap()).unwrap();
+            assert_eq!(file.certificate.statement.claim, kept, "{told:?}");
+        }
     }
 
     #[tokio::test(flavor = "multi_thread")]

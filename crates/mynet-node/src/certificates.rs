@@ -40,7 +40,8 @@ impl Shell {
         self.hand_on_certificate(group_id).await;
     }
 
-    /// A certificate came again. It is of use only to a holder whose copy is younger than the first.
+    /// A certificate came again. It is of use only to a holder whose copy is younger than the first, or that missed one that says
+    /// as much.
     pub(crate) async fn keep_if_missing(&self, file: Box<CertificateFile>) {
         let group_id = file.manifest.body.group_id;
         let manifest_hash = file.certificate.statement.value;
@@ -51,8 +52,7 @@ impl Shell {
                 return;
             }
         };
-        let lacks = held.is_some_and(|group| group.manifest_hash == manifest_hash && group.certificate.is_none());
-        if !lacks {
+        if held.is_none_or(|group| group.manifest_hash != manifest_hash) || self.claims_as_much(&file).await {
             return;
         }
         let chain = self.members.chain();
@@ -65,6 +65,13 @@ impl Shell {
                 tracing::debug!(group = %group_id.short(), %error, "a certificate that came again does not hold")
             }
         }
+    }
+
+    /// Whether a certificate that says as much as `file` is kept here. One that cannot be read is as good as none.
+    async fn claims_as_much(&self, file: &CertificateFile) -> bool {
+        let kept = self.meta.certificate(&file.certificate.statement.value).await.ok().flatten();
+        let kept = kept.and_then(|bytes| CertificateFile::decode(&bytes).ok());
+        kept.is_some_and(|kept| kept.certificate.statement.claim >= file.certificate.statement.claim)
     }
 
     /// New receipts are on disk here: their holders may lack the certificate.

@@ -147,6 +147,11 @@ impl Founder {
 
     /// A certificate that `holders` hold the group durably.
     pub(crate) fn certificate(&self, manifest: &SignedManifest, holders: &[&Puppet]) -> CertificateFile {
+        self.certified(manifest, holders, Claim::Durable)
+    }
+
+    /// A certificate of `claim`.
+    pub(crate) fn certified(&self, manifest: &SignedManifest, holders: &[&Puppet], claim: Claim) -> CertificateFile {
         let chain = self.shell().members.chain();
         let statement = VoteStatement {
             epoch: 0,
@@ -155,7 +160,7 @@ impl Founder {
             slot: attest_slot(&manifest.body.hash()),
             value: manifest.body.hash(),
             verdict: Verdict::Accept,
-            claim: Claim::Durable,
+            claim,
             states: manifest.body.allowed(false),
         };
         let vote = sign_as(Domain::Vote, &self.shell().network, &statement, &self.vote_key);

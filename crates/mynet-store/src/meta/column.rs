@@ -4,7 +4,7 @@
 //! reads. What comes back from disk is checked like what comes from a peer.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use mynet_types::{DecodeError, Timestamp, codec};
+use mynet_types::{Claim, DecodeError, Timestamp, codec};
 use sea_orm::prelude::TimeDateTimeWithTimeZone;
 
 use super::MetaError;
@@ -76,6 +76,15 @@ pub(crate) fn unpack_record<T: BorshDeserialize>(stored: &[u8], max: usize) -> R
 /// A column of exactly `N` bytes.
 pub(crate) fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Damage> {
     bytes.try_into().map_err(|_length| Damage::Length { want: N, got: bytes.len() })
+}
+
+/// How much a certificate claims: the stronger the larger, and each says what the smaller ones say.
+pub(crate) fn claim_column(claim: Claim) -> i32 {
+    match claim {
+        Claim::Seen => 0,
+        Claim::Durable => 1,
+        Claim::Verified => 2,
+    }
 }
 
 /// A number for a column: databases have no unsigned 64-bit integers.

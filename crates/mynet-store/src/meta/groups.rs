@@ -19,7 +19,7 @@ use sea_orm::{
 
 use super::{
     MetaError,
-    column::{calendar, fixed, from_column, millis, pack, pack_record, to_column, unpack, unpack_record},
+    column::{calendar, claim_column, fixed, from_column, millis, pack, pack_record, to_column, unpack, unpack_record},
     model::{Granted, GroupRows, Mode, NewGroup, PinKind, ReplicationStatus, WriteError},
     rows::{self, Known},
     schema::{
@@ -270,9 +270,14 @@ impl WriteScope<'_> {
         if known.is_some_and(|claim| claim > file.certificate.statement.claim) {
             return Ok(());
         }
-        let row = certificates::Model { manifest_hash: manifest_hash.0.to_vec(), certificate: pack(&file.encode()) };
+        let row = certificates::Model {
+            manifest_hash: manifest_hash.0.to_vec(),
+            certificate: pack(&file.encode()),
+            claim: claim_column(file.certificate.statement.claim),
+        };
         let mut conflict = OnConflict::column(certificates::Column::ManifestHash);
-        sql::upsert(self.db, row, conflict.update_column(certificates::Column::Certificate)).await?;
+        let renewed = [certificates::Column::Certificate, certificates::Column::Claim];
+        sql::upsert(self.db, row, conflict.update_columns(renewed)).await?;
         let accepts = file.certificate.statement.verdict == Verdict::Accept;
         let changed = groups::ActiveModel {
             certificate_hash: Set(Some(file.hash().0.to_vec())),

@@ -5,19 +5,19 @@
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use mynet_types::{
-    CertificateHash, ContentHash, ContentId, ContentState, ContentType, GroupId, ManifestHash, NodeId,
+    CertificateHash, Claim, ContentHash, ContentId, ContentState, ContentType, GroupId, ManifestHash, NodeId,
     RelationshipKind, SignedManifest, SignedReceipt, SignedWrap, StatesMask, Timestamp, content::UnknownWord,
     rpc::GroupKey, wire::SealedBytes,
 };
 use sea_orm::{
     ColumnTrait, Condition, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
     prelude::{Json, Uuid},
-    sea_query::{Expr, ExprTrait},
+    sea_query::{Expr, ExprTrait, Query},
 };
 
 use super::{
     Meta, MetaError, SMALL_RECORD_MAX,
-    column::{Damage, fixed, from_calendar, from_column, millis, time, unpack, unpack_record},
+    column::{Damage, claim_column, fixed, from_calendar, from_column, millis, time, unpack, unpack_record},
     groups::signed_manifest_of,
     model::{Mode, ReplicationStatus, parse_state},
     schema::{
@@ -252,14 +252,19 @@ impl Meta {
         self.page(wanted, query.after, query.limit).await
     }
 
-    /// A page of groups uploaded elsewhere that have no certificate here or fewer copies than wanted, newest first: what
-    /// others may know more of.
+    /// A page of groups uploaded elsewhere that have no certificate of durability here or fewer copies than wanted, newest first:
+    /// what others may know more of.
     ///
     /// # Errors
     /// [`MetaError`].
     pub async fn incomplete_groups(&self, after: Option<Cursor>, limit: u64) -> Result<Page<Group>, MetaError> {
         let copies = Expr::col(groups::Column::ReplicaCount).lt(Expr::col(groups::Column::Replicas));
-        let lacking = Condition::any().add(groups::Column::CertificateHash.is_null()).add(copies);
+        let durable = Query::select()
+            .column(certificates::Column::ManifestHash)
+            .from(certificates::Entity)
+            .and_where(certificates::Column::Claim.gte(claim_column(Claim::Durable)))
+            .take();
+        let lacking = Condition::any().add(groups::Column::ManifestHash.not_in_subquery(durable)).add(copies);
         self.page(Condition::all().add(groups::Column::Origin.eq(false)).add(lacking), after, limit).await
     }
 

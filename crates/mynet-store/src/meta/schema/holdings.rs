@@ -55,6 +55,8 @@ pub(in crate::meta) mod certificates {
         #[sea_orm(primary_key, auto_increment = false)]
         pub manifest_hash: Vec<u8>,
         pub certificate: Vec<u8>,
+        /// How much it claims, for finding what may be certified as more: see `claim_column`.
+        pub claim: i32,
     }
 
     super::super::plain_table!();

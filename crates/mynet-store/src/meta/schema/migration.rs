@@ -242,10 +242,13 @@ fn group_tables() -> Vec<TableCreateStatement> {
             big_integer_null("synced_at"),
         ],
     );
-    let certificates =
-        keyed("mynet_certificates", &["manifest_hash"], [binary("manifest_hash"), binary("certificate")])
-            .foreign_key(&mut reference(("mynet_certificates", "manifest_hash"), ("mynet_groups", "manifest_hash")))
-            .take();
+    let certificates = keyed(
+        "mynet_certificates",
+        &["manifest_hash"],
+        [binary("manifest_hash"), binary("certificate"), integer("claim")],
+    )
+    .foreign_key(&mut reference(("mynet_certificates", "manifest_hash"), ("mynet_groups", "manifest_hash")))
+    .take();
     let states = table(
         "mynet_states",
         [
