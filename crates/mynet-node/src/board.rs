@@ -30,6 +30,8 @@ pub(crate) struct Progress {
     pub(crate) tally: Option<Tally>,
     /// A certificate is on disk.
     pub(crate) certified: bool,
+    /// The version that is being certified for it, if a validator votes for another manifest of it.
+    pub(crate) contested: Option<u64>,
     /// Order of first mention.
     age: u64,
 }

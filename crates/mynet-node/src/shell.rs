@@ -314,6 +314,8 @@ impl Shell {
                 if certified {
                     let shell = Arc::clone(self);
                     self.tasks.spawn(async move { shell.drop_draft(group_id, manifest_hash).await });
+                } else {
+                    self.board.update(group_id, |progress| progress.contested = Some(version));
                 }
                 let group = group_id.short();
                 tracing::warn!(%group, version, value = %manifest_hash, %other, certified, "another value of this version");

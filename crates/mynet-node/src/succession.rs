@@ -92,11 +92,10 @@ impl Shell {
         drop((turn, flight));
         let next = begun?;
         let (group_id, version) = (next.group_id, next.version);
-        let waited = tokio::select! {
+        let result = tokio::select! {
             () = self.cancel.cancelled() => return Err(NodeError::Stopping),
-            waited = tokio::time::timeout(timeout, self.is_durable(group_id, version)) => waited,
+            result = self.until_durable((group_id, version), timeout) => result?,
         };
-        let result = waited.unwrap_or(Ok(WaitResult::TimedOut))?;
         let found = self.find_group(GroupKey::Group(group_id)).await?;
         Ok(GroupView { wait_result: Some(result), ..self.group_view(&found).await? })
     }
@@ -301,6 +300,20 @@ impl Shell {
         Ok(kept.first().map(decode).transpose().map_err(NodeError::storage)?.unwrap_or_default())
     }
 
+    /// Waits until a version is seen here with enough receipts, or for `timeout`. One that a validator votes against with another
+    /// manifest may still be certified, so that is told only then.
+    async fn until_durable(
+        &self,
+        (group_id, version): (GroupId, u64),
+        timeout: Duration,
+    ) -> Result<WaitResult, NodeError> {
+        match tokio::time::timeout(timeout, self.is_durable(group_id, version)).await {
+            Ok(result) => result,
+            Err(_elapsed) if self.board.get(&group_id).contested == Some(version) => Ok(WaitResult::Contested),
+            Err(_elapsed) => Ok(WaitResult::TimedOut),
+        }
+    }
+
     /// Ends when a version is seen here with enough receipts, or can never be.
     async fn is_durable(&self, group_id: GroupId, version: u64) -> Result<WaitResult, NodeError> {
         let mut bell = self.board.changes();
@@ -360,20 +373,20 @@ mod tests {
 
     use bytes::Bytes;
     use futures::stream;
+    use mynet_proto::{consensus::io as consensus, node::io::Event};
     use mynet_store::meta::MetaWrite;
-    use mynet_types::{HeadProof, Signed, codec, rpc::GroupKey};
+    use mynet_types::{GroupId, HeadProof, ManifestHash, Signed, codec, rpc::GroupKey};
 
     use super::{Draft, Lineage, with_preview};
     use crate::{
         driver::wall_clock,
         handle::{AddOptions, Grant, NodeError, PreviewChoice},
         testing::Founder,
-        view::Wait,
+        view::{Wait, WaitResult},
     };
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn no_second_manifest_is_signed_for_a_version_that_was_signed_once() {
-        let founder = Founder::start().await;
+    /// A group that was uploaded here and is certified, and the draft of its second version, which nobody proposes.
+    async fn drafted(founder: &Founder) -> (GroupId, ManifestHash) {
         let shell = founder.shell();
         let options = AddOptions {
             filename: "a.txt".to_owned(),
@@ -389,26 +402,53 @@ mod tests {
         };
         let body = stream::iter([Ok(Bytes::from_static(b"content"))]);
         let group_id = founder.handle.add(body, options).await.unwrap().group_id;
-        let key = GroupKey::Group(group_id);
-        let (group, _) = shell.meta.group(&key).await.unwrap().unwrap();
+        let (group, _) = shell.meta.group(&GroupKey::Group(group_id)).await.unwrap().unwrap();
         let certificate = founder.certificate(&group.manifest, &[]);
-        let kept = MetaWrite::Certificate(Box::new(certificate.clone()));
-        shell.meta.batch(vec![kept], wall_clock()).await.unwrap();
-
-        // The draft of a second version, which the validators reject.
         let blob = mynet_types::BlobRef::of(b"never stored");
         let next = with_preview(&group.manifest.body, blob, "text/plain".to_owned()).unwrap();
         let manifest = Signed::new(&shell.network, next, shell.keys.owner());
         let value = manifest.body.hash();
         let draft = Draft { manifest, previous: HeadProof::of(&certificate) };
         let lineage = Some(codec::encode(&Lineage { draft: Some(draft), ..Lineage::default() }));
-        let write = MetaWrite::Lineage { group_id, lineage, kept: Vec::new(), dropped: Vec::new() };
-        shell.meta.batch(vec![write], wall_clock()).await.unwrap();
-        shell.drop_draft(group_id, value).await;
+        let writes = vec![
+            MetaWrite::Certificate(Box::new(certificate)),
+            MetaWrite::Lineage { group_id, lineage, kept: Vec::new(), dropped: Vec::new() },
+        ];
+        shell.meta.batch(writes, wall_clock()).await.unwrap();
+        (group_id, value)
+    }
 
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_second_manifest_is_signed_for_a_version_that_was_signed_once() {
+        let founder = Founder::start().await;
+        let (group_id, value) = drafted(&founder).await;
+        // The validators reject it.
+        founder.shell().drop_draft(group_id, value).await;
+        let key = GroupKey::Group(group_id);
         let preview = (Bytes::from_static(b"other"), "text/plain".to_owned());
         let refused = founder.handle.replace_preview(key, preview, Duration::from_secs(5)).await.unwrap_err();
         assert!(matches!(&refused, NodeError::Invalid { field: "id", why } if why.contains("version 2")), "{refused}");
         assert_eq!(founder.handle.show(key).await.unwrap().version, 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whoever_waits_for_a_version_is_told_that_another_manifest_stands_against_it() {
+        let founder = Founder::start().await;
+        let (group_id, value) = drafted(&founder).await;
+        let shell = founder.shell();
+        let wait = || shell.until_durable((group_id, 2), Duration::from_millis(1));
+        assert_eq!(wait().await.unwrap(), WaitResult::TimedOut);
+        let blocked = |version| consensus::Event::HeadBlocked {
+            group_id,
+            version,
+            manifest_hash: value,
+            other: ManifestHash([1; 32]),
+            certified: false,
+        };
+        // What stands against another version is of no concern.
+        shell.event(Event::Consensus(blocked(3)));
+        assert_eq!(wait().await.unwrap(), WaitResult::TimedOut);
+        shell.event(Event::Consensus(blocked(2)));
+        assert_eq!(wait().await.unwrap(), WaitResult::Contested);
     }
 }

@@ -189,6 +189,8 @@ pub enum WaitResult {
     NotEnoughTargets,
     /// The validators rejected it.
     Rejected,
+    /// The wait ended first, and a validator votes for another manifest of this version; votes are still collected.
+    Contested,
 }
 
 /// A page of a list, newest first.

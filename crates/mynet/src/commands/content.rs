@@ -22,6 +22,10 @@ use crate::{
     save::{self, Save},
 };
 
+/// What to know of a version that another manifest stands against.
+const CONTESTED: &str = "undecided: a validator votes for another manifest of this version. Either its owner signed two (look into \
+     'mynet evidence'; a node restored from an old backup, or run twice with one owner key, does), or that validator lies. \
+     Votes are still collected, and one of both may be certified when the validators change";
 /// Groups asked for at a time.
 const PAGE: u32 = 100;
 /// Bytes read from a file at a time: few system calls, little memory.
@@ -152,6 +156,7 @@ fn print_added(file: &Path, view: &GroupView, peers: Option<PeerCounts>) -> anyh
             "stored here; too few nodes may hold it, tried again when one joins".to_owned()
         }
         Some(WaitResult::Rejected) => "rejected by the validators".to_owned(),
+        Some(WaitResult::Contested) => CONTESTED.to_owned(),
         Some(WaitResult::Stored) | None => "stored".to_owned(),
     };
     output::line(&format!("{}  {}  {reached}", view.group_id, file.display()))
@@ -351,7 +356,10 @@ pub(crate) async fn publish(global: &Global, args: Publish) -> anyhow::Result<Ex
     if global.json {
         output::object(&view)?
     } else {
-        print_group(&view)?
+        print_group(&view)?;
+        if view.wait_result == Some(WaitResult::Contested) {
+            output::line(CONTESTED)?;
+        }
     }
     Ok(wait_status(view.wait_result, WaitFor::Durable).map_or(ExitCode::SUCCESS, ExitCode::from))
 }
