@@ -223,6 +223,12 @@ impl Shell {
         Ok(BoundedVec::truncated(holders))
     }
 
+    /// Every other node that gave a receipt for an earlier version than the one here, whose receipts went with it.
+    pub(crate) async fn holders_of_earlier(&self, group_id: GroupId) -> Result<Vec<NodeId>, NodeError> {
+        let head = self.lineage(group_id).await?.head;
+        Ok(head.map(|head| head.holders.into_vec()).unwrap_or_default())
+    }
+
     /// What a draft makes visible here. The content and its key are those of the version before.
     async fn next_rows(&self, manifest: &SignedManifest) -> Result<GroupRows, NodeError> {
         let group_id = manifest.body.group_id;

@@ -68,7 +68,7 @@ pub(crate) struct GroupStore {
     node: Option<NodeId>,
     boot: u64,
     intents: BTreeMap<TxId, (Intent, Option<StatesMask>)>,
-    committed: BTreeMap<TxId, (u32, SignedReceipt)>,
+    committed: BTreeMap<TxId, (u32, GroupId, SignedReceipt)>,
     aborted: BTreeMap<TxId, u32>,
     coordinated: BTreeMap<GroupId, Coordinated>,
     receipts: BTreeMap<ManifestHash, BTreeMap<NodeId, SignedReceipt>>,
@@ -113,7 +113,11 @@ impl GroupStore {
         Restored {
             boot: self.boot,
             intents: self.intents.values().cloned().collect(),
-            committed: self.committed.iter().map(|(tx, (attempt, receipt))| (*tx, *attempt, receipt.clone())).collect(),
+            committed: self
+                .committed
+                .iter()
+                .map(|(tx, (attempt, group, receipt))| (*tx, *attempt, *group, receipt.clone()))
+                .collect(),
             aborted: self.aborted.iter().map(|(tx, attempt)| (*tx, *attempt)).collect(),
             publications: self.coordinated.values().map(|group| self.restored_publication(group)).collect(),
             tombstones: self.buried.iter().filter_map(|name| self.tombstones.get(name)).cloned().collect(),
@@ -322,7 +326,7 @@ impl GroupStore {
 
     /// T4.
     fn commit(&mut self, tx: TxId, attempt: u32, receipt: &SignedReceipt) -> Result<(), String> {
-        if self.committed.get(&tx).is_some_and(|(_, known)| known == receipt) {
+        if self.committed.get(&tx).is_some_and(|(_, _, known)| known == receipt) {
             return Ok(());
         }
         let Some((intent, Some(_states))) = self.intents.remove(&tx) else {
@@ -350,7 +354,7 @@ impl GroupStore {
             self.reserved.remove(&tx);
         }
         self.merge_receipts(receipt.body.manifest_hash, [receipt]);
-        self.committed.insert(tx, (attempt, receipt.clone()));
+        self.committed.insert(tx, (attempt, group_id, receipt.clone()));
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mynet_types::{
     GroupId, ManifestHash, NodeId, OwnerKey, ReplicationMessage, SignedDecision, SignedReceipt, Timestamp, Tombstone,
     TxId,
-    wire::{DecisionOutcome, Receipts, TxStatus, Wraps},
+    wire::{DecisionOutcome, Receipts, RefuseReason, TxStatus, Wraps},
 };
 use sha2::{Digest, Sha256};
 
@@ -77,10 +77,10 @@ impl Coordinator {
     pub(super) fn publish(&mut self, publication: Publication, step: &mut Step<'_>) {
         let manifest = &publication.manifest.body;
         let (group_id, owner, manifest_hash) = (manifest.group_id, manifest.owner, manifest.hash());
-        if let Err(reason) = {
-            let head = publication.head.as_ref().map(|head| &head.certificate);
-            checks::check_manifest(&publication.manifest, head, step.shared)
-        } {
+        let head = publication.head.as_ref().map(|head| &head.certificate);
+        let checked = checks::check_manifest(&publication.manifest, head, step.shared);
+        // An epoch that is not known here may be known to its targets, and nobody would publish it again.
+        if let Err(reason) = checked.or_else(|reason| if reason == RefuseReason::Busy { Ok(()) } else { Err(reason) }) {
             tracing::warn!(%group_id, ?reason, "not published: no node would take this manifest");
             return;
         }
@@ -129,6 +129,8 @@ impl Coordinator {
         let Some(group) = self.groups.remove(&tombstone.group_id) else { return BTreeSet::new() };
         // A receipt that ended says nothing about whether the bytes are gone.
         let mut holders: BTreeSet<NodeId> = group.receipts.holders(Timestamp(0)).collect();
+        // Nor are receipts for a version before this one here any more.
+        holders.extend(group.publication.head.iter().flat_map(|head| head.holders.iter().copied()));
         if let Some(transaction) = group.transaction {
             self.transactions.remove(&transaction.id);
             self.withdrawn.insert(transaction.id, (tombstone.group_id, tombstone.owner));

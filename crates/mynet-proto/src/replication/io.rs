@@ -434,8 +434,8 @@ pub struct Restored {
     pub boot: u64,
     /// Participant: open intents, and the states staged if they were prepared.
     pub intents: Vec<(Intent, Option<StatesMask>)>,
-    /// Participant: committed transactions still remembered, with their receipts.
-    pub committed: Vec<(TxId, u32, SignedReceipt)>,
+    /// Participant: committed transactions still remembered, with attempt, group and receipt.
+    pub committed: Vec<(TxId, u32, GroupId, SignedReceipt)>,
     /// Participant: aborted transactions still remembered.
     pub aborted: Vec<(TxId, u32)>,
     /// Coordinator: groups without [`Record::End`], their logged commit and the receipts known.

@@ -34,7 +34,7 @@ pub(super) struct Outcome {
     /// The decision, for others who ask; not kept over restarts.
     pub(super) decision: Option<SignedDecision>,
     since: Mono,
-    /// Whose it is, if it ended since this node started. The store has forgotten those of before that were replaced.
+    /// Whose it is, if it was committed.
     group_id: Option<GroupId>,
     /// Its place among all outcomes, by when they were remembered.
     number: u64,

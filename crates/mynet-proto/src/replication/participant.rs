@@ -172,12 +172,12 @@ pub(super) struct Participant {
 impl Participant {
     pub(super) fn new(
         intents: Vec<(Intent, Option<StatesMask>)>,
-        committed: Vec<(TxId, u32, SignedReceipt)>,
+        committed: Vec<(TxId, u32, GroupId, SignedReceipt)>,
         aborted: Vec<(TxId, u32)>,
     ) -> Self {
         let mut outcomes = Outcomes::default();
-        for (tx, attempt, receipt) in committed {
-            outcomes.insert(tx, Outcome::new(attempt, Ending::Committed(receipt), None, Mono(0)));
+        for (tx, attempt, group_id, receipt) in committed {
+            outcomes.insert(tx, Outcome::new(attempt, Ending::Committed(receipt), None, Mono(0)).of(group_id));
         }
         for (tx, attempt) in aborted {
             // An abort of an earlier attempt says nothing once the transaction goes on or was committed.
@@ -409,12 +409,13 @@ impl Participant {
                 let receipt = step.sign_receipt(part.manifest_hash, part.states);
                 let record = Record::Commit { tx, attempt, receipt: receipt.clone() };
                 part.state = PartState::Committing { receipt, decision };
+                // Written before T4: a crash that leaves T4 alone would leave a lower version prepared that cannot be committed.
                 let version = (part.group_id, part.version);
+                self.give_up_lower(version, step);
                 step.persist(vec![record], Pending::Committed(tx));
                 if mynet_types::planted!(ReceiptBeforeCommit) {
                     self.committed(tx, step);
                 }
-                self.give_up_lower(version, step);
             }
             (PartState::Held(receipt), true) => {
                 part.state = PartState::Committing { receipt: receipt.clone(), decision };

@@ -271,8 +271,8 @@ pub struct RestoredTransactions {
     pub boot: u64,
     /// Intents and prepared transactions.
     pub open: Vec<OpenTransaction>,
-    /// Committed transactions still remembered, with the receipts given out.
-    pub committed: Vec<(TxId, u32, SignedReceipt)>,
+    /// Committed transactions still remembered: attempt, group, and the receipt given out.
+    pub committed: Vec<(TxId, u32, GroupId, SignedReceipt)>,
     /// Aborted transactions still remembered.
     pub aborted: Vec<(TxId, u32)>,
     /// Coordinations without an end.
@@ -353,7 +353,8 @@ impl RestoredTransactions {
                 prepared: row.states.map(|bits| mask(bits.into())).transpose()?,
             }),
             (COMMITTED, Some(receipt)) => {
-                self.committed.push((tx, attempt, unpack_record(receipt, SMALL_RECORD_MAX)?));
+                let group_id = GroupId(fixed(row.group_id.as_deref().unwrap_or_default())?);
+                self.committed.push((tx, attempt, group_id, unpack_record(receipt, SMALL_RECORD_MAX)?));
             }
             (ABORTED, _) => self.aborted.push((tx, attempt)),
             (other, _) => return Err(Damage::Word(other.to_owned())),

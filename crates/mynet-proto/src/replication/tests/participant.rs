@@ -20,7 +20,7 @@ pub(super) struct Bench {
     now: Now,
 }
 
-fn decision(tx: TxId, attempt: u32, hash: ManifestHash, commit: bool, signer: u8) -> SignedDecision {
+pub(super) fn decision(tx: TxId, attempt: u32, hash: ManifestHash, commit: bool, signer: u8) -> SignedDecision {
     let body = Decision { tx, attempt, manifest_hash: hash, commit, coordinator: node(signer) };
     SignedDecision::new(&NETWORK, body, &key(signer))
 }
@@ -84,7 +84,7 @@ impl Bench {
         self.hear(1, ReplicationMessage::Prepare(Box::new(prepare)))
     }
 
-    fn stage(&mut self, tx: u8, attempt: u32) -> Vec<ReplicationMessage> {
+    pub(super) fn stage(&mut self, tx: u8, attempt: u32) -> Vec<ReplicationMessage> {
         let result = Ok(encrypted_and_preview());
         sends(&self.drive(Input::Staged { tx: TxId([tx; 32]), attempt, result }))
     }

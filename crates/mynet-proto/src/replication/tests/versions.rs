@@ -3,16 +3,20 @@
 use std::time::Duration;
 
 use mynet_types::{
-    BlobRef, BoundedVec, Claim, Domain, Genesis, HeadProof, Manifest, Phase, QuorumCertificate, SignedManifest,
-    SignerSet, Timestamp, Validator, Verdict, VerifiedChain, VoteKey, VoteStatement, roster::GENESIS_FORMAT, signing,
-    vote::head_slot, wire::RefuseReason,
+    BlobRef, BoundedVec, Claim, Domain, Genesis, HeadProof, Manifest, Phase, QuorumCertificate, ReplicationMessage,
+    SignedManifest, SignedTombstone, SignerSet, Timestamp, Tombstone, TxId, Validator, Verdict, VerifiedChain, VoteKey,
+    VoteStatement,
+    roster::GENESIS_FORMAT,
+    signing,
+    vote::head_slot,
+    wire::{RefuseReason, TxStatus},
 };
 
 use super::{
-    participant::{Bench, prepare, refused},
+    participant::{Bench, decision, prepare, refused},
     world::{NETWORK, World, is_durable, key, node, owner, publication},
 };
-use crate::replication::io::{Head, Input, Publication};
+use crate::replication::io::{Head, Input, Output, Publication, Record};
 
 /// The chain of a network of one validator, whose vote is a quorum.
 fn chain() -> VerifiedChain {
@@ -203,4 +207,91 @@ fn targets_of_a_version_that_is_given_up_for_a_higher_one_need_not_wait_for_thei
     assert_eq!(of(&world, &first.manifest.body), 0);
     assert_eq!(world.holders(&second.manifest.body.hash()), [1, 2, 3]);
     world.assert_clean();
+}
+
+/// A crash leaves a prefix of what was being written: with the higher version on disk and the end of the lower one not, the lower
+/// one would be prepared for ever, and a store refuses its commit.
+#[test]
+fn a_lower_version_is_given_up_on_disk_before_a_higher_one_is_visible() {
+    let first = publication(1, (2, 3), &[]);
+    let second = next(&first, 77);
+    let mut bench = Bench::new();
+    bench.step(Input::Chain(Box::new(chain())));
+    for (version, tx) in [(&first, 1), (&second, 2)] {
+        bench.prepare(prepare(version, tx, 1));
+        bench.stage(tx, 1);
+    }
+    let commit = decision(TxId([2; 32]), 1, second.manifest.body.hash(), true, 1);
+    let written = bench.step(Input::Message { from: node(1), message: ReplicationMessage::Decision(commit) });
+    let records = written.iter().filter_map(|output| match output {
+        Output::Persist { records, .. } => Some(records.as_slice()),
+        _ => None,
+    });
+    let of = |tx: &TxId| tx.0[0];
+    let order: Vec<_> = records
+        .flatten()
+        .filter_map(|record| match record {
+            Record::Abort { tx, .. } => Some(("abort", of(tx))),
+            Record::Commit { tx, .. } => Some(("commit", of(tx))),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(order, [("abort", 1), ("commit", 2)]);
+}
+
+/// The receipts of a version go with it, and those of the next are still to come: who holds it is in the head only.
+#[test]
+fn holders_of_an_earlier_version_hear_that_the_group_is_deleted() {
+    let mut second = next(&publication(1, (2, 3), &[]), 77);
+    second.head.as_mut().unwrap().holders = BoundedVec::truncated([node(1), node(4)]);
+    let mut bench = Bench::new();
+    bench.step(Input::Chain(Box::new(chain())));
+    bench.step(Input::Publish(Box::new(second.clone())));
+    let Manifest { group_id, owner: by, .. } = second.manifest.body;
+    let body = Tombstone { group_id, owner: by, deleted_at: Timestamp(1) };
+    let tombstone = Box::new(SignedTombstone::new(&NETWORK, body, &owner()));
+    let written = bench.step(Input::Delete { tombstone, holders: Vec::new() });
+    let told: Vec<_> = written
+        .iter()
+        .filter_map(|output| match output {
+            Output::Persist { records, .. } => Some(records),
+            _ => None,
+        })
+        .flatten()
+        .filter_map(|record| match record {
+            Record::Tombstone { holders, .. } => Some(holders.clone()),
+            _ => None,
+        })
+        .collect();
+    let mut expected = vec![node(1), node(4)];
+    expected.sort();
+    assert_eq!(told, [expected]);
+}
+
+#[test]
+fn a_version_of_before_a_restart_is_not_held_any_more_once_a_higher_one_is() {
+    let mut world = world();
+    let first = publication(1, (2, 3), &[]);
+    let second = next(&first, 77);
+    world.publish(1, first.clone());
+    world.settle();
+    world.restart(2);
+    world.input(2, Input::Chain(Box::new(chain())));
+    world.publish(1, second.clone());
+    world.settle();
+    assert_eq!(world.holders(&second.manifest.body.hash()), [1, 2, 3]);
+    // A prepare of the first version comes late: what was given for it is not given again.
+    let late = ReplicationMessage::Prepare(Box::new(prepare(&first, 9, 1)));
+    world.input(2, Input::Message { from: node(1), message: late });
+    let open = world.core(2).transactions();
+    assert!(open.iter().all(|open| open.status != TxStatus::Prepared), "{open:?}");
+}
+
+/// A node that lost its vote store fetches the chain anew.
+#[test]
+fn a_later_version_is_published_before_the_chain_is_known() {
+    let second = next(&publication(1, (2, 3), &[]), 77);
+    let begun = Bench::new().step(Input::Publish(Box::new(second)));
+    let begins = |output: &Output| matches!(output, Output::Persist { records, .. } if matches!(records[..], [Record::Begin(_)]));
+    assert!(begun.iter().any(begins), "{begun:?}");
 }

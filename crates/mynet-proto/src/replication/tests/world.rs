@@ -139,7 +139,7 @@ pub(super) fn encrypted_and_preview() -> StatesMask {
 #[derive(Debug, Default)]
 pub(super) struct Disk {
     pub(super) intents: BTreeMap<TxId, (Intent, Option<StatesMask>)>,
-    pub(super) committed: BTreeMap<TxId, (u32, SignedReceipt)>,
+    pub(super) committed: BTreeMap<TxId, (u32, GroupId, SignedReceipt)>,
     pub(super) aborted: BTreeMap<TxId, u32>,
     pub(super) publications: BTreeMap<GroupId, (Publication, Option<Decided>)>,
     pub(super) receipts: BTreeMap<ManifestHash, BTreeMap<NodeId, SignedReceipt>>,
@@ -194,7 +194,7 @@ impl Disk {
                     .entry(receipt.body.manifest_hash)
                     .or_default()
                     .insert(receipt.body.holder, receipt.clone());
-                self.committed.insert(tx, (attempt, receipt));
+                self.committed.insert(tx, (attempt, intent.prepare.manifest.body.group_id, receipt));
             }
             Record::Abort { tx, attempt } => {
                 self.intents.remove(&tx);
@@ -243,7 +243,7 @@ impl Disk {
         Restored {
             boot,
             intents: self.intents.values().cloned().collect(),
-            committed: self.committed.iter().map(|(tx, (attempt, receipt))| (*tx, *attempt, receipt.clone())).collect(),
+            committed: self.committed.iter().map(|(tx, it)| (*tx, it.0, it.1, it.2.clone())).collect(),
             aborted: self.aborted.iter().map(|(tx, attempt)| (*tx, *attempt)).collect(),
             publications: self
                 .publications

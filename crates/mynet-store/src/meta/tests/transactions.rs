@@ -83,7 +83,7 @@ async fn commit_passes_pins_to_the_group_and_the_reservation_to_use() {
     let blob = store.meta.blob(&encrypted_hash(1)).await.unwrap().unwrap();
     assert_eq!((blob.pins, blob.quarantined), (1, false));
     let own = receipt(hash_of(1), ME, later(1000));
-    assert_eq!(store.meta.restore().await.unwrap().committed, [(tx(1), 1, own)]);
+    assert_eq!(store.meta.restore().await.unwrap().committed, [(tx(1), 1, group_id(1), own)]);
     // A repeat changes nothing; the outcome is final.
     store.write(commit).await;
     refused(&store, MetaWrite::Abort { tx: tx(1), attempt: 1 }).await;
@@ -201,7 +201,7 @@ async fn a_restart_gives_back_everything_that_was_unfinished_or_is_remembered() 
     };
     assert_eq!(after.open, [open(1, 4, None), open(2, 1, Some(UNREAD))]);
     assert_eq!(after.aborted, [(tx(3), 2)]);
-    assert_eq!(after.committed, [(tx(5), 1, receipt(hash_of(5), ME, later(1000)))]);
+    assert_eq!(after.committed, [(tx(5), 1, group_id(5), receipt(hash_of(5), ME, later(1000)))]);
     let coordination = Coordination { group_id: group_id(9), publication: vec![2], decided: Some(vec![3]), receipts };
     assert_eq!(after.coordinations, [coordination]);
     store.write(MetaWrite::End(group_id(9))).await;
