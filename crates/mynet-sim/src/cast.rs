@@ -1,5 +1,7 @@
 //! Everybody in the play: keys, genesis, admissions, and the groups that owners make. All real, all from the seed.
 
+use std::time::Duration;
+
 use ed25519_dalek::SigningKey;
 use mynet_proto::replication::io::{Mode, Publication};
 use mynet_types::{
@@ -203,6 +205,41 @@ impl Cast {
         body.prev = Some(before.body.hash());
         body.version += 1;
         body.created_at = Timestamp(body.created_at.0 + rng.random_range(1..=1_000_000));
+        SignedManifest::new(&self.network, body, &self.owner)
+    }
+
+    /// The owner's next version of a group with another preview, as the daemon makes it: content and key stay.
+    pub(crate) fn with_preview(&self, rng: &mut ChaCha8Rng, before: &Manifest) -> SignedManifest {
+        let bytes = rng.random_range(1..=1 << 20);
+        let preview = member(rng, ContentState::Preview, Some(bytes));
+        let later = Duration::from_millis(rng.random_range(0..=1_000));
+        self.succeed(before, Some(preview), later)
+    }
+
+    /// The owner's next version of a group, without a preview.
+    pub(crate) fn without_preview(&self, before: &SignedManifest) -> SignedManifest {
+        self.succeed(&before.body, None, Duration::ZERO)
+    }
+
+    fn succeed(&self, before: &Manifest, preview: Option<Member>, later: Duration) -> SignedManifest {
+        let members: Vec<Member> =
+            before.members.iter().filter(|member| member.state != ContentState::Preview).cloned().collect();
+        let stays = |link: &&Link| members.iter().any(|member| member.content_id == link.child);
+        let links: Vec<Link> = before.links.iter().filter(stays).cloned().collect();
+        let root = before.member(ContentState::Encrypted).expect("only sealed content has a preview").content_id;
+        let link = preview.iter().map(|preview| Link {
+            parent: root,
+            child: preview.content_id,
+            kind: RelationshipKind::Preview,
+        });
+        let body = Manifest {
+            version: before.version + 1,
+            prev: Some(before.hash()),
+            created_at: Timestamp(before.created_at.0 + u64::try_from(later.as_millis()).unwrap_or(0)),
+            links: BoundedVec::truncated(links.into_iter().chain(link)),
+            members: BoundedVec::truncated(members.iter().cloned().chain(preview.clone())),
+            ..before.clone()
+        };
         SignedManifest::new(&self.network, body, &self.owner)
     }
 

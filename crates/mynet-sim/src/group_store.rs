@@ -3,6 +3,8 @@
 //! Bytes are sizes: a state is held or not. The model is naive on purpose: it stages and commits what the core tells it
 //! to, so that a core that asks for too little or for too much is seen by a checker and not corrected by the store.
 
+pub(crate) mod lineages;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use mynet_proto::replication::{
@@ -10,8 +12,8 @@ use mynet_proto::replication::{
     io::{Decided, Intent, Publication, Record, Restored},
 };
 use mynet_types::{
-    BlobRef, ContentHash, ContentState, GroupId, ManifestHash, NodeId, OwnerKey, SignedManifest, SignedReceipt,
-    SignedTombstone, StatesMask, TxId,
+    BlobRef, ContentHash, ContentState, GroupId, ManifestHash, NodeId, OwnerKey, QuorumCertificate, SignedManifest,
+    SignedReceipt, SignedTombstone, StatesMask, TxId,
     wire::{Receipts, Tombstones},
 };
 
@@ -19,6 +21,8 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::{disk::Store, files::Files};
+
+use lineages::Lineage;
 
 /// A visible group version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,9 +37,25 @@ pub(crate) struct Row {
     pub(crate) held: StatesMask,
     /// The transaction that brought it; none where it was ingested.
     pub(crate) tx: Option<TxId>,
+    /// What a reader of each state is given.
+    pub(crate) shown: BTreeMap<ContentState, ContentHash>,
+    /// What certifies a later version than the first.
+    pub(crate) head: Option<QuorumCertificate>,
 }
 
 impl Row {
+    /// A row that shows what its manifest names.
+    fn new(
+        manifest: SignedManifest,
+        (required, held): (StatesMask, StatesMask),
+        tx: Option<TxId>,
+        head: Option<QuorumCertificate>,
+    ) -> Self {
+        let blobs = manifest.body.blobs().filter(|(member, _)| held.contains(member.state));
+        let shown = blobs.map(|(member, blob)| (member.state, blob.sha256)).collect();
+        Self { hash: manifest.body.hash(), manifest, required, held, tx, shown, head }
+    }
+
     /// The blobs of the states that are here.
     pub(crate) fn blobs(&self) -> impl Iterator<Item = BlobRef> {
         let held = self.held;
@@ -85,6 +105,10 @@ pub(crate) struct GroupStore {
     buried: Vec<(GroupId, OwnerKey)>,
     /// Who has not confirmed a tombstone.
     silent: BTreeMap<GroupId, BTreeSet<NodeId>>,
+    /// What groups ingested here are published with.
+    origins: BTreeMap<GroupId, Publication>,
+    /// How the versions of groups ingested here follow each other.
+    lineages: BTreeMap<GroupId, Lineage>,
 }
 
 /// Bytes that `states` of `manifest` need on disk.
@@ -164,6 +188,7 @@ impl GroupStore {
             let unpinned: Vec<ContentHash> = row.blobs().map(|blob| blob.sha256).collect();
             self.files.doom(unpinned);
             self.rows.remove(&group_id);
+            self.end_lineage(&group_id);
         }
         self.silent.entry(group_id).or_default().extend(holders.iter().copied());
         if self.tombstones.insert((group_id, owner), tombstone.clone()).is_none() {
@@ -183,9 +208,9 @@ impl GroupStore {
         let group_id = manifest.body.group_id;
         let states = manifest.body.states();
         manifest.body.blobs().for_each(|(_, blob)| self.files.put(&blob, true));
-        let row = Row { hash: manifest.body.hash(), manifest, required: states, held: states, tx: None };
-        self.rows.insert(group_id, row);
+        self.rows.insert(group_id, Row::new(manifest, (states, states), None, None));
         self.waiting.insert(group_id, publication.clone());
+        self.origins.insert(group_id, publication.clone());
     }
 
     /// Groups ingested here that the core has not begun.
@@ -201,6 +226,18 @@ impl GroupStore {
     /// The visible row of a manifest.
     pub(crate) fn row_of(&self, manifest: &ManifestHash) -> Option<&Row> {
         self.rows.values().find(|row| row.hash == *manifest)
+    }
+
+    /// The visible version of a group.
+    pub(crate) fn row(&self, group: &GroupId) -> Option<&Row> {
+        self.rows.get(group)
+    }
+
+    /// Whether this version of its group is visible, or one that took its place.
+    pub(crate) fn shows_or_later(&self, manifest: &mynet_types::Manifest) -> bool {
+        self.rows
+            .get(&manifest.group_id)
+            .is_some_and(|row| row.manifest.body.version > manifest.version || row.hash == manifest.hash())
     }
 
     /// Receipts on disk for a manifest.
@@ -251,7 +288,8 @@ impl GroupStore {
     /// Files that a visible group or an open transaction needs.
     pub(crate) fn pinned(&self) -> BTreeSet<ContentHash> {
         let of_rows = self.rows.values().flat_map(|row| row.blobs().map(|blob| blob.sha256));
-        of_rows.chain(self.staging.values().flat_map(|staging| staging.blobs.iter().copied())).collect()
+        let of_transactions = self.staging.values().flat_map(|staging| staging.blobs.iter().copied());
+        of_rows.chain(of_transactions).chain(self.of_drafts()).collect()
     }
 
     /// The blob files.
@@ -285,6 +323,12 @@ impl GroupStore {
     /// Open transactions that are prepared.
     pub(crate) fn prepared(&self) -> impl Iterator<Item = &Intent> {
         self.intents.values().filter(|(_, states)| states.is_some()).map(|(intent, _)| intent)
+    }
+
+    /// Whether a lower version of this group is coordinated here, and if so whether its commit is logged.
+    pub(crate) fn lower_coordinated(&self, group: &GroupId, version: u64) -> Option<bool> {
+        let lower = |it: &&Coordinated| it.publication.manifest.body.version < version;
+        self.coordinated.get(group).filter(lower).map(|it| it.decided.is_some())
     }
 
     /// The logged commit of a group that is coordinated here.
@@ -341,7 +385,7 @@ impl GroupStore {
         let held = staged.iter().fold(self.held(&hash), StatesMask::with);
         let granted = self.node.is_some_and(|node| is_granted(&intent.prepare.wraps, &node));
         let group_id = manifest.body.group_id;
-        if let Some(other) = self.rows.get(&group_id).filter(|row| row.hash != hash) {
+        if let Some(other) = self.not_older(&manifest.body) {
             return Err(format!(
                 "{tx} was committed with manifest {hash}, but {} of that group is visible",
                 other.hash
@@ -349,7 +393,8 @@ impl GroupStore {
         }
         let required = manifest.body.allowed(granted);
         let origin = self.rows.get(&group_id).is_some_and(|row| row.tx.is_none());
-        self.rows.insert(group_id, Row { manifest, hash, required, held, tx: (!origin).then_some(tx) });
+        let head = intent.prepare.head.map(|head| *head);
+        self.show(Row::new(manifest, (required, held), (!origin).then_some(tx), head));
         if !mynet_types::planted!(ReservationLeaks) {
             self.reserved.remove(&tx);
         }
@@ -402,6 +447,7 @@ impl GroupStore {
         self.ended.remove(&group_id);
         let same = |group: &Coordinated| group.publication.manifest == publication.manifest;
         let decided = self.coordinated.remove(&group_id).filter(same).and_then(|group| group.decided);
+        self.origins.insert(group_id, Publication { head: None, ..publication.clone() });
         self.coordinated.insert(group_id, Coordinated { publication: publication.clone(), decided });
     }
 
@@ -414,22 +460,24 @@ impl GroupStore {
 
     /// Wraps known for a group that is coordinated here.
     fn merge_wraps(&mut self, group_id: &GroupId, wraps: &[mynet_types::SignedWrap]) {
-        let Some(group) = self.coordinated.get_mut(group_id) else { return };
-        let mut merged = group.publication.wraps.clone().into_vec();
-        for wrap in wraps {
-            merged.retain(|known| known.body.recipient != wrap.body.recipient);
-            merged.push(wrap.clone());
+        let coordinated = self.coordinated.get_mut(group_id).map(|group| &mut group.publication.wraps);
+        for known in coordinated.into_iter().chain(self.origins.get_mut(group_id).map(|origin| &mut origin.wraps)) {
+            let mut merged = known.clone().into_vec();
+            for wrap in wraps {
+                merged.retain(|known| known.body.recipient != wrap.body.recipient);
+                merged.push(wrap.clone());
+            }
+            *known = mynet_types::BoundedVec::truncated(merged);
         }
-        group.publication.wraps = mynet_types::BoundedVec::truncated(merged);
     }
 
-    /// Whether some row or staging of this node holds plaintext, or what makes it, of this manifest.
-    pub(crate) fn holds_decrypted(&self, manifest: &ManifestHash) -> bool {
-        let visible = self.row_of(manifest).is_some_and(|row| row.held.contains(ContentState::Decrypted));
+    /// Whether some row or staging of this node holds plaintext, or what makes it, of this group.
+    pub(crate) fn holds_decrypted(&self, group_id: &GroupId) -> bool {
+        let visible = self.rows.get(group_id).is_some_and(|row| row.held.contains(ContentState::Decrypted));
         visible
             || self.intents.iter().any(|(tx, (intent, _))| {
                 self.staging.get(tx).is_some_and(|staged| staged.states.contains(ContentState::Decrypted))
-                    && intent.prepare.manifest.body.hash() == *manifest
+                    && intent.prepare.manifest.body.group_id == *group_id
             })
     }
 }
@@ -448,6 +496,9 @@ impl Store for GroupStore {
             Record::Decided(decided) => return self.decide(decided),
             Record::Receipts { .. } if mynet_types::planted!(ReceiptsUnwritten) => {}
             Record::End(_) if mynet_types::planted!(EndUnwritten) => {}
+            // A store keeps no receipts beside another version than the one that it shows.
+            Record::Receipts { group_id, manifest_hash, .. }
+                if self.rows.get(group_id).is_some_and(|row| row.hash != *manifest_hash) => {}
             Record::Receipts { manifest_hash, receipts, .. } => self.merge_receipts(*manifest_hash, receipts),
             Record::Wraps { group_id, wraps } => self.merge_wraps(group_id, wraps),
             Record::End(group_id) => {

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use mynet_proto::replication::exchange::Exchange;
 use mynet_types::{NodeId, StatesMask, TxId, wire::Prepare};
 
-use crate::{clock::Clock, disk::Disk, group_store::GroupStore, machine::Machine, vote_store::VoteStore};
+use crate::{
+    clock::Clock, disk::Disk, group_store::GroupStore, machine::Machine, succession::Unwritten, vote_store::VoteStore,
+};
 
 /// One node and everything it stands on.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub(crate) struct Host {
     pub(crate) doomed: Option<u64>,
     /// Dies when it has sent some of the messages that it has to send at once, and not the others.
     pub(crate) doomed_sending: Option<u64>,
+    /// What the driver writes by itself and is not on disk.
+    pub(crate) driver: Unwritten,
     /// Stagings that run.
     pub(crate) jobs: BTreeMap<TxId, Job>,
     /// Peers it was told it can reach, since it started.
@@ -68,6 +72,7 @@ impl Host {
             groups: Disk::new(GroupStore::new(id)),
             doomed: None,
             doomed_sending: None,
+            driver: Unwritten::new(),
             jobs: BTreeMap::new(),
             up: BTreeSet::new(),
             exchange: Exchange::default(),

@@ -9,7 +9,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `options`, `cast`, `workload`, `nemesis` | what one seed means: the network, its people, what is asked, what breaks |
-//! | `world`, `life`, `post`, `asking`, `staging` | the loop, starts and deaths, messages, requests and bytes that flow |
+//! | `world`, `life`, `post`, `asking`, `staging`, `succession` | the loop, starts and deaths, messages, requests, bytes that flow and later versions |
 //! | `queue`, `clock`, `network`, `disk` | virtual time, links, fsync and crash |
 //! | `vote_store`, `group_store`, `files` | models of the two stores and of blob files |
 //! | `machine`, `host` | the cores and the machines under them |
@@ -44,6 +44,7 @@ mod regress;
 mod run;
 mod sometimes;
 mod staging;
+mod succession;
 mod trace;
 mod vote_store;
 mod watch;

@@ -147,6 +147,7 @@ impl World {
             self.step(node, Input::Publish(Box::new(publication)));
         }
         self.certify_uncertified(node);
+        self.resume_successions(node);
         self.asks_again(node);
         self.reachability_changed();
     }
@@ -182,6 +183,7 @@ impl World {
                 Err(error) => self.violate("store", format!("n{node}: {error}")),
             }
         }
+        self.crash_driver(node);
         let lost = self.hosts[node].groups.store.crash(&mut self.rng);
         (0..lost).for_each(|_| self.counts.fault(Broken::FileLost));
         self.past.retain(|(_, to, _)| *to != node);
@@ -219,6 +221,7 @@ impl World {
     pub(crate) fn heal(&mut self) {
         self.trace.note(self.now, "faults end");
         self.healed = true;
+        self.healed_at = Some(self.now);
         self.network.heal();
         for node in 0..self.hosts.len() {
             let host = &mut self.hosts[node];
@@ -302,8 +305,8 @@ impl World {
         let (node, group_id, wraps) = (work.node, work.publication.manifest.body.group_id, wraps.clone());
         if self.hosts[node].groups.store.has_ended(&group_id) {
             // Nobody coordinates it any more: its holders are reached by publishing it again.
-            let publication = Publication { wraps, ..work.publication.clone() };
-            self.step(node, Input::Publish(Box::new(publication)));
+            let Some(seen) = self.hosts[node].groups.store.publication(&group_id) else { return };
+            self.step(node, Input::Publish(Box::new(Publication { wraps, ..seen })));
         } else {
             self.step(node, Input::Wraps { group_id, wraps });
         }
@@ -316,10 +319,10 @@ impl World {
             return self.queue.push(self.now + WORK_RETRY_MS, Happening::Delete { index });
         }
         (work.taken, work.deleted) = (false, true);
-        let (node, value) = (work.node, work.value);
+        let (node, manifest) = (work.node, &work.publication.manifest.body);
         let wall = self.hosts[node].clock.read(self.now).wall;
-        let tombstone = self.cast.tombstone(&self.works[index].publication.manifest.body, wall);
-        let holders = self.hosts[node].groups.store.receipts(&value).map(|receipt| receipt.body.holder).collect();
+        let tombstone = self.cast.tombstone(manifest, wall);
+        let holders = self.hosts[node].groups.store.ever_held(&manifest.group_id).into_iter().collect();
         self.step(node, Input::Delete { tombstone: Box::new(tombstone), holders });
     }
 

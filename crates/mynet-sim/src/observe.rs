@@ -8,7 +8,11 @@ use mynet_types::{
     SignedReceipt, wire::DecisionOutcome,
 };
 
-use crate::{cast::Cast, group_store::GroupStore, host::Host};
+use crate::{
+    cast::Cast,
+    group_store::{GroupStore, lineages::DriverWrite},
+    host::Host,
+};
 
 /// One thing that happened.
 #[derive(Debug)]
@@ -39,6 +43,8 @@ pub(crate) enum Seen<'a> {
     VotesOnDisk { node: usize, records: &'a [consensus::io::Record] },
     /// A batch is in a metadata store.
     GroupsOnDisk { node: usize, records: &'a [replication::io::Record] },
+    /// A transaction of the driver's own is in a metadata store; without use if what it was about is gone.
+    DriverOnDisk { node: usize, write: &'a DriverWrite, useful: bool },
     /// All that one input caused has been carried out.
     Handled(usize),
     /// Faults ended; every node is up.

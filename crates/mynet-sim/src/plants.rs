@@ -58,7 +58,8 @@ fn expectation(bug: Bug) -> (Suite, &'static str) {
         Bug::ReservationLeaks => (Replication, "G5"),
         Bug::StagingLeaks => (Replication, "G11"),
         Bug::StagedUnsynced | Bug::CollectWithoutRecheck => (Replication, "G8"),
-        Bug::DurableUnheard => (Node, "G4"),
+        Bug::DurableUnheard | Bug::ReplacedReceiptsCounted => (Node, "G4"),
+        Bug::HeadUncertified | Bug::LowerVersionTakes | Bug::OldPreviewShown | Bug::DraftShown => (Node, "G13"),
     }
 }
 

@@ -112,9 +112,15 @@ impl World {
                 self.queue.push(self.now + first, Happening::Deliver((from, index, bytes)));
             }
         }
-        if let Message::Replication(ReplicationMessage::Prepared { tx, attempt, .. }) = message {
+        if let Message::Replication(ReplicationMessage::Prepared { tx, attempt, manifest_hash, .. }) = message {
             self.maybe_relay_old(from, (*tx, *attempt));
             self.maybe_forge(from, *tx);
+            self.maybe_decide_invented(from, (*tx, *attempt), *manifest_hash);
+            self.maybe_relay_late(from, *tx);
+        }
+        if let Message::Replication(ReplicationMessage::Prepare(prepare)) = message {
+            self.maybe_invent(index, prepare);
+            self.maybe_come_late(from, index, prepare);
         }
     }
 
@@ -228,7 +234,12 @@ impl World {
         let Ok(Message::Replication(message)) = codec::decode(bytes, MESSAGE_BYTES_MAX) else { return };
         let Some(before) = self.soon_on_disk(to) else { return };
         let settled = just_now || is_settled(&message, &before);
-        let relays = matches!(message, ReplicationMessage::Decision(_));
+        // A prepare that is as late as that the version is over where it arrives is refused, whatever became of it.
+        let relays = match &message {
+            ReplicationMessage::Decision(_) => true,
+            ReplicationMessage::Prepare(prepare) => before.not_older(&prepare.manifest.body).is_some(),
+            _ => false,
+        };
         if !self.hosts[to].is_up() || !(settled || relays) {
             return;
         }

@@ -65,6 +65,8 @@ counters!(
         StageFailed,
         /// A validator signed what contradicts its vote.
         Lied,
+        /// A member invented a version that nobody certified.
+        Invented,
     }
 );
 
@@ -169,6 +171,32 @@ counters!(
         AckedListFetched,
         /// A node showed a group that it then learned to be deleted by asking, because nobody knew that it holds it.
         DeletionLearnedByAsking,
+        /// A node began with a draft on its disk.
+        DraftRestored,
+        /// A draft was dropped, because another value of its version is certified.
+        DraftDropped,
+        /// A node died when a version was certified there, and showed it after its next start.
+        InstallAfterCrash,
+        /// A node died while a version was taking the place of another, and nothing of it is on disk.
+        CrashInsideInstallLost,
+        /// The same, and all of it is on disk: it was not published.
+        CrashInsideInstallKept,
+        /// A version took the place of one whose commit was not logged.
+        HigherVersionReplacesPreparing,
+        /// A version took the place of one whose commit was logged, and that was owed to somebody.
+        HigherVersionReplacesCommitted,
+        /// A version took the place of one that was finished.
+        HigherVersionReplacesFinished,
+        /// A participant was to stage a version below the one that it shows.
+        LowerVersionRefused,
+        /// A participant gave a lower version up that it was prepared for.
+        LowerVersionGivenUp,
+        /// A group was deleted while its next version was being certified.
+        DraftDeleted,
+        /// A group was deleted while a later version was on its way to its holders.
+        VersionDeletedMeanwhile,
+        /// A participant showed a third version or a later one.
+        ThirdVersionHeld,
         /// A changed message did not decode.
         ChangedDoesNotDecode,
         /// A changed message decoded and was handed to the core.

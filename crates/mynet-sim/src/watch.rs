@@ -1,5 +1,7 @@
 //! Notices rare situations, and which node has which certificate.
 
+mod versions;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use mynet_proto::{
@@ -43,6 +45,7 @@ pub(crate) struct Watch {
     carried: BTreeMap<ManifestHash, u64>,
     /// Nodes that died with acks of the epoch on disk.
     acked_at_death: BTreeSet<usize>,
+    versions: versions::Versions,
 }
 
 /// A commit on its coordinator's disk.
@@ -82,6 +85,7 @@ impl Watch {
 
     /// Looks at one thing that happened.
     pub(crate) fn see(&mut self, seen: &Seen<'_>, view: &View<'_>, counts: &mut Counts) {
+        self.see_versions(seen, view, counts);
         match seen {
             Seen::Crashed(node) => self.crashed(*node, view, counts),
             Seen::Sent { from, to, message } => self.sent((*from, *to), message, view, counts),
@@ -99,6 +103,7 @@ impl Watch {
             | Seen::Replaying(_)
             | Seen::Replayed { .. }
             | Seen::Collected(_)
+            | Seen::DriverOnDisk { .. }
             | Seen::Handled(_)
             | Seen::Healed
             | Seen::Deadline(_) => {}

@@ -21,6 +21,12 @@ use crate::{
 const GROUPS_WITH_HEADS_MAX: usize = 4;
 /// Versions after the first at most.
 pub(crate) const VERSIONS_MAX: u64 = 3;
+/// Replicated groups with later versions in one run at most: each costs about as much as another group.
+const GROUPS_WITH_VERSIONS_MAX: usize = 3;
+/// Versions that are asked for after the first of a replicated group at most.
+const VERSIONS_ASKED_MAX: u64 = 3;
+/// Two versions that are asked for soon after each other are so within this.
+const SOON_MS: u64 = 3_000;
 /// The roster grows within this time unless something breaks.
 const EARLY_MS: u64 = 15_000;
 
@@ -55,6 +61,10 @@ pub(crate) struct Work {
     pub(crate) deleted: bool,
     /// Versions after it, each on top of the one before.
     pub(crate) heads: Vec<Head>,
+    /// When the owner asks for the next version of it, where groups are replicated.
+    pub(crate) versions: Vec<u64>,
+    /// When and where somebody with the owner's key asks for another second version.
+    pub(crate) rival_version: Option<(u64, usize)>,
 }
 
 /// A later version that is to be certified.
@@ -119,7 +129,34 @@ pub(crate) fn draw(options: &Options, cast: &Cast) -> Vec<Work> {
             work.deleted_at = Some(work.at + rng.random_range(0..millis(options.safety)));
         }
     }
+    if options.suite == Suite::Node {
+        ask_for_versions(&mut works, options);
+    }
     works
+}
+
+/// In half of the runs some groups get later versions: soon after they came or at any time, and often two soon after each
+/// other. Of few of them somebody has another second version certified elsewhere.
+fn ask_for_versions(works: &mut [Work], options: &Options) {
+    let mut rng = generator(options.suite, options.seed, "versions");
+    if rng.random() {
+        return;
+    }
+    let sealed = works.iter_mut().filter(|work| work.publication.manifest.body.class != DecryptedClass::Public);
+    for work in sealed.take(GROUPS_WITH_VERSIONS_MAX) {
+        let within = |rng: &mut ChaCha8Rng, soon: u64| {
+            let latest = if rng.random() { soon } else { millis(options.safety) };
+            rng.random_range(0..latest)
+        };
+        let first = work.at + within(&mut rng, EARLY_MS);
+        let next = within(&mut rng, SOON_MS);
+        let asked = rng.random_range(1..=VERSIONS_ASKED_MAX);
+        work.versions = (0..asked).map(|number| first + number * next).collect();
+        if rng.random_ratio(1, 10) {
+            let node = (work.node + 1) % options.nodes;
+            work.rival_version = Some((first + rng.random_range(0..SOON_MS), node));
+        }
+    }
 }
 
 fn millis(duration: std::time::Duration) -> u64 {
@@ -193,6 +230,8 @@ fn one(rng: &mut ChaCha8Rng, options: &Options, cast: &Cast) -> Work {
         taken: false,
         deleted: false,
         heads: Vec::new(),
+        versions: Vec::new(),
+        rival_version: None,
     }
 }
 

@@ -28,7 +28,7 @@ use mynet_proto::{
     persist::PersistId,
     replication::{self, exchange::Page},
 };
-use mynet_types::{CertificateFile, ManifestHash, SignedDecision, TxId, Verdict};
+use mynet_types::{CertificateFile, GroupId, ManifestHash, SignedDecision, TxId, Verdict};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -44,6 +44,7 @@ use crate::{
     options::{Options, generator},
     queue::Queue,
     sometimes::{Counts, Fault as Broken},
+    succession::{ASKING_MS, Versions},
     trace::{Audience, Trace},
     watch::Watch,
     workload::{self, Work},
@@ -103,6 +104,14 @@ pub(crate) enum Happening {
     Grant { index: usize },
     /// The owner deletes a group.
     Delete { index: usize },
+    /// The owner asks for the next version of a group that is replicated.
+    AskVersion { index: usize },
+    /// Another value of its second version is asked for elsewhere.
+    AskRival { index: usize, node: usize },
+    /// The oldest transaction of a driver is on disk.
+    DriverOnDisk { node: usize, boot: u64 },
+    /// A version that is seen where it was made is published.
+    PublishVersion { node: usize, boot: u64, group_id: GroupId },
     /// A later version is asked for.
     Head { index: usize, version: usize, node: usize },
     /// Faults end.
@@ -136,6 +145,9 @@ pub(crate) struct World {
     pub(crate) works: Vec<Work>,
     pub(crate) rng: ChaCha8Rng,
     pub(crate) healed: bool,
+    /// When faults ended.
+    pub(crate) healed_at: Option<u64>,
+    pub(crate) versions: Versions,
     pub(crate) counts: Counts,
     pub(crate) trace: Trace,
     pub(crate) votes_lost: bool,
@@ -175,6 +187,8 @@ impl World {
             works,
             rng,
             healed: false,
+            healed_at: None,
+            versions: Versions::new(&options),
             counts: Counts::default(),
             trace: Trace::new(audience),
             votes_lost: false,
@@ -216,14 +230,22 @@ impl World {
             if let Some(at) = work.deleted_at {
                 self.queue.push(at, Happening::Delete { index });
             }
+            for at in &work.versions {
+                self.queue.push(*at, Happening::AskVersion { index });
+            }
+            if let Some((at, node)) = work.rival_version {
+                self.queue.push(at, Happening::AskRival { index, node });
+            }
         }
         let heal = ms(self.options.safety);
         self.queue.push(heal, Happening::Heal);
         let transfer = self.options.bytes_max * 2 * 1000 / self.options.disk.bytes_per_second;
         let lease = ms(self.options.lease);
         // A transaction begun in bad times runs into its deadline of one and a half leases at worst; then a pause.
-        let durable = heal + 2 * lease + transfer + 180_000;
-        let quiet = heal + 3 * lease + 2 * transfer + 240_000;
+        // Where there are versions, one may be asked for late, and has to be certified before it is replicated.
+        let versions = if self.works.iter().all(|work| work.versions.is_empty()) { 0 } else { ASKING_MS + 2 * HEAD_MS };
+        let durable = heal + 2 * lease + transfer + versions + 180_000;
+        let quiet = heal + 3 * lease + 2 * transfer + versions + 240_000;
         let links = u64::try_from(self.options.automatic.saturating_sub(4)).unwrap_or(0);
         let decide = DECIDE_MS + links * LINK_MS;
         let (decided, end) = if self.options.suite.replicates() {
@@ -294,7 +316,13 @@ impl World {
             Happening::Answered { request, page } if self.is_current(request.from, request.boot) => {
                 self.answered(request, page);
             }
-            Happening::AskAll { .. }
+            Happening::DriverOnDisk { node, boot } if self.is_current(node, boot) => self.driver_on_disk(node),
+            Happening::PublishVersion { node, boot, group_id } if self.is_current(node, boot) => {
+                self.publish_version(node, &group_id);
+            }
+            Happening::DriverOnDisk { .. }
+            | Happening::PublishVersion { .. }
+            | Happening::AskAll { .. }
             | Happening::Answered { .. }
             | Happening::Timer { .. }
             | Happening::VotesOnDisk { .. }
@@ -313,6 +341,8 @@ impl World {
             Happening::Work { index, node } => self.work(index, node),
             Happening::Grant { index } => self.grant(index),
             Happening::Delete { index } => self.delete(index),
+            Happening::AskVersion { index } => self.ask_version(index),
+            Happening::AskRival { index, node } => self.ask_rival(index, node),
             Happening::Head { index, version, node } => self.head((index, version), node),
             Happening::Heal => self.heal(),
             Happening::Deadline(deadline) => {
@@ -422,7 +452,19 @@ impl World {
                     self.files.entry(file.certificate.statement.value).or_insert_with(|| (**file).clone());
                 }
                 self.see(&Seen::Told { node, event: &event });
+                self.heard(node, event);
             }
+        }
+    }
+
+    /// What a driver makes of what its cores announce.
+    fn heard(&mut self, node: usize, event: Event) {
+        match event {
+            Event::Consensus(ConsensusEvent::Certified(file)) => self.certified_here(node, &file),
+            Event::Consensus(ConsensusEvent::HeadBlocked { group_id, manifest_hash, certified: true, .. }) => {
+                self.blocked_here(node, group_id, manifest_hash);
+            }
+            _ => {}
         }
     }
 
@@ -440,7 +482,7 @@ impl World {
     fn written(&mut self, _node: usize, _id: PersistId) {}
 
     /// Whether the batch just handed to a disk cannot be written; its node stops then, as the driver does.
-    fn write_fails(&mut self, node: usize) -> bool {
+    pub(crate) fn write_fails(&mut self, node: usize) -> bool {
         let fails = !self.healed && self.rng.random_ratio(self.options.disk.write_failure_per_myriad, 10_000);
         if fails {
             self.counts.fault(Broken::WriteFailed);
@@ -451,7 +493,7 @@ impl World {
     }
 
     /// How long one batch of a node takes to be on disk; a doomed node dies meanwhile.
-    fn fsync(&mut self, node: usize) -> u64 {
+    pub(crate) fn fsync(&mut self, node: usize) -> u64 {
         let disk = &self.options.disk;
         let delay = if !self.healed && self.rng.random_ratio(disk.stall_permille, 1000) {
             self.counts.fault(Broken::SlowDisk);

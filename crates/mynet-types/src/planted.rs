@@ -118,6 +118,16 @@ bugs!(
     StagedUnsynced,
     /// The collector unlinks what it found without looking again.
     CollectWithoutRecheck,
+    /// A participant takes a later version that nobody certified.
+    HeadUncertified,
+    /// A lower version takes the place of a higher one.
+    LowerVersionTakes,
+    /// A version is shown with the preview of the one before.
+    OldPreviewShown,
+    /// A draft is shown before its certificate is on disk.
+    DraftShown,
+    /// Receipts of a version that another took the place of count for that one.
+    ReplacedReceiptsCounted,
 );
 
 thread_local! {

@@ -1,12 +1,13 @@
 //! C4: a timeout never yields `Rejected`; a sound value is never rejected; a bad one, and one of which fewer than W copies
-//! were shown, never approved; both outcomes absorb until the node is started again. What lasts longer is the certificate,
-//! which the driver keeps.
+//! were shown, never approved; both outcomes absorb until the node is started again, or the value is asked for under another
+//! claim. What lasts longer is the certificate, which the driver keeps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mynet_proto::{
     consensus::io::{Event as Told, Outcome},
     node::io::Event,
+    replication::io::Event as Replicated,
 };
 use mynet_types::ManifestHash;
 
@@ -17,6 +18,8 @@ use crate::observe::{Seen, View};
 #[derive(Debug, Default)]
 pub(super) struct Rejection {
     last: BTreeMap<(usize, ManifestHash), Outcome>,
+    /// Values that a node asks for under two claims; an outcome does not say of which it is.
+    twice: BTreeSet<(usize, ManifestHash)>,
 }
 
 impl Checker for Rejection {
@@ -25,8 +28,13 @@ impl Checker for Rejection {
     }
 
     fn see(&mut self, seen: &Seen<'_>, view: &View<'_>) -> Result<(), String> {
-        if let Seen::Crashed(crashed) = seen {
-            self.last.retain(|(node, _), _| node != crashed);
+        match seen {
+            Seen::Crashed(crashed) => self.last.retain(|(node, _), _| node != crashed),
+            // A later version was certified as seen, and is asked for as more from here on, perhaps beside that.
+            Seen::Told { node, event: Event::Replication(Replicated::Durable { manifest, previous: Some(_), .. }) } => {
+                self.twice.insert((*node, manifest.body.hash()));
+            }
+            _ => {}
         }
         let Seen::Told { node, event: Event::Consensus(Told::Progress { manifest_hash, tally, .. }) } = seen else {
             return Ok(());
@@ -41,7 +49,8 @@ impl Checker for Rejection {
             format!("n{node} reports {value} durable, of which too few copies were shown")
         })?;
         if let Some(last) = self.last.get(&(*node, value)) {
-            ensure(*last == outcome, || format!("n{node} reports {value} {outcome:?} after {last:?}"))?;
+            let other_claim = self.twice.contains(&(*node, value)) && outcome != Outcome::Rejected;
+            ensure(*last == outcome || other_claim, || format!("n{node} reports {value} {outcome:?} after {last:?}"))?;
         }
         if matches!(outcome, Outcome::Approved | Outcome::Rejected) {
             self.last.insert((*node, value), outcome);

@@ -1,10 +1,11 @@
 //! G3: a transaction has one outcome: a coordinator never signs a commit and an abort of one attempt, and a participant never
-//! commits and aborts one attempt. For honest coordinators.
+//! commits and aborts one attempt. For honest coordinators. What became of a version goes with it when a later one takes its
+//! place: a late prepare of it is refused like that of one never seen.
 
 use std::collections::BTreeMap;
 
 use mynet_proto::replication::io::Record;
-use mynet_types::{SignedDecision, TxId};
+use mynet_types::{GroupId, SignedDecision, TxId};
 
 use super::{Checker, ensure};
 use crate::observe::{Seen, View, decision_in};
@@ -16,6 +17,8 @@ pub(super) struct Outcomes {
     signed: BTreeMap<(TxId, u32), bool>,
     /// How a participant ended an attempt: true for commit.
     ended: BTreeMap<(usize, TxId, u32), bool>,
+    /// Which version each transaction is about.
+    about: BTreeMap<TxId, (GroupId, u64)>,
 }
 
 impl Checker for Outcomes {
@@ -40,10 +43,22 @@ impl Outcomes {
             Record::Decided(decided) => {
                 decided.decisions.iter().try_for_each(|(_, decision)| self.decision(decision, view))
             }
+            Record::Intent(intent) => {
+                let manifest = &intent.prepare.manifest.body;
+                self.about.insert(intent.prepare.tx, (manifest.group_id, manifest.version));
+                Ok(())
+            }
             Record::Commit { tx, attempt, .. } => self.end(node, (*tx, *attempt), true),
+            Record::Abort { tx, .. } if self.is_replaced(node, tx, view) => Ok(()),
             Record::Abort { tx, attempt } => self.end(node, (*tx, *attempt), false),
             _ => Ok(()),
         }
+    }
+
+    /// Whether a node shows a later version than a transaction is about.
+    fn is_replaced(&self, node: usize, tx: &TxId, view: &View<'_>) -> bool {
+        let Some((group, version)) = self.about.get(tx) else { return false };
+        view.hosts[node].groups.store.row(group).is_some_and(|row| row.manifest.body.version > *version)
     }
 
     fn end(&mut self, node: usize, (tx, attempt): (TxId, u32), commit: bool) -> Result<(), String> {

@@ -1,5 +1,6 @@
-//! G4: when a group is reported durable, at least W distinct nodes hold it durably and visibly; in mode `all` every
-//! wanted copy exists. In a healed network every group becomes durable within the bound.
+//! G4: when a group version is reported durable, at least W distinct nodes hold it durably and visibly, or a later one that took
+//! its place, and gave receipts for this very version; in mode `all` every wanted copy exists. In a healed network every group
+//! becomes durable within the bound.
 
 use std::collections::BTreeSet;
 
@@ -7,15 +8,15 @@ use mynet_proto::{
     node::io::Event,
     replication::io::{Event as Told, Mode},
 };
-use mynet_types::{ManifestHash, SignedManifest, wire::Receipts};
+use mynet_types::{GroupId, SignedManifest, wire::Receipts};
 
 use super::{Checker, ensure};
 use crate::observe::{Deadline, Seen, View};
 
-/// Groups reported durable.
+/// Groups reported durable, in whatever version: one may take the place of another before that is.
 #[derive(Debug, Default)]
 pub(super) struct Durable {
-    reported: BTreeSet<ManifestHash>,
+    reported: BTreeSet<GroupId>,
 }
 
 impl Checker for Durable {
@@ -26,14 +27,12 @@ impl Checker for Durable {
     fn see(&mut self, seen: &Seen<'_>, view: &View<'_>) -> Result<(), String> {
         match seen {
             Seen::Told { node, event: Event::Replication(Told::Durable { manifest, receipts, .. }) } => {
-                self.reported.insert(manifest.body.hash());
+                self.reported.insert(manifest.body.group_id);
                 holds(*node, manifest, receipts, view)
             }
             Seen::Deadline(Deadline::Durable) => view.works.iter().filter(|work| work.taken).try_for_each(|work| {
-                let manifest = work.value;
-                ensure(self.reported.contains(&manifest), || {
-                    format!("{} of n{} is not durable", work.publication.manifest.body.group_id, work.node)
-                })
+                let group = work.publication.manifest.body.group_id;
+                ensure(self.reported.contains(&group), || format!("{group} of n{} is not durable", work.node))
             }),
             _ => Ok(()),
         }
@@ -45,8 +44,11 @@ fn holds(node: usize, manifest: &SignedManifest, receipts: &Receipts, view: &Vie
     let (hash, group) = (manifest.body.hash(), manifest.body.group_id);
     let holders: BTreeSet<usize> =
         receipts.iter().filter_map(|receipt| view.cast.index_of(&receipt.body.holder)).collect();
-    let visible = holders.iter().filter(|holder| view.hosts[**holder].groups.store.row_of(&hash).is_some()).count();
-    let work = view.works.iter().find(|work| work.value == hash);
+    let other = receipts.iter().find(|receipt| receipt.body.manifest_hash != hash);
+    ensure(other.is_none(), || format!("n{node} says that {group} is durable by a receipt for another version"))?;
+    let shows = |holder: &usize| view.hosts[*holder].groups.store.shows_or_later(&manifest.body);
+    let visible = holders.iter().filter(|holder| shows(holder)).count();
+    let work = view.works.iter().find(|work| work.publication.manifest.body.group_id == group);
     let joined = view.hosts.iter().filter(|host| host.joined).count();
     let need = match work.map(|work| (work.publication.mode, work.publication.replicas)) {
         // Every holder that placement can name: no more than there are nodes.
@@ -54,12 +56,13 @@ fn holds(node: usize, manifest: &SignedManifest, receipts: &Receipts, view: &Vie
         Some((Mode::Quorum, _)) | None => usize::from(manifest.body.quorum),
     };
     ensure(visible >= need, || format!("n{node} says that {group} is durable with {visible} copies of {need}"))?;
-    let on_disk: BTreeSet<usize> = view.hosts[node]
-        .groups
-        .store
-        .receipts(&hash)
-        .filter_map(|receipt| view.cast.index_of(&receipt.body.holder))
-        .collect();
+    let store = &view.hosts[node].groups.store;
+    if store.row(&group).is_some_and(|row| row.manifest.body.version > manifest.body.version) {
+        // Receipts of a version go with it.
+        return Ok(());
+    }
+    let on_disk: BTreeSet<usize> =
+        store.receipts(&hash).filter_map(|receipt| view.cast.index_of(&receipt.body.holder)).collect();
     ensure(on_disk.len() >= need, || {
         format!("n{node} says that {group} is durable with {} receipts on disk of {need}", on_disk.len())
     })

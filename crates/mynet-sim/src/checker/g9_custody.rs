@@ -21,7 +21,7 @@ impl Checker for Custody {
         let host = &view.hosts[*node];
         view.works.iter().filter(|work| work.taken && work.node != *node).try_for_each(|work| {
             let manifest = &work.publication.manifest.body;
-            let tainted = host.groups.store.holds_decrypted(&work.value);
+            let tainted = host.groups.store.holds_decrypted(&manifest.group_id);
             ensure(!tainted || work.grants(&host.id), || {
                 format!("n{node} holds the {} state of {} ungranted", ContentState::Decrypted, manifest.group_id)
             })

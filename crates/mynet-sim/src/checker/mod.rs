@@ -13,6 +13,7 @@ mod c7_evidence;
 mod g10_ends;
 mod g11_bytes;
 mod g12_deleted;
+mod g13_versions;
 mod g1_partial;
 mod g2_decision;
 mod g3_outcome;
@@ -38,7 +39,7 @@ use mynet_types::Genesis;
 
 use crate::{
     observe::{Seen, View},
-    options::Options,
+    options::{Options, Suite},
 };
 
 /// Watches one invariant.
@@ -84,6 +85,9 @@ pub(crate) fn of(options: &Options) -> Vec<Box<dyn Checker>> {
         checkers.push(Box::new(l1_leases::Leases::new(options.lease)));
         checkers.push(Box::new(p1_zones::Zones::default()));
         checkers.push(Box::new(w2_commit_first::CommitFirst::default()));
+    }
+    if suite == Suite::Node {
+        checkers.push(Box::new(g13_versions::Versions::default()));
     }
     checkers.push(Box::new(w4_signing_bytes::SigningBytes::default()));
     checkers

@@ -1,8 +1,9 @@
-//! P1: the targets of a transaction are distinct nodes, and stand in as many zones as there are targets, or zones.
+//! P1: the targets of a transaction are distinct nodes, and stand in as many zones as there are targets, or zones. A later version
+//! goes also to whoever holds an earlier one, in whatever zone; of its targets as many as copies are wanted stand apart.
 
 use std::collections::BTreeSet;
 
-use mynet_types::{Message, ReplicationMessage, TxId, wire::Prepare};
+use mynet_types::{Message, ReplicationMessage, TxId, vote::is_head, wire::Prepare};
 
 use super::{Checker, ensure};
 use crate::observe::{Seen, View};
@@ -36,7 +37,11 @@ fn spread(from: usize, prepare: &Prepare, view: &View<'_>) -> Result<(), String>
     ensure(targets.len() == prepare.targets.len(), || format!("n{from} names a target of {} twice", prepare.tx))?;
     let used: BTreeSet<_> = targets.iter().map(|target| zone(*target)).collect();
     let there: BTreeSet<_> = view.hosts[from].admitted.iter().map(|index| zone(*index)).collect();
-    ensure(used.len() == targets.len().min(there.len()), || {
+    let manifest = &prepare.manifest.body;
+    let work = view.works.iter().find(|work| work.publication.manifest.body.group_id == manifest.group_id);
+    let follows = work.filter(|_| is_head(manifest.version));
+    let wanted = follows.map_or(targets.len(), |work| targets.len().min(usize::from(work.publication.replicas)));
+    ensure(used.len() >= wanted.min(there.len()), || {
         format!("n{from} puts {} copies into {} of {} zones", targets.len(), used.len(), there.len())
     })
 }

@@ -8,13 +8,13 @@ use std::{
 use mynet_proto::{
     consensus::io::{Event as ConsensusEvent, OpenProposal, Outcome, Record as VoteRecord, Tally},
     node::io::Event,
-    replication::io::{Decided, Event as ReplicationEvent, Intent, Mode, Record},
+    replication::io::{Decided, Event as ReplicationEvent, Intent, Mode, Publication, Record},
 };
 use mynet_types::{
     Blake3Root, BlobRef, BoundedVec, CarriedHead, CertificateFile, Claim, ConsensusMessage, ContentHash, ContentState,
-    Decision, DecryptedClass, Domain, Holding, ManifestHash, Message, Phase, Proposal, ProposalId, QuorumCertificate,
-    ReplicationMessage, RosterChain, SignedDecision, SignedManifest, SignedProposal, SignedReceipt, SignerSet,
-    StatesMask, StorageReceipt, Timestamp, TxId, Verdict, Vote, VoteStatement,
+    Decision, DecryptedClass, Domain, HeadProof, Holding, ManifestHash, Message, Phase, Proposal, ProposalId,
+    QuorumCertificate, ReplicationMessage, RosterChain, SignedDecision, SignedManifest, SignedProposal, SignedReceipt,
+    SignerSet, StatesMask, StorageReceipt, Timestamp, TxId, Verdict, Vote, VoteStatement,
     certificate::RECEIPTS_MAX,
     signing,
     vote::{attest_slot, head_slot},
@@ -24,6 +24,7 @@ use mynet_types::{
 use crate::{
     cast::{Cast, GroupPlan},
     disk::Store,
+    group_store::lineages::{Draft, DriverWrite},
     host::Host,
     observe::{Seen, View},
     options::{Options, Suite, generator},
@@ -83,6 +84,8 @@ impl Stage {
             taken: true,
             deleted: false,
             heads: Vec::new(),
+            versions: Vec::new(),
+            rival_version: None,
         };
         Self { cast, hosts, works: vec![work], files: BTreeMap::new() }
     }
@@ -297,12 +300,63 @@ impl Stage {
         records
     }
 
+    /// The acks of the founder alone, a quorum of the first roster, over the second version.
+    pub(super) fn acks(&self, value: ManifestHash) -> QuorumCertificate {
+        let vote = self.head_vote(Phase::Ack, value);
+        QuorumCertificate { statement: vote.statement, signers: SignerSet::collect([(0, vote.signature)]) }
+    }
+
+    /// Node `node` goes through a whole transaction of a later version.
+    pub(super) fn commit_version_on(
+        &mut self,
+        node: usize,
+        (tx, manifest): (u8, &SignedManifest),
+        head: Option<QuorumCertificate>,
+    ) -> Vec<Record> {
+        let (tx, attempt) = (TxId([tx; 32]), 1);
+        let prepare = Prepare { tx, manifest: manifest.clone(), head: head.map(Box::new), ..self.prepare() };
+        let intent = Intent { coordinator: self.cast.players[0].id, prepare, states: Self::stored() };
+        self.apply(node, &[Record::Intent(intent)]);
+        self.hosts[node].groups.store.stage(tx, manifest, (1000, Self::stored()));
+        let mut receipt = self.receipt(node).body;
+        receipt.manifest_hash = manifest.body.hash();
+        let receipt = SignedReceipt::new(&self.cast.network, receipt, &self.cast.players[node].key);
+        let records =
+            vec![Record::Prepared { tx, attempt, states: Self::stored() }, Record::Commit { tx, attempt, receipt }];
+        self.apply(node, &records);
+        records
+    }
+
+    /// Node `node` has a new and empty store.
+    pub(super) fn forget_on(&mut self, node: usize) {
+        self.hosts[node] = Host::new(self.cast.players[node].id, None, 0);
+    }
+
+    /// The owner asks for later versions of the group.
+    pub(super) fn asks_for_versions(&mut self) {
+        self.works[0].versions.push(0);
+    }
+
+    pub(super) fn works_publication(&self) -> Publication {
+        self.works[0].publication.clone()
+    }
+
+    /// Node `node` keeps a draft of the next version.
+    pub(super) fn draft_on(&mut self, node: usize) {
+        let manifest = self.add_head().manifest;
+        let previous = HeadProof::of(&self.certificate());
+        let draft = DriverWrite::Draft(Box::new(Draft { manifest, previous }));
+        assert!(self.hosts[node].groups.store.write(&draft));
+    }
+
     /// Receipts of nodes 1 and 2 reach the disk of `node`.
-    pub(super) fn receipts_on(&mut self, node: usize) {
+    pub(super) fn receipts_on(&mut self, node: usize) -> Vec<Record> {
         let manifest = &self.works[0].publication.manifest.body;
         let (group_id, manifest_hash) = (manifest.group_id, manifest.hash());
         let receipts = Receipts::truncated([self.receipt(1), self.receipt(2)]);
-        self.apply(node, &[Record::Receipts { group_id, manifest_hash, receipts }]);
+        let records = vec![Record::Receipts { group_id, manifest_hash, receipts }];
+        self.apply(node, &records);
+        records
     }
 
     /// The coordinator closes the group.

@@ -51,11 +51,13 @@ impl CommitFirst {
     fn keep(&mut self, node: usize, record: &Record, view: &View<'_>) {
         match record {
             // A coordinator that is a holder itself has the group since it was ingested; its receipt is a record.
-            Record::Receipts { manifest_hash, receipts, .. } => {
+            // Or it had it until a later version took its place.
+            Record::Receipts { group_id, manifest_hash, receipts } => {
                 let host = &view.hosts[node];
-                let held = host.groups.store.held(manifest_hash);
+                let (store, held) = (&host.groups.store, host.groups.store.held(manifest_hash));
+                let replaced = store.row(group_id).is_some_and(|row| row.hash != *manifest_hash && row.tx.is_none());
                 let own = receipts.iter().filter(|receipt| receipt.body.holder == host.id);
-                self.commits.extend(own.filter(|own| held.covers(own.body.states)).map(key));
+                self.commits.extend(own.filter(|own| replaced || held.covers(own.body.states)).map(key));
             }
             Record::Commit { receipt, .. } => {
                 self.commits.insert(key(receipt));
