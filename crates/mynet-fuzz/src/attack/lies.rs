@@ -27,7 +27,7 @@ impl Siege {
             Message::Consensus(ConsensusMessage::Propose { proposal, .. }) => {
                 remember(&mut self.proposals, proposal.body.clone());
             }
-            Message::Consensus(ConsensusMessage::KeyOffer { offer, .. }) => self.offer = Some(offer.clone()),
+            Message::Consensus(ConsensusMessage::KeyOffer { offer, .. }) => self.offer = Some(*offer),
             Message::Consensus(ConsensusMessage::RosterPropose { roster, .. }) => self.next = Some((**roster).clone()),
             // The rest needs no answer that depends on it.
             _ => {}
@@ -224,7 +224,7 @@ impl Siege {
         let newcomer = CAST.nodes[NEWCOMER as usize];
         let others = newest.nodes().chain([newcomer]).filter(|node| *node != CAST.nodes[VICTIM]);
         let mut offers: Vec<_> = others.map(|node| signed_offer(newest, node)).collect();
-        offers.extend(self.offer.clone().filter(|offer| offer.body.epoch == newest.epoch + 1));
+        offers.extend(self.offer.filter(|offer| offer.body.epoch == newest.epoch + 1));
         let seats: Vec<Validator> = offers.iter().map(|offer| offer.body.seat).collect();
         let next = roster_after(newest, seats);
         offers.sort_by_key(|offer| offer.body.seat);

@@ -240,7 +240,7 @@ fn offers(net: &mut Net, from: usize, leaving: &[NodeId], newcomer: Option<NodeI
     }
     net.settle();
     let offer = |(_, _, message): &(NodeId, NodeId, ConsensusMessage)| match message {
-        ConsensusMessage::KeyOffer { offer, agrees } => Some((offer.clone(), *agrees)),
+        ConsensusMessage::KeyOffer { offer, agrees } => Some((*offer, *agrees)),
         _ => None,
     };
     net.sent.iter().filter_map(offer).collect()

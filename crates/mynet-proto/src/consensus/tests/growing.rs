@@ -375,7 +375,7 @@ fn the_same_key_is_offered_again_and_a_fresh_one_only_if_it_was_lost() {
         net.inject(0, 1, request);
         net.settle();
         let offer = |message: &ConsensusMessage| {
-            if let ConsensusMessage::KeyOffer { offer, .. } = message { Some(offer.clone()) } else { None }
+            if let ConsensusMessage::KeyOffer { offer, .. } = message { Some(*offer) } else { None }
         };
         net.sent.iter().filter_map(|(_, _, message)| offer(message)).collect::<Vec<_>>()
     };
