@@ -80,7 +80,9 @@ impl Coordinator {
         let head = publication.head.as_ref().map(|head| &head.certificate);
         let checked = checks::check_manifest(&publication.manifest, head, step.shared);
         // An epoch that is not known here may be known to its targets, and nobody would publish it again.
-        if let Err(reason) = checked.or_else(|reason| if reason == RefuseReason::Busy { Ok(()) } else { Err(reason) }) {
+        if let Err(reason) =
+            checked.or_else(|reason| if reason == RefuseReason::EpochUnknown { Ok(()) } else { Err(reason) })
+        {
             tracing::warn!(%group_id, ?reason, "not published: no node would take this manifest");
             return;
         }
