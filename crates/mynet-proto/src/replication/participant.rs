@@ -201,6 +201,12 @@ impl Participant {
             let Intent { coordinator, prepare, states } = intent;
             let (tx, hash) = (prepare.tx, prepare.manifest.body.hash());
             let mut part = Part::new(coordinator, &prepare, staged.unwrap_or(states), hash);
+            if step.shared.deleted.of(&prepare.manifest.body).is_some() {
+                // A crash came between the tombstone and the end of what was open of its group.
+                self.open.insert(tx, part);
+                self.abort(tx, Parting::Refused(RefuseReason::Superseded), None, step);
+                continue;
+            }
             if staged.is_some() {
                 part.state = PartState::Prepared;
                 part.renew(tx, step.shared.config.prepared_lease, step);

@@ -212,6 +212,30 @@ fn a_commit_that_is_being_written_when_the_tombstone_comes_is_undone_and_not_ack
 }
 
 #[test]
+fn what_was_open_of_a_deleted_group_when_its_node_died_is_given_up_at_the_next_start() {
+    for staged in [false, true] {
+        let mut world = World::new(3);
+        let publication = publication(1, (2, 3), &[]);
+        // Prepared, or still pulling; the decision never comes, and of the deletion only the tombstone gets to disk.
+        world.lose = Some(Box::new(|envelope| is_commit(envelope) && envelope.to == node(2)));
+        world.host(2).hold_staging = !staged;
+        world.publish(1, publication.clone());
+        world.settle();
+        world.host(2).freeze_before = Some(Box::new(|record| matches!(record, Record::Abort { .. })));
+        let tombstone = world.tombstone(&publication.manifest.body);
+        tell(&mut world, 2, tombstone);
+        world.settle();
+        assert_eq!(world.host(2).disk.intents.len(), 1, "the abort is not on disk");
+        world.restart(2);
+        world.settle();
+        assert!(world.core(2).transactions().is_empty() && world.host(2).disk.intents.is_empty(), "{staged}");
+        world.lose = None;
+        world.run(HOUR);
+        assert!(!visible(&world, &publication).contains(&2), "{staged}");
+    }
+}
+
+#[test]
 fn a_coordinator_that_does_not_know_is_refused_and_told() {
     let (mut world, publication) = replicated();
     let tombstone = world.tombstone(&publication.manifest.body);
