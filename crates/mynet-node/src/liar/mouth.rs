@@ -382,7 +382,7 @@ impl Liar {
         let offers = self.forger().offers(&roster, victim, &mut rng);
         if tells(Lie::FalseOffer) {
             let agrees = rng.random();
-            let messages = offers.iter().map(|offer| ConsensusMessage::KeyOffer { offer: offer.clone(), agrees });
+            let messages = offers.iter().map(|offer| ConsensusMessage::KeyOffer { offer: *offer, agrees });
             self.tell_all(Lie::FalseOffer, messages.collect::<Vec<_>>());
         }
         if tells(Lie::FalseRoster) {
