@@ -307,6 +307,10 @@ impl Growth {
             if self.lock.is_some() && !mynet_types::planted!(SecondRosterSigned) {
                 return self.tell_lock(step, from);
             }
+            if shared.evidence.liars_of(newest.epoch).contains(&from) {
+                // By asking again and again it would keep this node promised to it, and its own seat.
+                return;
+            }
             let until = step.now.mono.after(shared.config.roster_timeout);
             if !self.promise_to(asker, step.now.mono, until) {
                 return;
