@@ -78,8 +78,8 @@ fn event(event: &Event, cast: &Cast) -> String {
         Event::Consensus(ConsensusEvent::CertifiedAgain(file)) => {
             format!("certified again {}", short(file.certificate.statement.value))
         }
-        Event::Consensus(ConsensusEvent::Progress { manifest_hash, tally, .. }) => {
-            format!("{} {tally:?}", short(manifest_hash))
+        Event::Consensus(ConsensusEvent::Progress { manifest_hash, claim, tally, .. }) => {
+            format!("{} {claim:?} {tally:?}", short(manifest_hash))
         }
         Event::Consensus(ConsensusEvent::Voted(statement)) => {
             format!("voted {:?} {}", statement.verdict, short(statement.value))

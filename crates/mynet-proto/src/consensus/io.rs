@@ -293,6 +293,8 @@ pub enum Event {
         group_id: GroupId,
         /// The value.
         manifest_hash: ManifestHash,
+        /// What was asked for about it.
+        claim: Claim,
         /// How far.
         tally: Tally,
     },

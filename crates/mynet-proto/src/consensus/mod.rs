@@ -346,7 +346,7 @@ impl Consensus {
             self.look_for_rival(step, &manifest.statement(), None);
         }
         if let Some(tally) = self.decided.outcome(&value, claim) {
-            step.event(Event::Progress { group_id: body.group_id, manifest_hash: value, tally });
+            step.event(Event::Progress { group_id: body.group_id, manifest_hash: value, claim, tally });
         } else if let Some(other) = self.decided.other_head(body) {
             let (group_id, version) = (body.group_id, body.version);
             step.event(Event::HeadBlocked { group_id, version, manifest_hash: value, other, certified: true });
@@ -557,7 +557,7 @@ impl Consensus {
         for asked in [Claim::Seen, Claim::Durable, Claim::Verified] {
             let key = (value, asked);
             if self.proposer.is_open(&key) && self.decided.outcome(&value, asked).is_some() {
-                step.event(Event::Progress { group_id, manifest_hash: value, tally });
+                step.event(Event::Progress { group_id, manifest_hash: value, claim: asked, tally });
                 self.proposer.close(step, &key);
             }
         }

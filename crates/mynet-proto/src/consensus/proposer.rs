@@ -572,7 +572,7 @@ impl Proposer {
         let Some(case) = self.cases.get(key) else { return };
         let Some(tally) = self.tally_of(shared, key) else { return };
         let group_id = case.manifest.body.group_id;
-        step.event(Event::Progress { group_id, manifest_hash: key.0, tally });
+        step.event(Event::Progress { group_id, manifest_hash: key.0, claim: key.1, tally });
     }
 
     /// How far an open case came.

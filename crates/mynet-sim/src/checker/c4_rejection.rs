@@ -1,25 +1,22 @@
 //! C4: a timeout never yields `Rejected`; a sound value is never rejected; a bad one, and one of which fewer than W copies
-//! were shown, never approved; both outcomes absorb until the node is started again, or the value is asked for under another
-//! claim. What lasts longer is the certificate, which the driver keeps.
+//! were shown, never approved; both outcomes of a claim absorb until the node is started again. What lasts longer is the
+//! certificate, which the driver keeps.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use mynet_proto::{
     consensus::io::{Event as Told, Outcome},
     node::io::Event,
-    replication::io::Event as Replicated,
 };
-use mynet_types::ManifestHash;
+use mynet_types::{Claim, ManifestHash};
 
 use super::{Checker, ensure};
 use crate::observe::{Seen, View};
 
-/// The final outcome that each node reported of each value.
+/// The final outcome that each node reported of each value and claim.
 #[derive(Debug, Default)]
 pub(super) struct Rejection {
-    last: BTreeMap<(usize, ManifestHash), Outcome>,
-    /// Values that a node asks for under two claims; an outcome does not say of which it is.
-    twice: BTreeSet<(usize, ManifestHash)>,
+    last: BTreeMap<(usize, ManifestHash, Claim), Outcome>,
 }
 
 impl Checker for Rejection {
@@ -28,15 +25,11 @@ impl Checker for Rejection {
     }
 
     fn see(&mut self, seen: &Seen<'_>, view: &View<'_>) -> Result<(), String> {
-        match seen {
-            Seen::Crashed(crashed) => self.last.retain(|(node, _), _| node != crashed),
-            // A later version was certified as seen, and is asked for as more from here on, perhaps beside that.
-            Seen::Told { node, event: Event::Replication(Replicated::Durable { manifest, previous: Some(_), .. }) } => {
-                self.twice.insert((*node, manifest.body.hash()));
-            }
-            _ => {}
+        if let Seen::Crashed(crashed) = seen {
+            self.last.retain(|(node, ..), _| node != crashed);
         }
-        let Seen::Told { node, event: Event::Consensus(Told::Progress { manifest_hash, tally, .. }) } = seen else {
+        let Seen::Told { node, event: Event::Consensus(Told::Progress { manifest_hash, claim, tally, .. }) } = seen
+        else {
             return Ok(());
         };
         let (value, outcome) = (*manifest_hash, tally.outcome);
@@ -48,12 +41,11 @@ impl Checker for Rejection {
         ensure(!unproven || outcome != Outcome::Approved, || {
             format!("n{node} reports {value} durable, of which too few copies were shown")
         })?;
-        if let Some(last) = self.last.get(&(*node, value)) {
-            let other_claim = self.twice.contains(&(*node, value)) && outcome != Outcome::Rejected;
-            ensure(*last == outcome || other_claim, || format!("n{node} reports {value} {outcome:?} after {last:?}"))?;
+        if let Some(last) = self.last.get(&(*node, value, *claim)) {
+            ensure(*last == outcome, || format!("n{node} reports {value} {outcome:?} after {last:?}"))?;
         }
         if matches!(outcome, Outcome::Approved | Outcome::Rejected) {
-            self.last.insert((*node, value), outcome);
+            self.last.insert((*node, value, *claim), outcome);
         }
         Ok(())
     }
@@ -62,6 +54,7 @@ impl Checker for Rejection {
 #[cfg(test)]
 mod tests {
     use mynet_proto::consensus::io::Outcome;
+    use mynet_types::Claim;
 
     use super::{super::stage::Stage, Checker, Rejection, Seen};
 
@@ -77,5 +70,8 @@ mod tests {
             assert_eq!(told(&mut checker, outcome), Ok(()));
         }
         assert!(told(&mut checker, Outcome::Undecided).is_err());
+        // More may be asked about an approved value, and has an outcome of its own.
+        let more = stage.progress_of(Claim::Verified, Outcome::Pending);
+        assert_eq!(checker.see(&Seen::Told { node: 0, event: &more }, &stage.view()), Ok(()));
     }
 }

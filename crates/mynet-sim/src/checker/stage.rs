@@ -235,12 +235,18 @@ impl Stage {
         }))
     }
 
-    /// A core reports an outcome of the group.
+    /// A core reports an outcome of the group, asked for as durable.
     pub(super) fn progress(&self, outcome: Outcome) -> Event {
+        self.progress_of(Claim::Durable, outcome)
+    }
+
+    /// A core reports an outcome of the group.
+    pub(super) fn progress_of(&self, claim: Claim, outcome: Outcome) -> Event {
         let manifest = &self.works[0].publication.manifest.body;
         Event::Consensus(ConsensusEvent::Progress {
             group_id: manifest.group_id,
             manifest_hash: manifest.hash(),
+            claim,
             tally: Tally { outcome, accepts: 0, rejects: 0, quorum: 1, validators: 1 },
         })
     }
