@@ -1,6 +1,6 @@
 //! The roster grows: one seat at a time, past lost messages, crashes and rivals.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ed25519_dalek::SigningKey;
 use mynet_types::{
@@ -330,6 +330,66 @@ fn a_locked_seat_signs_no_other_roster() {
     net.settle();
     let [ConsensusMessage::RosterVote { roster, old: Some(_), .. }] = &answer(&mut net)[..] else { panic!("no vote") };
     assert_eq!(*roster, hash);
+}
+
+#[test]
+fn a_proposer_that_becomes_locked_on_another_roster_gives_its_own_up() {
+    let (mut net, proposer, _) = crash_proposer_after_lock();
+    let is_propose = |message: &ConsensusMessage| matches!(message, ConsensusMessage::RosterPropose { .. });
+    let mut other = net.sent.iter().rev().find(|(_, _, message)| is_propose(message)).unwrap().2.clone();
+    let ConsensusMessage::RosterPropose { roster, keys, admissions, .. } = &mut other else { unreachable!() };
+    roster.valid_from.0 += 1;
+    let (rival, hash) = (roster.as_ref().clone(), roster.hash());
+    let close =
+        ConsensusMessage::CloseRequest { roster: Box::new(rival), keys: keys.clone(), admissions: admissions.clone() };
+    // Everybody begins anew, and a proposer waits for reports that are late.
+    net.filter = Box::new(|_, _, message| !matches!(message, ConsensusMessage::CloseReport(_)));
+    for index in 0..4 {
+        net.crash(index);
+        net.nodes[index].disk.restored.lock = None;
+        net.restart(index);
+    }
+    net.clear();
+    let asks = |net: &Net| {
+        let last =
+            net.sent.iter().rev().find(|(_, _, message)| matches!(message, ConsensusMessage::CloseRequest { .. }));
+        last.map(|(from, ..)| (0..4).find(|index| id(*index) == *from).unwrap()).filter(|from| net.seat_of(*from) > 0)
+    };
+    let late = |net: &Net, asking: usize| {
+        let reports = net.sent.iter().filter(|(from, to, message)| {
+            *to == id(asking) && from != to && matches!(message, ConsensusMessage::CloseReport(_))
+        });
+        let reports =
+            reports.map(|(from, _, message)| ((0..4).find(|index| id(*index) == *from).unwrap(), message.clone()));
+        reports.collect::<BTreeMap<_, _>>()
+    };
+    net.run_until(120, |net| asks(net).is_some_and(|asking| late(net, asking).len() == 2));
+    let asking = asks(&net).unwrap();
+    let reports = late(&net, asking);
+    assert!(net.nodes[asking].disk.restored.lock.is_none());
+    // A lower seat comes first, and has it locked on another roster.
+    let lower = net.at_seat(0);
+    net.inject(lower, asking, close);
+    net.inject(lower, asking, other);
+    net.settle();
+    assert_eq!(net.nodes[asking].disk.restored.lock.as_ref().map(|lock| lock.roster.hash()), Some(hash));
+    // Now the reports come. Votes do not, so that whoever proposes goes on.
+    net.clear();
+    net.filter = Box::new(|_, _, message| !matches!(message, ConsensusMessage::RosterVote { old: Some(_), .. }));
+    for (from, report) in reports {
+        net.inject(from, asking, report);
+    }
+    net.run(60);
+    let proposed: BTreeSet<_> = net
+        .sent
+        .iter()
+        .filter(|(from, ..)| *from == id(asking))
+        .filter_map(|(_, _, message)| match message {
+            ConsensusMessage::RosterPropose { roster, .. } => Some(roster.hash()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(proposed, [hash].into(), "seat {} of proposer {proposer}", net.seat_of(asking));
 }
 
 #[test]
