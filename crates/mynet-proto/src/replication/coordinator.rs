@@ -78,10 +78,9 @@ impl Coordinator {
         let manifest = &publication.manifest.body;
         let (group_id, owner, manifest_hash) = (manifest.group_id, manifest.owner, manifest.hash());
         let head = publication.head.as_ref().map(|head| &head.certificate);
-        let checked = checks::check_manifest(&publication.manifest, head, step.shared);
         // An epoch that is not known here may be known to its targets, and nobody would publish it again.
-        if let Err(reason) =
-            checked.or_else(|reason| if reason == RefuseReason::EpochUnknown { Ok(()) } else { Err(reason) })
+        if let Err(reason) = checks::check_manifest(&publication.manifest, head, step.shared)
+            && reason != RefuseReason::EpochUnknown
         {
             tracing::warn!(%group_id, ?reason, "not published: no node would take this manifest");
             return;

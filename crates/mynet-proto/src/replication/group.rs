@@ -149,7 +149,7 @@ impl Group {
     /// Opens transaction `tx` if enough nodes are eligible; otherwise says so, once per number. Says whether it opened.
     pub(super) fn open(&mut self, tx: TxId, step: &mut Step<'_>) -> bool {
         let (copies, need) = (plan::copies(&self.publication), plan::need(&self.publication));
-        let placed = plan::targets(step.shared, &self.publication, copies, step.now.wall);
+        let placed = plan::targets(step.shared, &self.publication, step.now.wall);
         if placed.len() < need {
             let eligible = placed.len();
             if self.told_too_few.replace(eligible) != Some(eligible) {
@@ -444,7 +444,8 @@ impl Group {
 
     /// Makes the targets those that the admissions now known ask for: targets whose admission ended without a receipt leave,
     /// ended receipts are asked for again, and the next nodes by placement fill up to R, full targets not counted, besides
-    /// whoever holds an earlier version. A target that leaves is told nothing: its lease ends by itself, and the transaction has one outcome.
+    /// whoever holds an earlier version. A target that leaves is told nothing: its lease ends by itself, and the transaction has
+    /// one outcome.
     pub(super) fn replan(&mut self, step: &mut Step<'_>) {
         let (wall, copies) = (step.now.wall, plan::copies(&self.publication));
         let group_id = self.publication.manifest.body.group_id;
@@ -471,21 +472,23 @@ impl Group {
         }
         let taken = held.iter().filter(|holder| !transaction.targets.contains_key(holder)).count();
         let standing = transaction.targets.values().filter(|target| !target.is_full()).count();
-        let room = wire::TARGETS_MAX.saturating_sub(transaction.targets.len());
+        let mut room = wire::TARGETS_MAX.saturating_sub(transaction.targets.len());
         let mut missing = copies.saturating_sub(taken + standing);
         let known: Vec<NodeId> = transaction.targets.keys().chain(&held).copied().collect();
         if missing == 0 && self.publication.head.is_none() {
             return self.follow_up(errands, step);
         }
-        let placed = plan::targets(step.shared, &self.publication, missing + known.len(), wall);
-        let fresh = placed.into_iter().filter(|placed| !known.contains(&placed.node));
-        for Placed { node, rank, .. } in fresh.take(room).collect::<Vec<_>>() {
+        let wanted = plan::wanted(step.shared, &self.publication, missing + known.len(), wall);
+        for Placed { node, rank, .. } in wanted.into_iter().filter(|placed| !known.contains(&placed.node)) {
             let reason = match missing {
                 0 if plan::follows(&self.publication, &node) => Reason::TargetFollows,
                 0 => continue,
                 _ => Reason::TargetChosen,
             };
-            missing = missing.saturating_sub(1);
+            if room == 0 {
+                break;
+            }
+            (missing, room) = (missing.saturating_sub(1), room - 1);
             self.add_target(node, step);
             step.note(self.about(reason).with(node).value(rank));
             errands.push((node, Errand::Prepare));

@@ -34,12 +34,20 @@ pub fn states_for(manifest: &Manifest, wraps: &wire::Wraps, node: &NodeId) -> St
     manifest.allowed(granted || mynet_types::planted!(DecryptedUngranted))
 }
 
-/// Who is to hold it among the admitted nodes: the first `r` by placement, then whoever holds an earlier version.
-pub(super) fn targets(shared: &Shared, publication: &Publication, r: usize, wall: Timestamp) -> Vec<Placed> {
+/// Who is to hold it among the admitted nodes: the first `r` by placement, then whoever holds an earlier version. May be more than
+/// one transaction can name.
+pub(super) fn wanted(shared: &Shared, publication: &Publication, r: usize, wall: Timestamp) -> Vec<Placed> {
     let slot = PlacementSlot::of(&publication.manifest.body.placement_seed);
     let ranked = placement::replica_set(slot, &shared.candidates(wall), usize::MAX).into_iter().enumerate();
     let wanted = ranked.filter(|(place, placed)| *place < r || follows(publication, &placed.node));
-    wanted.map(|(_, placed)| placed).take(wire::TARGETS_MAX).collect()
+    wanted.map(|(_, placed)| placed).collect()
+}
+
+/// The targets of a new transaction.
+pub(super) fn targets(shared: &Shared, publication: &Publication, wall: Timestamp) -> Vec<Placed> {
+    let mut wanted = wanted(shared, publication, copies(publication), wall);
+    wanted.truncate(wire::TARGETS_MAX);
+    wanted
 }
 
 /// Whether a node holds an earlier version.
@@ -129,7 +137,7 @@ impl Plan {
     pub(super) fn of(shared: &Shared, publication: &Publication, receipts: &ReceiptSet, wall: Timestamp) -> Self {
         let manifest = &publication.manifest.body;
         let (copies, need) = (copies(publication), need(publication));
-        let targets = targets(shared, publication, copies, wall).into_iter().map(|placed| PlannedTarget {
+        let targets = targets(shared, publication, wall).into_iter().map(|placed| PlannedTarget {
             holding: match receipts.of(&placed.node, wall) {
                 Some(_) => Holding::Receipt,
                 None if placed.node == shared.node => Holding::Origin,
