@@ -1,7 +1,8 @@
 //! Learning what others said of groups held here while this node was away.
 //!
 //! Receipts, certificates and wraps are sent to the holders when they come to be, and again at most while their coordinator
-//! is at work. A later version is certified as seen first, and as durable by a message of its own that may be lost. A holder that was away then would show a group without its certificate, with fewer copies than there are,
+//! is at work. A later version is certified as seen first, and as durable by a message of its own that may be lost. A holder
+//! that was away then would show a group without its certificate, with fewer copies than there are,
 //! and without the key that it was granted, for ever. So it asks: for receipts and certificates when somebody wants to see
 //! such a group, and from a worker, whenever a peer comes up and once an hour; for its wrap when a read needs it, because a
 //! node that was never granted must not ask for ever. Groups uploaded here are left out, because this node's own core

@@ -241,36 +241,15 @@ pub(crate) async fn run(shell: Arc<Shell>) {
 mod tests {
     use std::time::Duration;
 
-    use bytes::Bytes;
-    use futures::stream;
     use mynet_types::OwnerKey;
 
-    use crate::{
-        handle::{AddOptions, Grant, PreviewChoice},
-        testing::Founder,
-        view::Wait,
-    };
+    use crate::testing::Founder;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_tombstone_in_the_name_of_another_owner_does_not_widen_who_a_group_is_granted_to() {
         let founder = Founder::start().await;
         let shell = founder.shell();
-        let add = |text: &'static str| {
-            let options = AddOptions {
-                filename: "a.txt".to_owned(),
-                content_type: None,
-                public: false,
-                preview: PreviewChoice::None,
-                tags: Vec::new(),
-                replicas: None,
-                grant: Grant::None,
-                publish: false,
-                wait: Wait::Stored,
-                timeout: Duration::from_secs(1),
-            };
-            founder.handle.add(stream::iter([Ok(Bytes::from_static(text.as_bytes()))]), options)
-        };
-        let (kept, gone) = (add("kept").await.unwrap().group_id, add("gone").await.unwrap().group_id);
+        let (kept, gone) = (founder.add(b"kept", |_| ()).await, founder.add(b"gone", |_| ()).await);
         let granted = |group| shell.is_for_trusted(group);
         assert!(!granted(kept).await.unwrap() && !granted(gone).await.unwrap());
 

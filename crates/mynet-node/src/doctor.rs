@@ -216,36 +216,17 @@ fn links(group_id: GroupId, view: &GroupView) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, time::Duration};
+    use std::fs;
 
-    use bytes::Bytes;
-    use futures::stream;
     use mynet_store::blobs::BlobKey;
     use mynet_types::BlobRef;
 
-    use crate::{
-        config::Config,
-        handle::{AddOptions, Grant, PreviewChoice},
-        testing::Founder,
-        view::Wait,
-    };
+    use crate::{config::Config, handle::Grant, testing::Founder};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_healthy_node_has_no_findings_and_lost_files_are_found_and_quarantined() {
         let founder = Founder::start().await;
-        let options = AddOptions {
-            filename: "a.txt".to_owned(),
-            content_type: None,
-            public: true,
-            preview: PreviewChoice::None,
-            tags: Vec::new(),
-            replicas: None,
-            grant: Grant::Trusted,
-            publish: false,
-            wait: Wait::Stored,
-            timeout: Duration::from_secs(1),
-        };
-        founder.handle.add(stream::iter([Ok(Bytes::from_static(b"content"))]), options).await.unwrap();
+        founder.add(b"content", |options| (options.public, options.grant) = (true, Grant::Trusted)).await;
         let healthy = founder.handle.examine(false).await.unwrap();
         assert_eq!((healthy.found, healthy.groups, healthy.blobs, healthy.files), (0, 1, 1, 1), "{healthy:?}");
 

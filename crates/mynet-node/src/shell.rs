@@ -294,7 +294,8 @@ impl Shell {
             Event::OwnerEvidence(evidence) => {
                 let (group, version) = (evidence.group_id.short(), evidence.version);
                 let (first, second) = (evidence.first.manifest_hash, evidence.second.manifest_hash);
-                tracing::warn!(owner = %evidence.owner, %group, version, %first, %second, "an owner signed two manifests for one version");
+                let owner = evidence.owner;
+                tracing::warn!(%owner, %group, version, %first, %second, "an owner signed two manifests for one version");
             }
             Event::Noted(note) => self.note(note),
             Event::RecoveryOffered(offer) => self.recoveries.offered(offer),

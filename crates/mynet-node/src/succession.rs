@@ -276,13 +276,16 @@ impl Shell {
     pub(crate) async fn resume_successions(&self) -> Result<(), NodeError> {
         for (group_id, bytes) in self.meta.lineages(None).await.map_err(NodeError::storage)? {
             let lineage: Lineage = codec::decode(&bytes, LINEAGE_BYTES_MAX).map_err(NodeError::storage)?;
-            match lineage.draft {
-                Some(draft) => self.certify_draft(draft).await,
-                // Nothing is sent but questions if it was published already.
-                None => match self.publish_version(group_id).await {
+            if lineage.head.is_some() {
+                // Also if the next one is under way, which may come to nothing. Nothing is sent but questions if it was published
+                // already.
+                match self.publish_version(group_id).await {
                     Ok(()) | Err(NodeError::Corrupt(_) | NodeError::NotFound(_)) => {}
                     Err(error) => return Err(error),
-                },
+                }
+            }
+            if let Some(draft) = lineage.draft {
+                self.certify_draft(draft).await;
             }
         }
         Ok(())
@@ -378,36 +381,22 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use futures::stream;
     use mynet_proto::{consensus::io as consensus, node::io::Event};
-    use mynet_store::meta::MetaWrite;
-    use mynet_types::{GroupId, HeadProof, ManifestHash, Signed, codec, rpc::GroupKey};
+    use mynet_store::meta::{MetaWrite, Mode};
+    use mynet_types::{CertificateFile, GroupId, HeadProof, ManifestHash, Signed, codec, rpc::GroupKey};
 
     use super::{Draft, Lineage, with_preview};
     use crate::{
         driver::wall_clock,
-        handle::{AddOptions, Grant, NodeError, PreviewChoice},
-        testing::Founder,
-        view::{Wait, WaitResult},
+        handle::NodeError,
+        testing::{Founder, until},
+        view::WaitResult,
     };
 
     /// A group that was uploaded here and is certified, and the draft of its second version, which nobody proposes.
     async fn drafted(founder: &Founder) -> (GroupId, ManifestHash) {
         let shell = founder.shell();
-        let options = AddOptions {
-            filename: "a.txt".to_owned(),
-            content_type: None,
-            public: false,
-            preview: PreviewChoice::None,
-            tags: Vec::new(),
-            replicas: None,
-            grant: Grant::None,
-            publish: false,
-            wait: Wait::Stored,
-            timeout: Duration::from_secs(1),
-        };
-        let body = stream::iter([Ok(Bytes::from_static(b"content"))]);
-        let group_id = founder.handle.add(body, options).await.unwrap().group_id;
+        let group_id = founder.add(b"content", |_| ()).await;
         let (group, _) = shell.meta.group(&GroupKey::Group(group_id)).await.unwrap().unwrap();
         let certificate = founder.certificate(&group.manifest, &[]);
         let blob = mynet_types::BlobRef::of(b"never stored");
@@ -435,6 +424,43 @@ mod tests {
         let refused = founder.handle.replace_preview(key, preview, Duration::from_secs(5)).await.unwrap_err();
         assert!(matches!(&refused, NodeError::Invalid { field: "id", why } if why.contains("version 2")), "{refused}");
         assert_eq!(founder.handle.show(key).await.unwrap().version, 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_start_publishes_the_version_that_is_seen_also_while_the_next_one_is_open() {
+        let founder = Founder::start().await;
+        let shell = founder.shell();
+        let group_id = founder.add(b"content", |_| ()).await;
+        let key = GroupKey::Group(group_id);
+        let group = async || shell.meta.group(&key).await.unwrap().unwrap().0;
+        let kept = MetaWrite::Certificate(Box::new(founder.certificate(&group().await.manifest, &[])));
+        shell.meta.batch(vec![kept], wall_clock()).await.unwrap();
+        let preview = (Bytes::from_static(b"second"), "text/plain".to_owned());
+        founder.handle.replace_preview(key, preview, Duration::from_mins(1)).await.unwrap();
+        let second = group().await;
+        assert_eq!(second.manifest.body.version, 2);
+
+        // It was to be published, which a crash cut off, and the next one is open and comes to nothing.
+        let next =
+            with_preview(&second.manifest.body, mynet_types::BlobRef::of(b"never stored"), "text/plain".to_owned());
+        let manifest = Signed::new(&shell.network, next.unwrap(), shell.keys.owner());
+        let file = shell.meta.certificate(&second.manifest_hash).await.unwrap().unwrap();
+        let previous = HeadProof::of(&CertificateFile::decode(&file).unwrap());
+        let lineage = Lineage { draft: Some(Draft { manifest, previous }), ..shell.lineage(group_id).await.unwrap() };
+        let writes = vec![
+            MetaWrite::Publish { group_id, replicas: 3, mode: Mode::Quorum },
+            MetaWrite::Lineage {
+                group_id,
+                lineage: Some(codec::encode(&lineage)),
+                kept: Vec::new(),
+                dropped: Vec::new(),
+            },
+        ];
+        shell.meta.batch(writes, wall_clock()).await.unwrap();
+        assert!(!shell.board.get(&group_id).not_enough_targets);
+        shell.resume_successions().await.unwrap();
+        // There is no other node, which only a publication finds out.
+        until("the version to be published", async || shell.board.get(&group_id).not_enough_targets).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -198,12 +198,12 @@ impl World {
     pub(crate) fn resume_successions(&mut self, node: usize) {
         let groups: Vec<GroupId> = self.hosts[node].groups.store.with_lineage().copied().collect();
         for group_id in groups {
-            match self.hosts[node].groups.store.draft(&group_id).cloned() {
-                Some(draft) => {
-                    self.counts.met(Rare::DraftRestored);
-                    self.certify_draft(node, draft);
-                }
-                None => self.publish_version(node, &group_id),
+            if self.hosts[node].groups.store.row(&group_id).is_some_and(|row| is_head(row.manifest.body.version)) {
+                self.publish_version(node, &group_id);
+            }
+            if let Some(draft) = self.hosts[node].groups.store.draft(&group_id).cloned() {
+                self.counts.met(Rare::DraftRestored);
+                self.certify_draft(node, draft);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures::{TryStreamExt, future::join_all, stream};
+use futures::{TryStreamExt, future::join_all};
 use mynet_store::{keys::KeyFiles, meta::FoundBy};
 use mynet_types::{
     AdmissionRecord, BoundedVec, ContentHash, ContentState, GroupId, ManifestHash, Roles, Signed, SignedManifest,
@@ -12,9 +12,9 @@ use mynet_types::{
 
 use super::{MISS, MISSES_MAX, Misses, STRANGERS_MAX};
 use crate::{
-    handle::{AddOptions, Asker, Grant, NodeError, NodeHandle, PreviewChoice, Source},
+    handle::{Asker, Grant, NodeError, NodeHandle, Source},
     testing::{Founder, Puppet, until},
-    view::{FindOutcome, Scope, Wait},
+    view::{FindOutcome, Scope},
 };
 
 const USER: Asker = Asker::Key(Scope::Read);
@@ -28,19 +28,7 @@ async fn read(handle: &NodeHandle, key: GroupKey, asker: Asker) -> Result<Vec<u8
 
 /// Adds private content to the founder without publishing it.
 async fn add(founder: &Founder, bytes: &'static [u8]) -> ContentHash {
-    let options = AddOptions {
-        filename: "a.txt".to_owned(),
-        content_type: None,
-        public: false,
-        preview: PreviewChoice::None,
-        tags: Vec::new(),
-        replicas: None,
-        grant: Grant::Trusted,
-        publish: false,
-        wait: Wait::Stored,
-        timeout: Duration::from_secs(1),
-    };
-    founder.handle.add(stream::iter([Ok(bytes.into())]), options).await.unwrap();
+    founder.add(bytes, |options| options.grant = Grant::Trusted).await;
     ContentHash::of(bytes)
 }
 

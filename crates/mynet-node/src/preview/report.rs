@@ -1,8 +1,9 @@
 //! The one line a preview worker tells its parent, and the exit status that goes with it.
 //!
 //! `preview=made kind=audio size_bytes=.. duration_us=.. start_us=.. bitrate_bps=.. concealed_us=..`, `preview=made kind=image
-//! size_bytes=.. width=.. height=..`, or `preview=<kind> what=<text>` with the rest of the line as text. The parent accepts a line only when its kind matches the exit status, every key is
-//! there once and every number parses: the child has read hostile bytes and is not believed further than that.
+//! size_bytes=.. width=.. height=..`, or `preview=<kind> what=<text>` with the rest of the line as text. The parent accepts a
+//! line only when its kind matches the exit status, every key is there once and every number parses: the child has read hostile
+//! bytes and is not believed further than that.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

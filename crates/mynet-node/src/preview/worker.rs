@@ -1,7 +1,7 @@
 //! The parent side of a preview: starts the child, waits for it within bounds, believes only what it can check.
 //!
-//! `<exe> preview-worker --output <path> --kind <audio|image> --seconds <n> --pixels <n>`, environment cleared but for the key of an encrypted original, which
-//! is stdin. The original is handed over as an open descriptor, so no plaintext copy is written and the child needs no path to it.
+//! `<exe> preview-worker --output <path> --kind <audio|image> --seconds <n> --pixels <n>`, environment cleared but for the key of
+//! an encrypted original, which is stdin. The original is handed over as an open descriptor, so no plaintext copy is written and the child needs no path to it.
 //!
 //! Bounds: [`CONCURRENT_MAX`] children at once, the rest wait in order; a child has [`TIMEOUT`]; of its output only the
 //! first [`OUTPUT_BYTES_MAX`] are read. Dropping the future kills the child and removes its file.

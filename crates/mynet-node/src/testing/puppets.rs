@@ -23,7 +23,7 @@ use mynet_store::{
 };
 use mynet_types::{
     AdmissionRecord, BlobRef, BoundedString, BoundedVec, CertificateFile, Claim, ContentHash, ContentType, Domain,
-    NetworkId, NodeId, NodeRecord, Phase, QuorumCertificate, Roles, Signed, SignedAdmission, SignedManifest,
+    GroupId, NetworkId, NodeId, NodeRecord, Phase, QuorumCertificate, Roles, Signed, SignedAdmission, SignedManifest,
     SignedNodeRecord, SignedReceipt, SignedWrap, SignerSet, StorageReceipt, TxId, Verdict, VoteStatement,
     certificate::Holding,
     rpc::{GroupInfo, GroupKey, Knock, KnockRefusal, KnockReply, Request, Response},
@@ -38,10 +38,11 @@ use crate::{
     compose::{Composed, Copies, Description, Draft, random},
     config::Config,
     driver::wall_clock,
-    handle::NodeHandle,
+    handle::{AddOptions, Grant, NodeHandle, PreviewChoice},
     service::{self, RunningNode},
     setup::{self, SetupOptions},
     shell::Shell,
+    view::Wait,
 };
 
 /// How long anything may take here.
@@ -86,6 +87,24 @@ impl Founder {
         drop(self.handle);
         self.node.stop().await.unwrap();
         self.temp
+    }
+
+    /// Uploads a file without a preview that is private, granted to nobody and not published, or as `change` has it.
+    pub(crate) async fn add(&self, bytes: &'static [u8], change: impl FnOnce(&mut AddOptions)) -> GroupId {
+        let mut options = AddOptions {
+            filename: "a.txt".to_owned(),
+            content_type: None,
+            public: false,
+            preview: PreviewChoice::None,
+            tags: Vec::new(),
+            replicas: None,
+            grant: Grant::None,
+            publish: false,
+            wait: Wait::Stored,
+            timeout: Duration::from_secs(1),
+        };
+        change(&mut options);
+        self.handle.add(futures::stream::iter([Ok(bytes.into())]), options).await.unwrap().group_id
     }
 
     pub(crate) fn shell(&self) -> &Arc<Shell> {
