@@ -223,7 +223,10 @@ pub(crate) async fn run(shell: Arc<Shell>) {
 #[cfg(test)]
 mod tests {
     use mynet_store::meta::MetaWrite;
-    use mynet_types::{BoundedVec, CertificateFile, Claim, Signed, rpc::GroupKey};
+    use mynet_types::{
+        BoundedVec, CertificateFile, Claim, Signed,
+        rpc::{GroupInfo, GroupKey},
+    };
 
     use crate::{
         driver::wall_clock,
@@ -237,14 +240,39 @@ mod tests {
         handle.list(9, None).await.unwrap().items.remove(0)
     }
 
+    /// A node that holds a group of somebody else's, and two peers that may know more of it.
+    struct Case {
+        founder: Founder,
+        one: Puppet,
+        two: Puppet,
+        info: GroupInfo,
+        key: GroupKey,
+    }
+
+    impl Case {
+        async fn new() -> Self {
+            let founder = Founder::start().await;
+            let one = Puppet::join(&founder, "one", true).await;
+            let two = Puppet::join(&founder, "two", true).await;
+            let (info, _) = one.private(b"content", &[]).await;
+            founder.hold(&info).await;
+            let key = GroupKey::Group(info.manifest.body.group_id);
+            Self { founder, one, two, info, key }
+        }
+    }
+
+    /// The group is shown, and none of its peers is asked about it.
+    async fn shows_without_asking(founder: &Founder, key: GroupKey, peers: [&Puppet; 2]) {
+        for peer in peers {
+            peer.asked();
+        }
+        founder.handle.show(key).await.unwrap();
+        assert!(peers.iter().all(|peer| peer.asked().is_empty()));
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn who_wants_to_see_a_group_is_shown_what_this_node_missed() {
-        let founder = Founder::start().await;
-        let one = Puppet::join(&founder, "one", true).await;
-        let two = Puppet::join(&founder, "two", true).await;
-        let (info, _) = one.private(b"content", &[]).await;
-        founder.hold(&info).await;
-        let key = GroupKey::Group(info.manifest.body.group_id);
+        let Case { founder, one, two, info, key } = Case::new().await;
         let forged =
             Signed { body: two.receipt(&info.manifest).body, signature: one.receipt(&info.manifest).signature };
         let mut told = info.clone();
@@ -264,21 +292,12 @@ mod tests {
         assert_eq!((kept.replica_count, kept.consensus_achieved), (3, true), "{kept:?}");
 
         // A group that lacks nothing is not asked about again.
-        for puppet in [&one, &two] {
-            puppet.asked();
-        }
-        founder.handle.show(key).await.unwrap();
-        assert!(one.asked().is_empty() && two.asked().is_empty());
+        shows_without_asking(&founder, key, [&one, &two]).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_certificate_of_a_stronger_claim_is_caught_up_with() {
-        let founder = Founder::start().await;
-        let one = Puppet::join(&founder, "one", true).await;
-        let two = Puppet::join(&founder, "two", true).await;
-        let (info, _) = one.private(b"content", &[]).await;
-        founder.hold(&info).await;
-        let key = GroupKey::Group(info.manifest.body.group_id);
+        let Case { founder, one, two, info, key } = Case::new().await;
         // All copies are known here, and that the group was seen. That it is durable was told in a message that got lost.
         let receipts = vec![one.receipt(&info.manifest), two.receipt(&info.manifest)];
         let writes = vec![
@@ -300,21 +319,12 @@ mod tests {
         founder.handle.show(key).await.unwrap();
         assert_eq!(claim().await, Claim::Durable);
         // Nobody is asked for more than that, and one that says less takes nothing away.
-        for puppet in [&one, &two] {
-            puppet.asked();
-        }
-        founder.handle.show(key).await.unwrap();
-        assert!(one.asked().is_empty() && two.asked().is_empty());
+        shows_without_asking(&founder, key, [&one, &two]).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_certificate_that_comes_again_with_a_stronger_claim_is_kept() {
-        let founder = Founder::start().await;
-        let one = Puppet::join(&founder, "one", true).await;
-        let two = Puppet::join(&founder, "two", true).await;
-        let (info, _) = one.private(b"content", &[]).await;
-        founder.hold(&info).await;
-        let key = GroupKey::Group(info.manifest.body.group_id);
+        let Case { founder, one, two, info, key } = Case::new().await;
         let shell = founder.shell();
         let certified = |claim| Box::new(founder.certified(&info.manifest, &[&one, &two], claim));
         for (told, kept) in
