@@ -13,7 +13,7 @@ use mynet_node::{
     govern::ProposalView,
     handle::PublishOptions,
     media::{SNIFF_BYTES, media_type},
-    view::{DeletionView, FindView, GroupView, Page, RelationshipView, Wait, WhyView},
+    view::{DeletionView, FindView, GroupView, OperationId, OperationView, Page, RelationshipView, Wait, WhyView},
 };
 use mynet_types::{Claim, ContentHash, wire::TARGETS_MAX};
 
@@ -91,6 +91,14 @@ pub(crate) async fn certificate(State(app): State<App>, InPath(id): InPath<Conte
 /// `GET /api/v1/content/{id}/why`
 pub(crate) async fn why(State(app): State<App>, InPath(id): InPath<ContentKey>) -> Result<Json<WhyView>, Problem> {
     Ok(Json(id.resolve(|key| app.node.why(key)).await?))
+}
+
+/// `GET /api/v1/operations/{id}`
+pub(crate) async fn operation(
+    State(app): State<App>,
+    InPath(id): InPath<OperationId>,
+) -> Result<Json<OperationView>, Problem> {
+    Ok(Json(app.node.operation(id).await?))
 }
 
 /// `GET /api/v1/find/{hash}`: 200 whatever the outcome, as the object tells it.

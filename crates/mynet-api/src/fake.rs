@@ -18,8 +18,9 @@ use mynet_node::{
     recovery::RecoveryView,
     view::{
         ConsensusView, DecryptedView, DeletionView, DoctorView, FindOutcome, FindView, GarbageView, GroupView,
-        InviteView, OutcomeView, Page, PeerState, PeerView, PlacementView, PlanView, ReplicationStatusView, RoleView,
-        RosterView, Scope, StatusView, TokenView, Wait, WaitResult, WhyView,
+        InviteView, OperationId, OperationState, OperationTargetView, OperationView, OutcomeView, Page, PeerState,
+        PeerView, PlacementView, PlanView, ReplicationStatusView, RoleView, RosterView, Scope, StatusView, TokenView,
+        Wait, WaitResult, WhyView,
     },
 };
 use mynet_types::{
@@ -246,6 +247,31 @@ impl NodeHandle {
         self.show(key).await.map(|_| b"certificate".to_vec())
     }
 
+    pub(crate) async fn operation(&self, id: OperationId) -> Result<OperationView, NodeError> {
+        let group = self.show(GroupKey::Group(id.group_id)).await?;
+        Ok(OperationView {
+            operation_id: id.to_string(),
+            group_id: id.group_id,
+            version: id.version,
+            state: OperationState::Running,
+            summary: vec!["not durable yet".to_owned()],
+            copies_done: group.replica_count,
+            copies_needed: 2,
+            copies_wanted: group.replicas_wanted,
+            bytes_done: 1,
+            bytes_total: 2,
+            consensus: group.consensus,
+            targets: vec![OperationTargetView {
+                node_id: NodeId([1; 32]),
+                state: "receiving".to_owned(),
+                states: vec![ContentState::Encrypted],
+                bytes_done: 1,
+                bytes_total: 2,
+                last_refusal: None,
+            }],
+        })
+    }
+
     pub(crate) async fn why(&self, key: GroupKey) -> Result<WhyView, NodeError> {
         let group = self.show(key).await?;
         Ok(WhyView {
@@ -427,6 +453,7 @@ pub(crate) fn group() -> GroupView {
         },
         consensus_achieved: false,
         wait_result: None,
+        operation_id: None,
     }
 }
 

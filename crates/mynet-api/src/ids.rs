@@ -10,7 +10,7 @@ use axum::{
     extract::{FromRequestParts, Path},
     http::request::Parts,
 };
-use mynet_node::handle::NodeError;
+use mynet_node::{handle::NodeError, view::OperationId};
 use mynet_types::{ContentHash, ContentId, GroupId, NodeId, rpc::GroupKey};
 
 use crate::{params::invalid, problem::Problem};
@@ -51,6 +51,15 @@ impl PathValue for NodeId {
 impl PathValue for ContentHash {
     const FIELD: &'static str = "hash";
     const EXPECTED: &'static str = "sha256:<64 hex digits>";
+
+    fn parse(text: &str) -> Result<Self, impl Display> {
+        Self::from_str(text)
+    }
+}
+
+impl PathValue for OperationId {
+    const FIELD: &'static str = "operation_id";
+    const EXPECTED: &'static str = "the operation_id that an upload or a publication answered";
 
     fn parse(text: &str) -> Result<Self, impl Display> {
         Self::from_str(text)

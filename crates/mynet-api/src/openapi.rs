@@ -320,7 +320,7 @@ fn contents() -> Vec<(StatusCode, Value)> {
         headers["ETag"] = text("A strong tag made of the hash.");
         headers["X-MyNet-Source"] = json!({
             "description": "Where the bytes came from.", "required": true,
-            "schema": { "type": "string", "enum": ["local", "peer"] },
+            "schema": { "type": "string", "enum": ["local", "cache", "peer"] },
         });
         for (name, header) in more.as_object().into_iter().flatten() {
             headers[name] = header.clone();

@@ -110,6 +110,7 @@ pub(crate) fn table() -> Vec<Route> {
         Route::new(GET, "/api/v1/content/{id}/relationships", READ, PAGE, content::relationships),
         Route::new(POST, "/api/v1/content/{id}/relationships", WRITE, content::RELATE_PARAMS, content::relate),
         Route::new(POST, "/api/v1/content/{id}/propose", WRITE, content::PROPOSE_PARAMS, content::propose),
+        Route::new(GET, "/api/v1/operations/{id}", READ, &[], content::operation),
         Route::new(GET, "/api/v1/storage/{hash}", Access::Anybody, &[], storage::by_hash),
         Route::new(POST, "/api/v1/storage/gc", ADMIN, care::PARAMS, care::gc),
         Route::new(POST, "/api/v1/doctor", ADMIN, care::PARAMS, care::doctor),

@@ -124,6 +124,7 @@ fn describe(to: &mut HeaderMap, info: &ContentInfo, address: Address, tag: Strin
     };
     let source = match info.source {
         Source::Local => "local",
+        Source::Cache => "cache",
         Source::Peer => "peer",
     };
     // The media type may come from a stranger's manifest; what is no header value is no media type.

@@ -15,7 +15,10 @@ use crate::{
     read::Location,
     recovery::RecoveryView,
     shell::Shell,
-    view::{FindView, GroupView, InviteView, Page, PeerView, PlanView, Scope, StatusView, TokenView, Wait, WhyView},
+    view::{
+        FindView, GroupView, InviteView, OperationId, OperationView, Page, PeerView, PlanView, Scope, StatusView,
+        TokenView, Wait, WhyView,
+    },
 };
 
 /// Bytes of content, verified as they come.
@@ -172,7 +175,7 @@ pub struct ContentInfo {
     pub filename: Option<String>,
     /// Whether caches may keep it.
     pub public: bool,
-    /// Whether the bytes are here or come from a peer.
+    /// Whether the bytes are kept here, are here for a while, or come from a peer.
     pub source: Source,
     /// Where the bytes are.
     pub opened: Opened,
@@ -185,8 +188,10 @@ pub struct Opened(pub(crate) Option<Location>);
 /// Where bytes come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// This node's disk.
+    /// This node's disk, where a copy is kept.
     Local,
+    /// This node's disk, where it is until it is collected, because a reader asked for it before.
+    Cache,
     /// Another node, verified on the way.
     Peer,
 }
@@ -353,6 +358,14 @@ impl NodeHandle {
     /// [`NodeError::NotFound`], [`NodeError::Unknown`], [`NodeError::Storage`].
     pub async fn why(&self, key: GroupKey) -> Result<WhyView, NodeError> {
         self.shell.why(key).await
+    }
+
+    /// How far the replication of one version of a group that was uploaded here came.
+    ///
+    /// # Errors
+    /// [`NodeError::NotFound`] also for a version that was replaced or never published, [`NodeError::Storage`].
+    pub async fn operation(&self, id: OperationId) -> Result<OperationView, NodeError> {
+        self.shell.operation(id).await
     }
 
     /// Who holds a hash. Says `not_found` only if every admitted peer answered.

@@ -28,6 +28,7 @@ pub mod handle;
 mod liar;
 pub mod media;
 mod members;
+mod operation;
 mod peers;
 mod persist;
 mod plaintext;

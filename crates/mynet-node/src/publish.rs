@@ -24,7 +24,7 @@ use crate::{
     grant,
     handle::{Grant, NodeError, PublishOptions},
     shell::{Chain, Shell},
-    view::{GroupView, PeerView, Wait, WaitResult},
+    view::{GroupView, OperationId, PeerView, Wait, WaitResult},
 };
 
 /// Groups looked at together when a new reader is granted old ones.
@@ -45,6 +45,11 @@ pub(crate) struct Reached {
 /// Publishes a group again as it was published: its mode and copies are its owner's choice, not this node's setting.
 pub(crate) fn as_before(group: &Group) -> PublishOptions {
     PublishOptions { replicas: Some(group.replicas_wanted), all: Some(group.mode == StoredMode::All) }
+}
+
+/// Receipts that make a group a success, as it was published.
+pub(crate) fn need(group: &Group) -> u8 {
+    if group.mode == StoredMode::All { group.replicas_wanted } else { group.manifest.body.quorum }
 }
 
 /// The mode as rows have it.
@@ -197,7 +202,10 @@ impl Shell {
         };
         let found = self.find_group(GroupKey::Group(group_id)).await?;
         let view = self.group_view(&found).await?;
-        Ok(GroupView { wait_result: Some(waited.unwrap_or(WaitResult::TimedOut)), ..view })
+        let wait_result = Some(waited.unwrap_or(WaitResult::TimedOut));
+        let operation =
+            found.local.filter(|group| group.published).map(|_| OperationId { group_id, version: view.version });
+        Ok(GroupView { wait_result, operation_id: operation.map(|id| id.to_string()), ..view })
     }
 
     /// Every admitted node that this node trusts with decrypted states.

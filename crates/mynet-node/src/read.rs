@@ -16,7 +16,7 @@ use mynet_net::{ByteStream as NetStream, RangeWanted};
 use mynet_store::{
     blobs::{BlobRange, BlobReader, DecryptError, DecryptedRange, RangeDecoder, ReadError, VerifiedStream},
     cipher::{ChunkSpan, FileCipher, plain_len},
-    meta::{MetaError, StoredBlob},
+    meta::{BlobRow, MetaError, StoredBlob},
 };
 use mynet_types::{
     BlobRef, ContentState, DecryptedClass, Details, Manifest, ManifestHash, NodeId, Protection, rpc::GroupKey,
@@ -116,7 +116,7 @@ impl Shell {
             (None, _) => (blob.size, blob.sha256),
         };
         let plain = details.as_ref().and_then(|(_, plain)| *plain).filter(|_| cipher.is_some());
-        let place = self.locate(&found, blob, asker).await?;
+        let (place, source) = self.locate(&found, blob, asker).await?;
         let unhashed = plain.filter(|_| !self.is_plaintext_known(&found)).map(|plain| (found.manifest.hash(), plain));
         let opened = Location { blob, place, cipher, unhashed };
         let known = details.map(|(details, _)| details).filter(|_| asker != Asker::Anonymous || member.blob.is_some());
@@ -131,7 +131,7 @@ impl Shell {
                 .unwrap_or(UNKNOWN_MIME.to_owned()),
             filename: plain_mime.map(|details| details.filename.to_string()),
             public: found.is_for_everybody(state),
-            source: if matches!(opened.place, Place::Here(_)) { Source::Local } else { Source::Peer },
+            source,
             opened: Opened(Some(opened)),
         })
     }
@@ -148,10 +148,11 @@ impl Shell {
         grant::file_cipher(&key, &found.manifest).map_err(|_not_sealed| not_granted())
     }
 
-    /// Where the bytes of a blob can be read.
-    async fn locate(&self, found: &Found, blob: BlobRef, asker: Asker) -> Result<Place, NodeError> {
-        if let Some(stored) = self.good_blob(&blob).await.map_err(NodeError::storage)? {
-            return Ok(Place::Here(stored));
+    /// Where the bytes of a blob can be read, and what that is called.
+    async fn locate(&self, found: &Found, blob: BlobRef, asker: Asker) -> Result<(Place, Source), NodeError> {
+        if let Some(row) = self.good_row(&blob).await.map_err(NodeError::storage)? {
+            let source = if row.unpinned_at.is_some() { Source::Cache } else { Source::Local };
+            return Ok((Place::Here(row.stored), source));
         }
         let elsewhere;
         let holders = if found.local.is_some() {
@@ -170,16 +171,20 @@ impl Shell {
         // What is held here was hashed here, even if its bytes were lost since; a stranger's word needs others to stand by it.
         let believed = found.local.is_some() || found.backing.is_enough(self.copies_to_believe(&found.manifest));
         match asker {
-            _ if believed => Ok(Place::Peers(holders.clone())),
-            Asker::Key(_) => Ok(Place::Unproven(holders.clone())),
+            _ if believed => Ok((Place::Peers(holders.clone()), Source::Peer)),
+            Asker::Key(_) => Ok((Place::Unproven(holders.clone()), Source::Peer)),
             // Whole blobs are not fetched for strangers: a request of a few bytes would fill the disk.
             Asker::Anonymous => Err(NodeError::Unavailable(format!("a proven copy of {}", blob.sha256))),
         }
     }
 
-    /// A blob that is here under exactly these names, and not damaged as far as is known. One that nothing pins is kept from
-    /// collection while it is read.
+    /// A blob that is here under exactly these names, and not damaged as far as is known.
     pub(crate) async fn good_blob(&self, blob: &BlobRef) -> Result<Option<StoredBlob>, MetaError> {
+        Ok(self.good_row(blob).await?.map(|row| row.stored))
+    }
+
+    /// The row of such a blob. One that nothing pins is kept from collection while it is read.
+    async fn good_row(&self, blob: &BlobRef) -> Result<Option<BlobRow>, MetaError> {
         let row = self.meta.blob(&blob.sha256).await?;
         let Some(row) = row.filter(|row| !row.quarantined && row.stored.blob == *blob) else { return Ok(None) };
         let now = wall_clock();
@@ -188,7 +193,7 @@ impl Shell {
         {
             self.not_kept("note that a blob is read", error);
         }
-        Ok(Some(row.stored))
+        Ok(Some(row))
     }
 
     /// Reads a range of opened content.

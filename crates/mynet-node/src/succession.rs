@@ -26,7 +26,7 @@ use mynet_proto::{
     placement::PlacementSlot,
     replication::io::Head,
 };
-use mynet_store::meta::{Group, GroupRows, MetaWrite, Mode, NewGroup, StoredBlob};
+use mynet_store::meta::{Group, GroupRows, MetaWrite, NewGroup, StoredBlob};
 use mynet_types::{
     BlobRef, BoundedString, BoundedVec, CertificateFile, Claim, ContentHash, ContentId, ContentState, GroupId,
     HeadProof, Link, Manifest, ManifestHash, Member, NodeId, RelationshipKind, Signed, SignedManifest, Verdict, codec,
@@ -38,9 +38,9 @@ use crate::{
     grant,
     handle::NodeError,
     persist::until_written,
-    publish::as_before,
+    publish::{as_before, need},
     shell::{Chain, Shell},
-    view::{GroupView, WaitResult},
+    view::{GroupView, OperationId, WaitResult},
 };
 
 /// Encoded size of a lineage at most: two manifests and a certificate, and room.
@@ -97,7 +97,9 @@ impl Shell {
             result = self.until_durable((group_id, version), timeout) => result?,
         };
         let found = self.find_group(GroupKey::Group(group_id)).await?;
-        Ok(GroupView { wait_result: Some(result), ..self.group_view(&found).await? })
+        let operation = found.local.as_ref().filter(|group| group.published).map(|_| OperationId { group_id, version });
+        let (wait_result, operation_id) = (Some(result), operation.map(|id| id.to_string()));
+        Ok(GroupView { wait_result, operation_id, ..self.group_view(&found).await? })
     }
 
     /// Whether another version may be made of a group now, and the proof that it follows.
@@ -303,6 +305,11 @@ impl Shell {
         head.map(Some).ok_or_else(lost)
     }
 
+    /// The version that is being certified as the next of a group.
+    pub(crate) async fn next_version(&self, group_id: GroupId) -> Result<Option<u64>, NodeError> {
+        Ok(self.lineage(group_id).await?.draft.map(|draft| draft.manifest.body.version))
+    }
+
     async fn lineage(&self, group_id: GroupId) -> Result<Lineage, NodeError> {
         let kept = self.meta.lineages(Some(group_id)).await.map_err(NodeError::storage)?;
         let decode = |(_, bytes): &(GroupId, Vec<u8>)| codec::decode(bytes, LINEAGE_BYTES_MAX);
@@ -334,8 +341,7 @@ impl Shell {
             if manifest.version >= version && !group.published {
                 return Ok(WaitResult::Stored);
             }
-            let need = if group.mode == Mode::All { group.replicas_wanted } else { manifest.quorum };
-            if manifest.version >= version && group.replica_count >= u32::from(need) {
+            if manifest.version >= version && group.replica_count >= u32::from(need(&group)) {
                 return Ok(WaitResult::Durable);
             }
             if manifest.version < version && self.lineage(group_id).await?.draft.is_none() {

@@ -3,6 +3,7 @@
 //! One object serves both, so they can never differ. Times are RFC 3339 UTC, sizes bytes, durations seconds, hashes
 //! `sha256:<hex>`, node ids 64 hex digits. A field of a system that does not exist yet is absent, never null.
 
+mod operation;
 mod plan;
 mod why;
 
@@ -14,6 +15,7 @@ use mynet_types::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use operation::{OperationId, OperationState, OperationTargetView, OperationView};
 pub use plan::{BatchView, PlanTargetView, PlanView, WarningView};
 pub use why::{
     CandidateView, CopyView, DecryptedView, LogView, PlacementView, ReasonView, RoleView, SeatView, WhyView,
@@ -62,6 +64,9 @@ pub struct GroupView {
     /// What the wait of an upload reached; only in the answer to an upload or a publication.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait_result: Option<WaitResult>,
+    /// Under what the work is looked at that goes on after the wait; in the same answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation_id: Option<String>,
 }
 
 /// One state of a group.

@@ -63,11 +63,16 @@ impl Shell {
             consensus_achieved: consensus.outcome == OutcomeView::Approved && consensus.certificate,
             consensus,
             wait_result: None,
+            operation_id: None,
         })
     }
 
     /// What the validators said.
-    fn consensus_view(&self, certificate: Option<&QuorumCertificate>, tally: Option<Tally>) -> ConsensusView {
+    pub(crate) fn consensus_view(
+        &self,
+        certificate: Option<&QuorumCertificate>,
+        tally: Option<Tally>,
+    ) -> ConsensusView {
         let chain = self.members.chain();
         if let Some(certificate) = certificate {
             let validators = chain.roster(certificate.statement.epoch).map_or(0, |roster| roster.validators.len());

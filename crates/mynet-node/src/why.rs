@@ -35,7 +35,7 @@ pub(crate) struct Explained {
 }
 
 impl Explained {
-    fn of(core: &NodeCore, manifest: &Manifest, copies: usize, now: Now) -> Self {
+    pub(crate) fn of(core: &NodeCore, manifest: &Manifest, copies: usize, now: Now) -> Self {
         let replication = core.replication_core();
         Self {
             now: now.mono,
@@ -126,7 +126,7 @@ fn candidate(considered: &Considered) -> CandidateView {
 
 /// Copies there are, by receipt, and copies that are owed: by the coordinator's own word where it is asked, elsewhere by
 /// placement alone.
-fn copies(found: &Found, explained: &Explained) -> Vec<CopyView> {
+pub(crate) fn copies(found: &Found, explained: &Explained) -> Vec<CopyView> {
     let held = found.backing.receipts.iter().map(|receipt| CopyView {
         node_id: receipt.body.holder,
         state: TargetState::Held.as_str().to_owned(),
@@ -170,7 +170,7 @@ fn copies(found: &Found, explained: &Explained) -> Vec<CopyView> {
 }
 
 /// What the validators said: by the certificate, and by what this node heard beside it.
-fn seats(found: &Found, explained: &Explained, chain: &VerifiedChain) -> Vec<SeatView> {
+pub(crate) fn seats(found: &Found, explained: &Explained, chain: &VerifiedChain) -> Vec<SeatView> {
     let heard = |seat: &Seat| SeatView { node_id: seat.node, said: seat.said.map(reason_view) };
     let mut seats: Vec<SeatView> = explained.seats.iter().map(heard).collect();
     let Some(file) = found.backing.certificate.as_deref() else { return seats };
@@ -208,7 +208,7 @@ fn log_view(line: &LogLine) -> LogView {
 }
 
 /// How far replication is, and what it waits for.
-fn replication_sentence(view: &GroupView, copies: &[CopyView], quorum: u8) -> String {
+pub(crate) fn replication_sentence(view: &GroupView, copies: &[CopyView], quorum: u8) -> String {
     let (have, wanted) = (view.replica_count, view.replicas_wanted);
     let owed: Vec<&CopyView> = copies.iter().filter(|copy| copy.until.is_none()).collect();
     let waits = match owed.as_slice() {
@@ -250,7 +250,7 @@ fn owed_words(copy: &CopyView) -> String {
 }
 
 /// How far the votes are, and who is missing.
-fn consensus_sentence(view: &GroupView, seats: &[SeatView]) -> String {
+pub(crate) fn consensus_sentence(view: &GroupView, seats: &[SeatView]) -> String {
     let consensus = &view.consensus;
     let (yes, no, need, all) = (consensus.accepts, consensus.rejects, consensus.quorum, consensus.validators);
     let silent: Vec<String> =

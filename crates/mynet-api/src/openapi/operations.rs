@@ -98,6 +98,9 @@ pub(super) const OPERATIONS: &[Operation] = &[
         here."], Body::Nothing, Answer::Object(&["Proposal"])),
     row(["GET /api/v1/content/{id}/certificate", "certificate", CONTENT, "The certificate file, for `mynet verify`."],
         Body::Nothing, Answer::File),
+    get(["GET /api/v1/operations/{id}", "show_operation", CONTENT, "How far the work came that an upload, a publication or a new \
+        preview began, by the `operation_id` of its answer. It is known as long as its version is the newest one."],
+        &["Operation"]),
     get(["GET /api/v1/content/{id}/why", "why", CONTENT, "Why a group is where it is, as far as this node knows."], &["Why"]),
     get(["GET /api/v1/find/{hash}", "find", CONTENT, "Who holds a hash. 200 whatever the outcome."], &["Find"]),
 

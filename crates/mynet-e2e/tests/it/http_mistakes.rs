@@ -26,7 +26,9 @@ struct Route {
 impl Route {
     /// Its line with `id` in the place of whatever the path names.
     fn line(&self, id: &str) -> String {
-        let parts = self.path.split('/').map(|part| if part.starts_with('{') { id } else { part });
+        // An operation is named by a group and a version of it.
+        let id = if self.path.contains("/operations/") { format!("{id}-1") } else { id.to_owned() };
+        let parts = self.path.split('/').map(|part| if part.starts_with('{') { id.as_str() } else { part });
         format!("{} {}", self.method, parts.collect::<Vec<_>>().join("/"))
     }
 

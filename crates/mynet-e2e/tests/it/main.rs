@@ -17,6 +17,7 @@ mod lost_disks;
 mod media;
 mod mistakes;
 mod modes;
+mod operations;
 mod origin;
 mod powerloss;
 mod ranges;

@@ -91,7 +91,7 @@ async fn an_unproven_blob_is_fetched_whole_and_read_by_ranges_and_leaves_no_stag
     let part = part.try_fold(Vec::new(), |all, some| async move { Ok([all, some.to_vec()].concat()) }).await.unwrap();
     assert!(part == bytes[100_000..170_000]);
     let again = founder.handle.open(key, None, USER).await.unwrap();
-    assert_eq!(again.source, Source::Local, "the next range is not fetched again");
+    assert_eq!(again.source, Source::Cache, "the next range is not fetched again");
     let row = founder.shell().meta.blob(&ContentHash::of(&bytes)).await.unwrap().unwrap();
     assert_eq!(row.pins, 0, "nothing keeps it longer than the grace of garbage");
     assert_eq!(std::fs::read_dir(founder.temp.path().join("founder/staging")).unwrap().count(), 0);
