@@ -223,7 +223,7 @@ pub(crate) async fn show(global: &Global, args: Key) -> anyhow::Result<()> {
 }
 
 /// A group for people.
-pub(crate) fn print_group(view: &GroupView) -> anyhow::Result<()> {
+fn print_group(view: &GroupView) -> anyhow::Result<()> {
     output::line(&format!("group     {}", view.group_id))?;
     if let Some(name) = &view.filename {
         output::line(&format!("name      {name}"))?;

@@ -12,8 +12,6 @@ mod why;
 
 use std::process::ExitCode;
 
-pub(crate) use content::print_group;
-
 use crate::{
     args::{Arguments, Command, Global, Token},
     demo,
@@ -31,7 +29,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Propose(args) => return govern::propose(global, args).await,
         Command::Verify(args) => return verify::verify(global, &args),
         Command::Doctor(args) => return care::doctor(global, args).await,
-        Command::Demo(args) => return demo::run(args).await,
+        Command::Demo(args) => return demo::run(args, global.json).await,
         Command::Init(args) => setup::init(global, args).await?,
         Command::Join(args) => setup::join(global, args).await?,
         Command::Run(args) => node::run(global, args).await?,

@@ -13,7 +13,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
-use crate::{client::Client, local::Access, output};
+use crate::{client::Client, local::Access};
 
 /// How long a step may take before the demo gives up; generous, because machines are small and files may be large.
 const STEP_MAX: Duration = Duration::from_secs(120);
@@ -32,12 +32,19 @@ pub(super) struct Cluster {
 pub(super) struct DemoNode {
     pub(super) name: String,
     pub(super) id: String,
+    /// Base URL of its API.
+    pub(super) api: String,
     pub(super) client: Client,
     dir: PathBuf,
     child: Option<Child>,
 }
 
 impl DemoNode {
+    /// Its data directory.
+    pub(super) fn dir(&self) -> String {
+        self.dir.display().to_string()
+    }
+
     /// The peak memory of its process in bytes, as Linux counts it.
     pub(super) fn peak_memory(&self) -> Option<u64> {
         let pid = self.child.as_ref()?.id()?;
@@ -76,8 +83,8 @@ impl Cluster {
                 }
             };
             prepare(&dir, &name, ticket.as_deref()).await?;
-            let (child, client, id) = start(&dir).await?;
-            self.nodes.push(DemoNode { name, id, client, dir, child: Some(child) });
+            let Started { child, client, api, id } = start(&dir).await?;
+            self.nodes.push(DemoNode { name, id, api, client, dir, child: Some(child) });
         }
         Ok(())
     }
@@ -119,8 +126,8 @@ impl Cluster {
     /// Starts a killed node again.
     pub(super) async fn restart(&mut self, index: usize) -> anyhow::Result<()> {
         let node = self.nodes.get_mut(index).context("the demo has such a node")?;
-        let (child, client, _) = start(&node.dir).await?;
-        (node.child, node.client) = (Some(child), client);
+        let started = start(&node.dir).await?;
+        (node.child, node.client, node.api) = (Some(started.child), started.client, started.api);
         Ok(())
     }
 
@@ -175,8 +182,16 @@ async fn prepare(dir: &Path, name: &str, ticket: Option<&str>) -> anyhow::Result
     Ok(())
 }
 
+/// A node that serves.
+struct Started {
+    child: Child,
+    client: Client,
+    api: String,
+    id: String,
+}
+
 /// Starts a node and waits until it serves.
-async fn start(dir: &Path) -> anyhow::Result<(Child, Client, String)> {
+async fn start(dir: &Path) -> anyhow::Result<Started> {
     let ready = dir.with_extension("ready");
     match fs::remove_file(&ready) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
@@ -196,7 +211,8 @@ async fn start(dir: &Path) -> anyhow::Result<(Child, Client, String)> {
     .inspect_err(|_late| drop(child.start_kill()))?;
     let text = |key: &str| told.get(key).and_then(Value::as_str).map(str::to_owned).context("a ready file is complete");
     let access: Access = serde_json::from_slice(&fs::read(dir.join("api.json")).context("read api.json")?)?;
-    Ok((child, Client::of(Access { api: text("api")?, ..access }), text("node_id")?))
+    let (api, id) = (text("api")?, text("node_id")?);
+    Ok(Started { child, client: Client::of(Access { api: api.clone(), ..access }), api, id })
 }
 
 /// Looks again and again until `look` succeeds, within [`STEP_MAX`].
@@ -212,9 +228,4 @@ pub(super) async fn until<T, F: Future<Output = anyhow::Result<T>>>(
             Err(_) => tokio::time::sleep(LOOK).await,
         }
     }
-}
-
-/// Prints a heading of the story.
-pub(super) fn heading(text: &str) -> anyhow::Result<()> {
-    output::line(&format!("\n== {text}"))
 }

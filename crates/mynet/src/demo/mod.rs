@@ -1,19 +1,21 @@
 //! `mynet demo`: the whole system on this machine, told as a story, every sentence of it checked.
 //!
 //! The nodes are real processes of this very program with their own directories, keys and ports on loopback. Each step
-//! states what must hold; the first that does not ends the demo with an error, and `--exit` makes that a check.
+//! says what was promised and what happened; the first promise that does not hold ends the demo with an error, and `--exit`
+//! makes that a check.
 //!
 //! **Invariant:** every process that the demo started ends with it, whatever ends it.
 
 mod cluster;
 mod story;
+mod tour;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use self::cluster::Cluster;
+use self::{cluster::Cluster, tour::Tour};
 use crate::{
     args::Demo,
     local,
@@ -24,7 +26,7 @@ use crate::{
 const SONG_SECONDS: u32 = 20;
 
 /// Runs the demo.
-pub(crate) async fn run(args: Demo) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: Demo, json: bool) -> anyhow::Result<ExitCode> {
     // Before anything is started, so that there is no moment in which a signal leaves nodes behind.
     let mut stop = Stop::listen()?;
     if let Some(file) = &args.file {
@@ -36,12 +38,14 @@ pub(crate) async fn run(args: Demo) -> anyhow::Result<ExitCode> {
         None => song(&place)?,
     };
     let mut cluster = Cluster::new(place.path.clone());
+    let mut tour = Tour::new(json);
     let mut told = tokio::select! {
-        told = story::tell(&mut cluster, usize::from(args.nodes), &file) => told,
+        told = story::tell(&mut cluster, usize::from(args.nodes), &file, &mut tour) => told,
         signal = stop.recv() => Err(stopped(signal).into()),
     };
+    told = tour.end(told.is_ok()).and(told);
     if told.is_ok() && !args.exit {
-        told = stay_up(&cluster, &place, &mut stop).await;
+        told = stay_up((&cluster, &place), &tour, &mut stop).await;
     }
     let ended = tokio::select! {
         ended = cluster.end() => ended,
@@ -49,7 +53,7 @@ pub(crate) async fn run(args: Demo) -> anyhow::Result<ExitCode> {
         signal = stop.recv() => Err(stopped(signal).into()),
     };
     if told.is_err() {
-        place.keep();
+        place.keep(json);
     }
     told?;
     ended?;
@@ -57,10 +61,10 @@ pub(crate) async fn run(args: Demo) -> anyhow::Result<ExitCode> {
 }
 
 /// Leaves the nodes running until a signal comes.
-async fn stay_up(cluster: &Cluster, place: &Place, stop: &mut Stop) -> anyhow::Result<()> {
-    output::line(&format!("\nThe nodes stay up in {}. Ctrl-C ends them.", place.path.display()))?;
+async fn stay_up((cluster, place): (&Cluster, &Place), tour: &Tour, stop: &mut Stop) -> anyhow::Result<()> {
+    tour.aside(&format!("\nThe nodes stay up in {}. Ctrl-C ends them.", place.path.display()))?;
     for line in cluster.describe() {
-        output::line(&line)?;
+        tour.aside(&line)?;
     }
     stop.recv().await;
     Ok(())
@@ -133,10 +137,13 @@ impl Place {
     }
 
     /// Leaves the directory behind, with the logs that tell what went wrong.
-    fn keep(self) {
+    fn keep(self, json: bool) {
         if let Some(temporary) = self.temporary {
             let path = temporary.keep();
-            drop(output::line(&format!("logs are kept in {}", path.display())));
+            // A program finds the directories in the object.
+            if !json {
+                drop(output::line(&format!("logs are kept in {}", path.display())));
+            }
         }
     }
 }
