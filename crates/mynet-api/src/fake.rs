@@ -454,6 +454,7 @@ pub(crate) fn group() -> GroupView {
         consensus_achieved: false,
         wait_result: None,
         operation_id: None,
+        no_preview: None,
     }
 }
 

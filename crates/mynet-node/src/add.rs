@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use mynet_proto::placement::PlacementSlot;
+use mynet_proto::{
+    placement::PlacementSlot,
+    reason::{Note, Reason},
+};
 use mynet_store::{
     blobs::{BlobKey, Ingest, IngestError, Ingested, StageName, StagedBlob, StagingDir},
     keys::{WrapTarget, wrap_key},
@@ -25,13 +28,20 @@ use crate::{
     media::{SNIFF_BYTES, media_type},
     preview::{OriginalKey, PreviewError, PreviewLimits},
     room::Flight,
-    shell::Shell,
+    shell::{Chain, Shell},
 };
 
 /// Largest preview that may be supplied.
 const PREVIEW_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Starts the names of staging directories of uploads; those found at a start are leftovers.
 pub(crate) const STAGING_PREFIX: &str = "upload-";
+
+/// An upload that is visible on this node.
+pub(crate) struct Stored {
+    pub(crate) group_id: GroupId,
+    /// Why it has no preview, if one was to be made.
+    pub(crate) no_preview: Option<Reason>,
+}
 
 /// A blob of an upload, ready to be put in place.
 struct Piece {
@@ -44,7 +54,7 @@ impl Shell {
         self: &Arc<Self>,
         body: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
         options: &AddOptions,
-    ) -> Result<GroupId, NodeError> {
+    ) -> Result<Stored, NodeError> {
         let copies = self.check_options(options)?;
         let staging = self.upload_staging().await?;
         let stored = self.store_in(&staging, body, (options, copies)).await;
@@ -86,7 +96,7 @@ impl Shell {
         staging: &StagingDir,
         body: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
         (options, copies): (&AddOptions, Copies),
-    ) -> Result<GroupId, NodeError> {
+    ) -> Result<Stored, NodeError> {
         let draft = Draft::new();
         // Held until the rows are written: from then on they count.
         let mut flight = self.take_off();
@@ -94,12 +104,13 @@ impl Shell {
         let (ingested, head) = self.ingest(staging, body, (sealed, &mut flight)).await?;
         let description = describe(options, &head);
         let preview = if options.public {
-            None
+            Err(None)
         } else {
             self.preview(staging, &draft, (&ingested, &description), options).await?
         };
+        let no_preview = preview.as_ref().err().copied().flatten();
         let signer = (&self.network, self.keys.owner(), wall_clock());
-        let (member, piece) = preview.unzip();
+        let (member, piece) = preview.ok().unzip();
         let composed = if options.public {
             draft.open(ingested.plain, (&description, copies), signer)
         } else {
@@ -134,7 +145,10 @@ impl Shell {
         }
         tracing::info!(group = %group_id.short(), bytes = ingested.plain.size, "group stored");
         self.events.tell(EventView::of_group(EventKind::Stored, group_id));
-        Ok(group_id)
+        if let Some(reason) = no_preview {
+            self.note(Note::about(group_id, reason));
+        }
+        Ok(Stored { group_id, no_preview })
     }
 
     /// The one pass over the body. Returns its first bytes too.
@@ -167,24 +181,24 @@ impl Shell {
         Ok((ingest.finish().await.map_err(ingest_error)?, head))
     }
 
-    /// The preview asked for, or the one that the type has.
+    /// The preview asked for, or the one that the type has; else why there is none, if one was to be made.
     async fn preview(
         &self,
         staging: &StagingDir,
         draft: &Draft,
         (ingested, description): (&Ingested, &Description),
         options: &AddOptions,
-    ) -> Result<Option<(PreviewMember, Piece)>, NodeError> {
+    ) -> Result<Result<(PreviewMember, Piece), Option<Reason>>, NodeError> {
         let (bytes, mime) = match &options.preview {
-            PreviewChoice::None => return Ok(None),
+            PreviewChoice::None => return Ok(Err(None)),
             PreviewChoice::Supplied { bytes, mime } => (bytes.clone(), mime.clone()),
             PreviewChoice::Auto => match self.make_preview(staging, draft, ingested, description.content_type).await? {
-                Some(made) => made,
-                None => return Ok(None),
+                Ok(made) => made,
+                Err(reason) => return Ok(Err(Some(reason))),
             },
         };
         let staged = stage_preview(staging, &bytes).await?;
-        Ok(Some((PreviewMember { blob: staged.blob, mime }, Piece { staged })))
+        Ok(Ok((PreviewMember { blob: staged.blob, mime }, Piece { staged })))
     }
 
     /// Puts a supplied preview in place; its row comes next.
@@ -209,14 +223,14 @@ impl Shell {
         self.blobs.stage(name).await.map_err(NodeError::storage)
     }
 
-    /// Makes a preview in a child process; `None` if the content has none, which is said in the log.
+    /// Makes a preview in a child process, or says why the upload goes on without one.
     async fn make_preview(
         &self,
         staging: &StagingDir,
         draft: &Draft,
         ingested: &Ingested,
         content_type: ContentType,
-    ) -> Result<Option<(Bytes, String)>, NodeError> {
+    ) -> Result<Result<(Bytes, String), Reason>, NodeError> {
         let original =
             tokio::fs::File::open(ingested.staged.path()).await.map_err(NodeError::storage)?.into_std().await;
         let key = OriginalKey::new(&draft.key, draft.params());
@@ -227,21 +241,9 @@ impl Shell {
             Ok(preview) => {
                 let bytes = tokio::fs::read(&preview.path).await.map_err(NodeError::storage)?;
                 tokio::fs::remove_file(&preview.path).await.map_err(NodeError::storage)?;
-                Ok(Some((bytes.into(), preview.mime.to_owned())))
+                Ok(Ok((bytes.into(), preview.mime.to_owned())))
             }
-            Err(
-                error @ (PreviewError::Unsupported { .. }
-                | PreviewError::TooShort
-                | PreviewError::TooSmall
-                | PreviewError::Corrupt { .. }),
-            ) => {
-                tracing::info!(%error, "the upload gets no preview");
-                Ok(None)
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the preview failed, the upload goes on without one");
-                Ok(None)
-            }
+            Err(error) => Ok(Err(no_preview(&error))),
         }
     }
 
@@ -302,6 +304,21 @@ impl Shell {
         }
         Ok(placed)
     }
+}
+
+/// Why an upload has no preview, for its uploader; the node's log gets the details.
+fn no_preview(error: &PreviewError) -> Reason {
+    let reason = match error {
+        PreviewError::Unsupported { .. } => Reason::PreviewUnsupported,
+        PreviewError::TooShort | PreviewError::TooSmall => Reason::PreviewTooSmall,
+        PreviewError::Corrupt { .. } => Reason::PreviewDamaged,
+        PreviewError::Read(_) | PreviewError::Write(_) | PreviewError::Encode { .. } | PreviewError::Worker { .. } => {
+            tracing::warn!(error = %Chain(error), "a preview failed, the upload goes on without one");
+            return Reason::PreviewFailed;
+        }
+    };
+    tracing::info!(%error, "the upload gets no preview");
+    reason
 }
 
 /// Refuses a preview that is too large.

@@ -19,6 +19,7 @@ use crate::{
         FindView, GroupView, InviteView, OperationId, OperationView, Page, PeerView, PlanView, Scope, StatusView,
         TokenView, Wait, WhyView,
     },
+    why::reason_view,
 };
 
 /// Bytes of content, verified as they come.
@@ -247,15 +248,16 @@ impl NodeHandle {
         let shell = Arc::clone(&self.shell);
         // A task of its own: whoever waits may go away, and what was begun is then finished or cleaned up all the same.
         let stored = self.shell.tasks.spawn(async move {
-            let group_id = shell.store_upload(body, &options).await?;
+            let stored = shell.store_upload(body, &options).await?;
             let need = match options.publish {
-                true => shell.publish(group_id, &PublishOptions::default()).await?,
+                true => shell.publish(stored.group_id, &PublishOptions::default()).await?,
                 false => 0,
             };
-            Ok::<_, NodeError>((group_id, need))
+            Ok::<_, NodeError>((stored, need))
         });
-        let (group_id, need) = stored.await.map_err(NodeError::storage)??;
-        self.shell.wait_for(group_id, (wait, need), timeout).await
+        let (stored, need) = stored.await.map_err(NodeError::storage)??;
+        let view = self.shell.wait_for(stored.group_id, (wait, need), timeout).await?;
+        Ok(GroupView { no_preview: stored.no_preview.map(reason_view), ..view })
     }
 
     /// Groups visible on this node, newest first; at most 500 at a time.

@@ -64,6 +64,9 @@ pub struct GroupView {
     /// What the wait of an upload reached; only in the answer to an upload or a publication.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait_result: Option<WaitResult>,
+    /// Why it has no preview though one was to be made; only in the answer to an upload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_preview: Option<ReasonView>,
     /// Under what the work is looked at that goes on after the wait; in the same answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation_id: Option<String>,

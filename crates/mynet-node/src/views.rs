@@ -64,6 +64,7 @@ impl Shell {
             consensus,
             wait_result: None,
             operation_id: None,
+            no_preview: None,
         })
     }
 

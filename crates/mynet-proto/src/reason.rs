@@ -98,6 +98,11 @@ reasons! {
     NoWeight "no_weight" Telling "it was admitted with weight 0 and takes no copies",
     AdmissionExpired "admission_expired" Telling "its admission has expired",
     HeldElsewhere "held_elsewhere" Routine "it holds a copy though placement would not choose it now",
+    // What an upload came to.
+    PreviewUnsupported "preview_unsupported" Routine "it has no preview: none can be made of what it is; `mynet preview` gives it one",
+    PreviewTooSmall "preview_too_small" Routine "it has no preview: a third of it shows nothing; `mynet preview` gives it one",
+    PreviewDamaged "preview_damaged" Telling "it has no preview: the file is damaged",
+    PreviewFailed "preview_failed" Telling "it has no preview: making it failed or took too long, as this node's log says; `mynet preview` gives it one",
     // What a coordinator does.
     Published "published" Routine "this node took the group up to replicate it",
     TooFewNodes "too_few_nodes" Telling ("eligible nodes") "fewer nodes may hold it than must; tried again when one is admitted",

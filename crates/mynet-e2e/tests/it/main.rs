@@ -9,6 +9,7 @@ mod damage;
 mod deleting;
 mod demo;
 mod doctor;
+mod documents;
 mod files;
 mod full;
 mod http_mistakes;

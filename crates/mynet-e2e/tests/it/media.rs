@@ -1,6 +1,6 @@
 //! Previews by the real program: which files get one, and that a hostile file costs one preview and nothing else.
 
-use std::{fs, io::Cursor, path::Path};
+use std::{collections::BTreeSet, fs, io::Cursor, path::Path};
 
 use image::{ImageFormat, RgbImage};
 use mynet_e2e::{
@@ -11,6 +11,7 @@ use mynet_e2e::{
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
 
 /// Uploads of damaged files.
 const HOSTILE: usize = 200;
@@ -77,7 +78,7 @@ fn two_hundred_hostile_files_cost_their_previews_and_nothing_else() {
     let token = node.json(&["token", "create", "--name", "t", "--scope", "write"]).unwrap();
     let (token, http, originals) = (token["token"].as_str().unwrap(), client(), originals());
     let mut rng = ChaCha8Rng::seed_from_u64(9);
-    let mut before = 0;
+    let (mut before, mut reasons) = (0, BTreeSet::new());
     for number in 0..HOSTILE {
         let (name, original, _) = &originals[number % originals.len()];
         let mut hostile = original.clone();
@@ -91,11 +92,19 @@ fn two_hundred_hostile_files_cost_their_previews_and_nothing_else() {
         }
         let url = format!("{}/api/v1/content?filename={name}&publish=false&wait=stored", node.api);
         let answer = http.post(url).bearer_auth(token).body(hostile).send().unwrap();
-        assert_eq!(answer.status(), 201, "{number} {name}: {}", answer.text().unwrap());
+        let status = answer.status();
+        let view: Value = serde_json::from_slice(&answer.bytes().unwrap()).unwrap();
+        assert_eq!(status, 201, "{number} {name}: {view}");
+        // It has a preview, or the uploader hears why not.
+        let has = view["states"].as_array().unwrap().iter().any(|state| state["state"] == "preview");
+        let why = view["no_preview"]["code"].as_str();
+        assert_eq!(has, why.is_none(), "{number} {name}: {view}");
+        reasons.extend(why.map(str::to_owned));
         if number == HOSTILE / 10 {
             before = resident_kib(node);
         }
     }
+    assert!(reasons.contains("preview_damaged") && reasons.len() >= 2, "{reasons:?}");
     let after = resident_kib(node);
     assert!(after < before + GROWTH_MAX_KIB, "{before} KiB, then {after} KiB");
     assert_eq!(http.get(format!("{}/readyz", node.api)).send().unwrap().status(), 200);
@@ -106,4 +115,28 @@ fn two_hundred_hostile_files_cost_their_previews_and_nothing_else() {
     let path = content::file(network.temp.path(), "good.wav", &content::wav(2, 3)).unwrap();
     let view = node.json(&["add", &path, "--no-publish"]).unwrap();
     assert!(view["states"].as_array().unwrap().iter().any(|state| state["state"] == "preview"), "{view}");
+}
+
+#[test]
+fn an_uploader_hears_why_there_is_no_preview_and_so_does_who_asks_later() {
+    let network = Network::trusted(1, "").unwrap();
+    let node = &network.nodes[0];
+    let cut = content::wav(3, 3)[..30].to_vec();
+    for (name, bytes, want) in [
+        ("words.txt", b"only words".to_vec(), Some("preview_unsupported")),
+        ("short.wav", content::wav(3, 0), Some("preview_too_small")),
+        ("cut.wav", cut, Some("preview_damaged")),
+        ("song.wav", content::wav(3, 3), None),
+    ] {
+        let path = content::file(network.temp.path(), name, &bytes).unwrap();
+        let view = node.json(&["add", &path, "--no-publish"]).unwrap();
+        assert_eq!(view["no_preview"]["code"].as_str(), want, "{name}: {view}");
+        let log = node.json(&["history", view["group_id"].as_str().unwrap()]).unwrap();
+        let told = log.as_array().unwrap().iter().filter_map(|line| line["code"].as_str());
+        let told: Vec<&str> = told.filter(|code| code.starts_with("preview_")).collect();
+        assert_eq!(told, Vec::from_iter(want), "{name}: {log}");
+        // One that was not asked for is not missed.
+        let view = node.json(&["add", &path, "--no-publish", "--preview", "none"]).unwrap();
+        assert!(view["no_preview"].is_null(), "{view}");
+    }
 }
