@@ -127,7 +127,8 @@ impl Shell {
 
     /// Types a command and waits for its end. What it printed, and its status.
     fn run(&mut self, typed: &str) -> (Vec<String>, i32) {
-        let script = format!("{typed}\necho \"{MARK} $?\"\n");
+        // On a line of its own, also if the command does not end its last one.
+        let script = format!("{typed}\nprintf '\\n{MARK} %s\\n' $?\n");
         self.child.stdin.as_mut().unwrap().write_all(script.as_bytes()).unwrap();
         let mut printed = Vec::new();
         loop {
@@ -141,20 +142,18 @@ impl Shell {
 
     /// Takes what later commands may refer to out of what `command` printed.
     fn learn(&mut self, command: &str, printed: &[String]) {
-        for line in printed {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let Some(first) = words.first() else { continue };
-            let hash = words.iter().find(|word| word.starts_with("sha256:"));
-            if command.contains("mynet add") && first.len() == 64 {
-                self.known.insert("ID", (*first).to_owned());
-            }
-            if command.contains("mynet invite") && words.len() == 1 {
-                self.known.insert("TICKET", (*first).to_owned());
-            }
-            if let Some(hash) = hash {
-                self.known.entry("HASH").or_insert_with(|| (*hash).to_owned());
-            }
+        let text = printed.join("\n");
+        let first_word = |line: &str| line.split_whitespace().next().map(str::to_owned);
+        if command.contains("mynet add") {
+            self.known.extend(text.lines().filter_map(first_word).find(|word| word.len() == 64).map(|id| ("ID", id)));
         }
+        if command.contains("mynet invite") {
+            let ticket = text.lines().filter_map(first_word).find(|word| word.starts_with("mynet1"));
+            self.known.extend(ticket.map(|ticket| ("TICKET", ticket)));
+        }
+        // As tables print it, and objects, whose manifests have hashes too.
+        let hash = [" sha256:", "\"hash\":\"sha256:"].iter().find_map(|before| text.split_once(before));
+        self.known.extend(hash.and_then(|(_, rest)| rest.get(..64)).map(|hex| ("HASH", format!("sha256:{hex}"))));
     }
 
     /// Waits until every node that was started in the background serves.

@@ -12,7 +12,7 @@ use mynet_types::{
 
 use super::{MISS, MISSES_MAX, Misses, STRANGERS_MAX};
 use crate::{
-    handle::{Asker, Grant, NodeError, NodeHandle, Source},
+    handle::{AddOptions, Asker, Grant, NodeError, NodeHandle, Source},
     testing::{Founder, Puppet, until},
     view::{FindOutcome, Scope},
 };
@@ -347,4 +347,17 @@ fn a_search_that_found_nothing_is_forgotten_in_time_and_the_oldest_first() {
     assert!(!misses.contains(&key(0), start));
     assert!(misses.contains(&key(1), start));
     assert_eq!((misses.keys.len(), misses.by_age.len()), (MISSES_MAX, MISSES_MAX));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn public_content_is_found_by_its_hash_also_if_the_same_bytes_are_private_in_an_older_group() {
+    let founder = Founder::start().await;
+    let hash = add(&founder, b"the same bytes").await;
+    let key = GroupKey::Hash(hash);
+    let hidden = read(&founder.handle, key, Asker::Anonymous).await;
+    assert!(matches!(hidden, Err(NodeError::NotFound(_))), "{hidden:?}");
+    let everybody = |options: &mut AddOptions| (options.public, options.grant) = (true, Grant::Trusted);
+    let public = founder.add(b"the same bytes", everybody).await;
+    assert_eq!(read(&founder.handle, key, Asker::Anonymous).await.unwrap(), b"the same bytes");
+    assert_eq!(founder.handle.show(key).await.unwrap().group_id, public);
 }

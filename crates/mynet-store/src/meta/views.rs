@@ -203,12 +203,13 @@ pub struct Counts {
 
 impl Meta {
     /// Finds a group by its id, the id of one of its rows, or the hash of one of its states; also by a plaintext hash that
-    /// this node knows. If several groups share a hash: one uploaded here first, then the oldest.
+    /// this node knows. If several groups share a hash: one of which everybody may know it first, then one uploaded here, then
+    /// the oldest.
     ///
     /// # Errors
     /// [`MetaError`].
     pub async fn group(&self, key: &GroupKey) -> Result<Option<(Group, FoundBy)>, MetaError> {
-        let (group_ids, secret) = match key {
+        let (known, secret) = match key {
             GroupKey::Group(id) => (vec![id.0.to_vec()], Vec::new()),
             GroupKey::Content(id) => {
                 let row = states::Entity::find_by_id(id.as_uuid()).one(&self.read).await?;
@@ -216,20 +217,23 @@ impl Meta {
             }
             GroupKey::Hash(hash) => self.groups_of_hash(hash).await?,
         };
-        let model = groups::Entity::find()
-            .filter(groups::Column::GroupId.is_in(group_ids))
-            .filter(groups::Column::Visible.eq(true))
-            .order_by_desc(groups::Column::Origin)
-            .order_by_asc(groups::Column::OrderedAt)
-            .order_by_asc(groups::Column::GroupId)
-            .one(&self.read)
-            .await?;
-        let Some(model) = model else { return Ok(None) };
-        let found_by = if secret.contains(&model.group_id) { FoundBy::Plaintext } else { FoundBy::Public };
-        Ok(Some((group(&model)?, found_by)))
+        for (group_ids, found_by) in [(known, FoundBy::Public), (secret, FoundBy::Plaintext)] {
+            let model = groups::Entity::find()
+                .filter(groups::Column::GroupId.is_in(group_ids))
+                .filter(groups::Column::Visible.eq(true))
+                .order_by_desc(groups::Column::Origin)
+                .order_by_asc(groups::Column::OrderedAt)
+                .order_by_asc(groups::Column::GroupId)
+                .one(&self.read)
+                .await?;
+            if let Some(model) = model {
+                return Ok(Some((group(&model)?, found_by)));
+            }
+        }
+        Ok(None)
     }
 
-    /// Groups with a state of this hash, and those of them where only a reader knows that.
+    /// Groups with a state of which everybody may know that it has this hash, and those where only a reader knows that.
     async fn groups_of_hash(&self, hash: &ContentHash) -> Result<(Vec<Vec<u8>>, Vec<Vec<u8>>), MetaError> {
         let either = Condition::any()
             .add(states::Column::PublicHash.eq(hash.0.to_vec()))
@@ -237,9 +241,8 @@ impl Meta {
         let rows = states::Entity::find().filter(either).limit(PAGE_MAX).all(&self.read).await?;
         let is_public = |row: &&states::Model| row.public_hash.as_deref() == Some(&hash.0[..]);
         let public: Vec<Vec<u8>> = rows.iter().filter(is_public).map(|row| row.group_id.clone()).collect();
-        let all: Vec<Vec<u8>> = rows.into_iter().map(|row| row.group_id).collect();
-        let secret = all.iter().filter(|group| !public.contains(group)).cloned().collect();
-        Ok((all, secret))
+        let secret = rows.iter().map(|row| row.group_id.clone()).filter(|group| !public.contains(group)).collect();
+        Ok((public, secret))
     }
 
     /// A page of groups, newest first.
