@@ -19,8 +19,8 @@ use mynet_node::{
     view::{
         ConsensusView, DecryptedView, DeletionView, DoctorView, FindOutcome, FindView, GarbageView, GroupView,
         InviteView, OperationId, OperationState, OperationTargetView, OperationView, OutcomeView, Page, PeerState,
-        PeerView, PlacementView, PlanView, ReplicationStatusView, RoleView, RosterView, Scope, StatusView, TokenView,
-        Wait, WaitResult, WhyView,
+        PeerView, PlacementView, PlanView, ReplicationStatusView, RoleView, RosterView, Scope, StatusView, StorageView,
+        TokenView, Wait, WaitResult, WhyView,
     },
 };
 use mynet_types::{
@@ -245,6 +245,19 @@ impl NodeHandle {
 
     pub(crate) async fn certificate(&self, key: GroupKey) -> Result<Vec<u8>, NodeError> {
         self.show(key).await.map(|_| b"certificate".to_vec())
+    }
+
+    pub(crate) async fn storage(&self) -> Result<StorageView, NodeError> {
+        Ok(StorageView {
+            capacity: 1000,
+            used: 1,
+            reserved: 2,
+            uploads: 3,
+            free: 4,
+            disk_free: 5,
+            disk_reserve: 6,
+            upload_max: 7,
+        })
     }
 
     pub(crate) async fn operation(&self, id: OperationId) -> Result<OperationView, NodeError> {

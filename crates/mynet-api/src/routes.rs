@@ -112,6 +112,7 @@ pub(crate) fn table() -> Vec<Route> {
         Route::new(POST, "/api/v1/content/{id}/propose", WRITE, content::PROPOSE_PARAMS, content::propose),
         Route::new(GET, "/api/v1/operations/{id}", READ, &[], content::operation),
         Route::new(GET, "/api/v1/storage/{hash}", Access::Anybody, &[], storage::by_hash),
+        Route::new(GET, "/api/v1/storage", READ, &[], storage::usage),
         Route::new(POST, "/api/v1/storage/gc", ADMIN, care::PARAMS, care::gc),
         Route::new(POST, "/api/v1/doctor", ADMIN, care::PARAMS, care::doctor),
         Route::new(GET, "/api/v1/find/{hash}", READ, &[], content::find),

@@ -14,6 +14,7 @@ use std::{
 };
 
 use axum::{
+    Json,
     body::Body,
     extract::State,
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
@@ -21,7 +22,10 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use mynet_node::handle::{ByteStream, ContentInfo, NodeError, Source};
+use mynet_node::{
+    handle::{ByteStream, ContentInfo, NodeError, Source},
+    view::StorageView,
+};
 use mynet_types::{ContentHash, ContentState, rpc::GroupKey};
 
 use crate::{
@@ -50,6 +54,11 @@ enum Address {
     Hash,
     /// By its group: another version may take its place.
     Group,
+}
+
+/// `GET /api/v1/storage`
+pub(crate) async fn usage(State(app): State<App>) -> Result<Json<StorageView>, Problem> {
+    Ok(Json(app.node.storage().await?))
 }
 
 /// `GET,HEAD /api/v1/storage/{hash}`

@@ -17,7 +17,7 @@ use crate::{
     shell::Shell,
     view::{
         FindView, GroupView, InviteView, OperationId, OperationView, Page, PeerView, PlanView, Scope, StatusView,
-        TokenView, Wait, WhyView,
+        StorageView, TokenView, Wait, WhyView,
     },
     why::reason_view,
 };
@@ -406,6 +406,14 @@ impl NodeHandle {
     /// [`NodeError::Storage`].
     pub async fn status(&self) -> Result<StatusView, NodeError> {
         self.shell.status().await
+    }
+
+    /// How much of what this node may keep is taken, and by what.
+    ///
+    /// # Errors
+    /// [`NodeError::Storage`].
+    pub async fn storage(&self) -> Result<StorageView, NodeError> {
+        self.shell.storage_view().await
     }
 
     /// The newest roster, and who waits for a seat in it.

@@ -10,7 +10,7 @@ use mynet_store::{
     meta::MetaError,
 };
 
-use crate::{handle::NodeError, shell::Shell};
+use crate::{handle::NodeError, shell::Shell, view::StorageView};
 
 /// Free bytes that uploads and staging leave: databases and logs must go on.
 const DISK_RESERVE: u64 = 64 * 1024 * 1024;
@@ -65,6 +65,22 @@ impl Shell {
         Ok(free_space(self.blobs.dir())?.saturating_sub(promised))
     }
 
+    /// How much of what this node may keep is taken, and by what.
+    pub(crate) async fn storage_view(&self) -> Result<StorageView, NodeError> {
+        let (used, reserved) = (self.meta.blob_bytes().await, self.meta.reserved_bytes().await);
+        let disk_free = free_space(self.blobs.dir()).map_err(NodeError::storage)?;
+        Ok(StorageView {
+            capacity: self.config().storage.capacity.as_u64(),
+            used: used.map_err(NodeError::storage)?,
+            reserved: reserved.map_err(NodeError::storage)?,
+            uploads: self.uploads.granted.load(Ordering::Relaxed),
+            free: self.room(0).await?,
+            disk_free,
+            disk_reserve: DISK_RESERVE,
+            upload_max: self.config().limits.upload.as_u64(),
+        })
+    }
+
     /// An upload begins.
     pub(crate) fn take_off(&self) -> Flight<'_> {
         Flight { shell: self, granted: 0, written: 0 }
@@ -98,5 +114,30 @@ impl Drop for Flight<'_> {
     fn drop(&mut self) {
         self.shell.uploads.granted.fetch_sub(self.granted, Ordering::Relaxed);
         self.shell.uploads.written.fetch_sub(self.written, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::GRANT_BYTES;
+    use crate::{handle::Grant, testing::Founder};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_taken_is_told_by_what_takes_it_and_the_rest_is_free() {
+        let founder = Founder::start().await;
+        let shell = founder.shell();
+        let before = founder.handle.storage().await.unwrap();
+        assert_eq!((before.used, before.reserved, before.uploads), (0, 0, 0));
+        let public = |options: &mut crate::handle::AddOptions| (options.public, options.grant) = (true, Grant::Trusted);
+        founder.add(b"ten bytes.", public).await;
+        let mut flight = shell.take_off();
+        flight.take(1).await.unwrap();
+        let during = founder.handle.storage().await.unwrap();
+        assert_eq!((during.used, during.uploads), (10, GRANT_BYTES));
+        let of_capacity = during.capacity - during.used - during.uploads;
+        assert!(during.free <= of_capacity && during.free < during.disk_free, "{during:?}");
+        drop(flight);
+        let after = founder.handle.storage().await.unwrap();
+        assert_eq!((after.used, after.uploads), (10, 0));
     }
 }

@@ -299,6 +299,27 @@ pub struct ReplicationCounts {
     pub at_risk: u64,
 }
 
+/// What a node may keep, and what of it is taken. All in bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StorageView {
+    /// What its operator lets it keep.
+    pub capacity: u64,
+    /// Blobs on its disk, those that nothing keeps any more included until they are collected.
+    pub used: u64,
+    /// Promised to copies that are under way.
+    pub reserved: u64,
+    /// Granted to uploads that are being received.
+    pub uploads: u64,
+    /// What it may still take: the rest of the capacity, or of the file system if that is less.
+    pub free: u64,
+    /// Free in the file system of the blobs.
+    pub disk_free: u64,
+    /// What uploads and copies leave free in the file system, for database and logs.
+    pub disk_reserve: u64,
+    /// The largest upload that is taken.
+    pub upload_max: u64,
+}
+
 /// Another node of the network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PeerView {

@@ -113,6 +113,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     row(["GET /api/v1/events", "events", NODE, "What happens on this node, as Server-Sent Events: `id`, `event` (the kind) and \
         `data` (the object). With `Last-Event-ID` what came after that event is told first; an event `lost` stands for those \
         that are not kept any more."], Body::Nothing, Answer::Events("Event")),
+    get(["GET /api/v1/storage", "show_storage", NODE, "What the node may keep, and what of it is taken."], &["Storage"]),
     row(["POST /api/v1/storage/gc", "collect_garbage", NODE, "Frees what nothing keeps."],
         Body::Nothing, Answer::Object(&["Garbage"])),
     row(["POST /api/v1/doctor", "examine", NODE, "Looks whether all that is kept fits together, and puts right what it can."],
