@@ -10,6 +10,7 @@ mod deleting;
 mod demo;
 mod doctor;
 mod documents;
+mod events;
 mod files;
 mod full;
 mod http_mistakes;
