@@ -441,7 +441,7 @@ impl DoctorView {
 /// Something that did not fit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FindingView {
-    /// Which kind; `docs/operations.md` lists them.
+    /// Which kind; `docs/operations/looking-after.md` lists them.
     pub code: String,
     /// What it is about.
     pub id: String,
