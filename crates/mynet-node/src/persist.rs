@@ -324,6 +324,7 @@ fn vote_write(record: consensus::Record) -> VoteWrite {
         }
         consensus::Record::Carried(heads) => VoteWrite::Carried(heads.into_vec()),
         consensus::Record::CarriedNext(heads) => VoteWrite::CarriedNext(heads.into_vec()),
+        consensus::Record::Reported { root, heads } => VoteWrite::Reported { root, heads: heads.into_vec() },
         consensus::Record::Unlinked { after } => VoteWrite::Unlinked { after },
     }
 }
@@ -381,6 +382,7 @@ pub(crate) mod restore {
             closed,
             carried: restored.carried,
             carried_next: restored.carried_next,
+            reported: restored.reported,
             may_vote: restored.may_vote,
         })
     }

@@ -132,6 +132,7 @@ fn vote_record(record: &VoteRecord) -> String {
         VoteRecord::EpochClosed(next) => format!("epoch before {} closed", next.roster.epoch),
         VoteRecord::Carried(heads) => format!("{} carried", heads.len()),
         VoteRecord::CarriedNext(heads) => format!("{} to be carried", heads.len()),
+        VoteRecord::Reported { heads, .. } => format!("{} reported", heads.len()),
         VoteRecord::Unlinked { after } => format!("links after {after} given up"),
     }
 }

@@ -22,6 +22,7 @@ pub(crate) struct VoteStore {
     closed: Option<RosterLock>,
     carried: BTreeMap<GroupId, CarriedHead>,
     carried_next: BTreeMap<GroupId, CarriedHead>,
+    reported: BTreeMap<([u8; 32], GroupId), AckedHead>,
     evidence: BTreeMap<(u64, u16), Evidence>,
     owner_evidence: BTreeMap<(OwnerKey, GroupId, u64), OwnerEvidence>,
     signed: Vec<(u64, SignedOwnerStatement)>,
@@ -103,6 +104,7 @@ impl VoteStore {
             closed: self.closed.clone(),
             carried: self.carried.values().copied().collect(),
             carried_next: self.carried_next.values().copied().collect(),
+            reported: self.reported.iter().map(|((root, _), head)| (*root, head.clone())).collect(),
             evidence: self.evidence.values().copied().collect(),
             owner_evidence: self.owner_evidence.values().copied().collect(),
             signed: self.signed.clone(),
@@ -137,6 +139,7 @@ impl Store for VoteStore {
                 }
                 self.lock = self.lock.take().filter(|lock| lock.roster.epoch > next);
                 self.carried_next.clear();
+                self.reported.clear();
                 self.links.push(link.clone());
             }
             Record::Proposal(open) => {
@@ -165,6 +168,9 @@ impl Store for VoteStore {
             Record::EpochClosed(next) => self.closed = Some(next.clone()),
             Record::Carried(heads) => self.carried.extend(heads.iter().map(|head| (head.group_id, *head))),
             Record::CarriedNext(heads) => self.carried_next.extend(heads.iter().map(|head| (head.group_id, *head))),
+            Record::Reported { root, heads } => {
+                self.reported.extend(heads.iter().map(|head| ((*root, head.group_id), head.clone())));
+            }
             Record::Unlinked { after } => {
                 self.links.retain(|link| link.roster.epoch <= *after);
                 self.keys.retain(|epoch, _| epoch <= after);
@@ -175,6 +181,7 @@ impl Store for VoteStore {
                 (self.lock, self.closed) = (None, None);
                 self.carried.clear();
                 self.carried_next.clear();
+                self.reported.clear();
             }
         }
         Ok(())

@@ -14,9 +14,9 @@
 //!    seats; below three seats, of all. A final head was acked by a quorum, so one honest seat is in both.
 //! 2. A report is signed with the vote key of the epoch, after the epoch was closed on disk, and covers everything that was
 //!    acked before. Repeated, it is the same.
-//! 3. An old seat signs a roster only if it made the same set out of the same reports, each head proven by its quorum, or more
-//!    seats than can be bad stand by it; and its own report, if it is among them, says what it acked. A set that was made is on
-//!    disk with the lock.
+//! 3. An old seat signs a roster only if it made the same set out of the same reports, each head proven by its quorum; and its
+//!    own report, if it is among them, says what it acked. The set is on disk with the lock, and so are the lists behind it:
+//!    whoever is locked can prove the set to others over restarts, also if the seats that reported the lists have lost them.
 //! 4. A seat that comes without the set of its epoch asks other seats for it, and believes only the root in the roster.
 //!
 //! An epoch that is closed signs no heads until the next one begins, so a next roster that does not come about stops heads;
@@ -31,7 +31,7 @@ use std::{
 
 use mynet_types::{
     AckedHead, BoundedVec, CarriedHead, CloseReport, CloseStatement, ConsensusMessage, GroupId, NodeId, Roster,
-    head::{CARRIED_PER_PAGE_MAX, HeadSet, set_root},
+    head::{ACKED_PER_PAGE_MAX, CARRIED_PER_PAGE_MAX, HeadSet, set_root},
     roster::link_quorums,
     wire::CloseReports,
 };
@@ -102,9 +102,14 @@ pub(super) struct Closing {
 }
 
 impl Closing {
-    /// Goes on after a restart; `locked` is what the roster locked carries besides what is carried already.
-    pub(super) fn new(shared: &Shared, locked: Vec<CarriedHead>) -> Self {
+    /// Goes on after a restart; `locked` is what the roster locked carries besides what is carried already, `reported` what is
+    /// behind its reports.
+    pub(super) fn new(shared: &Shared, locked: Vec<CarriedHead>, reported: Vec<(Root, AckedHead)>) -> Self {
         let mut closing = Self { durable: shared.heads.closed().is_some(), ..Self::default() };
+        for (root, head) in reported {
+            closing.lists.entry(root).or_default().insert(head.group_id, head);
+        }
+        closing.lists.retain(|root, list| root_of(list) == *root);
         if closing.durable {
             closing.keep_own_list(shared);
         }
@@ -325,11 +330,6 @@ impl Closing {
         Ok(())
     }
 
-    /// This node goes on without having made the set: it is fetched when the next epoch begins.
-    pub(super) fn make_none(&mut self) {
-        self.next = None;
-    }
-
     /// What was carried, and of each group the highest version reported. An epoch has one proven value of a version, and
     /// of the carried version it is the carried one.
     fn union(&self, shared: &Shared, reports: &CloseReports) -> Result<HeadSet, CloseDefect> {
@@ -350,6 +350,19 @@ impl Closing {
             }
         }
         Ok(set)
+    }
+
+    /// Writes, in the batch of a lock, what is behind its reports: whoever signs it next may have nobody else to ask.
+    pub(super) fn write_lists(&self, shared: &Shared, step: &mut Step<'_>, locked: &RosterLock) {
+        let mine = root_of(shared.heads.acked());
+        let roots: BTreeSet<Root> = locked.reports.iter().map(|report| report.statement.root).collect();
+        for root in roots.into_iter().filter(|root| *root != mine) {
+            let list: Vec<&AckedHead> = self.lists.get(&root).into_iter().flat_map(AckedSet::values).collect();
+            for page in list.chunks(ACKED_PER_PAGE_MAX) {
+                let heads = BoundedVec::truncated(page.iter().copied().cloned());
+                step.persist(Record::Reported { root, heads });
+            }
+        }
     }
 
     /// Writes what the next roster carries besides what is carried already, in the batch of the lock on it.

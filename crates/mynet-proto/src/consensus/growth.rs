@@ -43,13 +43,13 @@ use ed25519_dalek::SigningKey;
 use mynet_types::{
     AckedHead, BoundedVec, CloseReport, ConsensusMessage, Domain, GroupId, Mono, NodeId, Roster, RosterHash, RosterKey,
     RosterLink, Signature, Signed, SignedAdmission, SignedRosterKey, SignerSet, Timestamp, VALIDATORS_MAX, Validator,
-    VoteKey, VoteSecret, head::set_root, quorum::faulty_max, roster, signing,
+    VoteKey, VoteSecret, head::set_root, roster, signing,
 };
 
 use self::plan::Change;
 use super::{
     chain_sync::sync_rosters,
-    closing::{CloseDefect, Closing},
+    closing::Closing,
     evidence::head,
     io::{Record, RosterLock, Timer},
     shared::{EpochKey, Shared},
@@ -112,8 +112,6 @@ pub(super) struct Growth {
     /// Who waits for a key of this node, and for which change.
     offer_to: BTreeMap<NodeId, Change>,
     plan: Option<Plan>,
-    /// The roster whose close set each other seat stands by, because it proposed it or is locked on it: the last one it named.
-    vouched: BTreeMap<NodeId, RosterHash>,
     /// How the epoch ends.
     pub(super) closing: Closing,
 }
@@ -122,8 +120,7 @@ impl Growth {
     /// Goes on with the lock that was restored.
     pub(super) fn new(lock: Option<RosterLock>, closing: Closing) -> Self {
         let lock = lock.map(|body| Lock { body, durable: true, waiting: BTreeSet::new() });
-        let (offer_to, vouched) = (BTreeMap::new(), BTreeMap::new());
-        Self { attempt: 0, since: Mono(0), promise: None, lock, offer_to, plan: None, vouched, closing }
+        Self { attempt: 0, since: Mono(0), promise: None, lock, offer_to: BTreeMap::new(), plan: None, closing }
     }
 
     /// Another epoch began: everything here was about the one before.
@@ -440,7 +437,7 @@ impl Growth {
         if rival && !mynet_types::planted!(SecondRosterSigned) {
             return;
         }
-        if let Err(defect) = self.check_close_set(shared, step, (from, &body)) {
+        if let Err(defect) = self.closing.check(shared, step, (from, &body)) {
             tracing::debug!(%from, %defect, "next roster not signed");
             return;
         }
@@ -455,30 +452,10 @@ impl Growth {
         } else {
             step.persist(Record::RosterLock(body.clone()));
             self.closing.write_next(shared, step);
+            self.closing.write_lists(shared, step, &body);
             step.then(Then::Locked);
             self.lock = Some(Lock { body, durable: false, waiting: BTreeSet::from([from]) });
         }
-    }
-
-    /// Checks the close set of a roster that `from` stands by.
-    fn check_close_set(
-        &mut self,
-        shared: &Shared,
-        step: &mut Step<'_>,
-        (from, body): (NodeId, &RosterLock),
-    ) -> Result<(), CloseDefect> {
-        let hash = body.roster.hash();
-        if from != shared.me {
-            self.vouched.insert(from, hash);
-        }
-        let result = self.closing.check(shared, step, (from, body));
-        let stand_by_it = self.vouched.values().filter(|vouched| **vouched == hash).count();
-        if result == Err(CloseDefect::Waiting) && stand_by_it >= vouchers_needed(shared.roster()) {
-            tracing::info!(epoch = body.roster.epoch, "a close set is taken on the word of enough seats");
-            self.closing.make_none();
-            return Ok(());
-        }
-        result
     }
 
     /// The lock is on disk: the signatures leave.
@@ -527,7 +504,7 @@ impl Growth {
             tracing::debug!(%from, %defect, "locked roster ignored");
             return;
         }
-        if let Err(defect) = self.check_close_set(shared, step, (from, &body)) {
+        if let Err(defect) = self.closing.check(shared, step, (from, &body)) {
             tracing::debug!(%from, %defect, "locked roster not adopted");
             return;
         }
@@ -571,11 +548,6 @@ impl Growth {
         }
         None
     }
-}
-
-/// Seats that must stand by a close set that this node cannot make: one more than can be bad, and never one alone.
-fn vouchers_needed(roster: &Roster) -> usize {
-    faulty_max(roster.validators.len()).max(1) + 1
 }
 
 /// A ballot on a roster that somebody is locked on.

@@ -8,7 +8,7 @@ use mynet_types::{
     Manifest, ManifestHash, Mono, NodeId, OwnerEvidence, OwnerKey, ProposalId, Roster, RosterLink, SignedAdmission,
     SignedManifest, SignedOwnerStatement, SignedProposal, SignedRecoveryOffer, SignedRosterKey, VALIDATORS_MAX, Vote,
     VoteSecret, VoteStatement,
-    head::CARRIED_PER_PAGE_MAX,
+    head::{ACKED_PER_PAGE_MAX, CARRIED_PER_PAGE_MAX},
     wire::{CloseReports, Receipts},
 };
 
@@ -243,6 +243,14 @@ pub enum Record {
     Carried(BoundedVec<CarriedHead, CARRIED_PER_PAGE_MAX>),
     /// What the roster locked carries besides: in the batch of the lock, gone when the chain grows.
     CarriedNext(BoundedVec<CarriedHead, CARRIED_PER_PAGE_MAX>),
+    /// A page of a list that other seats reported and the close set of the roster locked rests on: in the batch of the lock, gone
+    /// when the chain grows. This node's own list is in what it acked.
+    Reported {
+        /// Names the list.
+        root: [u8; 32],
+        /// Heads of it, by group.
+        heads: BoundedVec<AckedHead, ACKED_PER_PAGE_MAX>,
+    },
     /// The links after this epoch gave way to others, one of either being a recovery: they go, and with them whatever was signed,
     /// locked, learned or carried since. The links that take their place follow in the same batch.
     Unlinked {
@@ -412,6 +420,8 @@ pub struct Restored {
     pub carried: Vec<CarriedHead>,
     /// What the locked roster carries besides.
     pub carried_next: Vec<CarriedHead>,
+    /// What is behind the reports that the locked roster rests on: heads, each with the root of its list.
+    pub reported: Vec<([u8; 32], AckedHead)>,
     /// Whether the vote store holds everything that the key of the newest epoch signed. If not, this node abstains until
     /// another key is in the roster. [`Self::keys`] has none that an incomplete store came with.
     pub may_vote: bool,

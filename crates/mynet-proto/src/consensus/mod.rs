@@ -183,7 +183,9 @@ impl Consensus {
         shared.heads = Heads::new(acked, closed, restored.carried, shared.chain.newest());
         let mut proposer = Proposer::default();
         proposer.restore(restored.proposals);
-        let closing = Closing::new(&shared, if lock.is_some() { restored.carried_next } else { Vec::new() });
+        let (next, reported) =
+            if lock.is_some() { (restored.carried_next, restored.reported) } else { (Vec::new(), Vec::new()) };
+        let closing = Closing::new(&shared, next, reported);
         Ok(Self {
             shared,
             proposer,

@@ -60,6 +60,7 @@ impl VotesFirst {
             | Record::Acked(_)
             | Record::Carried(_)
             | Record::CarriedNext(_)
+            | Record::Reported { .. }
             | Record::Unlinked { .. }
             | Record::Evidence(_)
             | Record::OwnerEvidence(_)

@@ -176,6 +176,13 @@ pub enum VoteWrite {
     Carried(Vec<CarriedHead>),
     /// What the locked roster carries besides; erased when the chain grows.
     CarriedNext(Vec<CarriedHead>),
+    /// A page of a list that other seats reported and the locked roster rests on; erased when the chain grows.
+    Reported {
+        /// Names the list.
+        root: [u8; 32],
+        /// Heads of it.
+        heads: Vec<AckedHead>,
+    },
     /// What an owner signed that this node accepts as a head, in the batch of its first vote. The first one of a version and
     /// epoch stays; erased with the votes of its epoch.
     OwnerSigned {
@@ -325,6 +332,7 @@ async fn apply(db: &DatabaseTransaction, write: VoteWrite) -> Result<(), VotesEr
                 ON CONFLICT (epoch) DO UPDATE SET link = link WHERE link = excluded.link";
             let written = execute(db, sql, [column(epoch)?.into(), pack_record(&link).into()]).await?;
             execute(db, "DELETE FROM carried_next", []).await?;
+            execute(db, "DELETE FROM reported", []).await?;
             if written.rows_affected() == 0 { Err(VotesError::RosterConflict { epoch }) } else { Ok(()) }
         }
         VoteWrite::Proposal { id, proposal } => {
@@ -380,9 +388,18 @@ async fn put_heads(db: &DatabaseTransaction, write: VoteWrite) -> Result<(), Vot
             }
             execute(db, "DELETE FROM carried", []).await?;
             execute(db, "DELETE FROM carried_next", []).await?;
+            execute(db, "DELETE FROM reported", []).await?;
         }
         VoteWrite::Carried(heads) => put_carried(db, "carried", heads).await?,
         VoteWrite::CarriedNext(heads) => put_carried(db, "carried_next", heads).await?,
+        VoteWrite::Reported { root, heads } => {
+            let sql = "INSERT INTO reported (root, group_id, head) VALUES (?, ?, ?)
+                ON CONFLICT (root, group_id) DO UPDATE SET head = excluded.head";
+            for head in heads {
+                let values = [root.to_vec().into(), head.group_id.0.to_vec().into(), pack_record(&head).into()];
+                execute(db, sql, values).await?;
+            }
+        }
         VoteWrite::OwnerSigned { epoch, signed } => {
             let sql = "INSERT INTO owner_signed (epoch, group_id, version, signed) VALUES (?, ?, ?, ?)
                 ON CONFLICT (epoch, group_id, version) DO NOTHING";

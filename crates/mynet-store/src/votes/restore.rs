@@ -46,6 +46,8 @@ pub struct RestoredVotes {
     pub carried: Vec<CarriedHead>,
     /// What the locked roster carries besides, by group.
     pub carried_next: Vec<CarriedHead>,
+    /// What is behind the reports that the locked roster rests on, by list and group, each with the root of its list.
+    pub reported: Vec<([u8; 32], AckedHead)>,
     /// Whether this node may vote with what it has. `false` after the store was lost or restored, and, for the newest
     /// epoch of the chain, until a fresh key takes the place of the one in doubt.
     pub may_vote: bool,
@@ -101,6 +103,10 @@ impl Votes {
         }
         for row in self.all("SELECT head FROM carried_next ORDER BY group_id", []).await? {
             restored.carried_next.push(unpack_record(&bytes(&row)?, HEAD_BYTES_MAX)?);
+        }
+        for row in self.all("SELECT head, root FROM reported ORDER BY root, group_id", []).await? {
+            let root: Vec<u8> = row.try_get_by_index(1)?;
+            restored.reported.push((fixed(&root)?, unpack_record(&bytes(&row)?, HEAD_BYTES_MAX)?));
         }
         let doubt = self.all("SELECT 1 FROM keys WHERE suspect = 1 AND epoch = ?", [newest.into()]).await?;
         restored.may_vote = self.complete && doubt.is_empty();

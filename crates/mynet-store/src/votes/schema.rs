@@ -5,7 +5,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Statement};
 use super::VotesError;
 
 /// What leads from each `user_version` of the file to the next, beginning with an empty one. A change adds a step.
-const STEPS: [&str; 4] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
+const STEPS: [&str; 5] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
 
 /// Everything of version 1. `verdict` is 0 for accept and 1 for reject; `suspect` marks keys that may have signed what this
 /// store does not know.
@@ -105,6 +105,17 @@ CREATE TABLE owner_evidence (
     PRIMARY KEY (owner, group_id, version)
 ) STRICT, WITHOUT ROWID;
 PRAGMA user_version = 4;
+";
+
+/// What version 5 adds: what is behind the reports that a locked roster rests on.
+const VERSION_5: &str = "
+CREATE TABLE reported (
+    root BLOB NOT NULL CHECK (length(root) = 32),
+    group_id BLOB NOT NULL CHECK (length(group_id) = 32),
+    head BLOB NOT NULL,
+    PRIMARY KEY (root, group_id)
+) STRICT, WITHOUT ROWID;
+PRAGMA user_version = 5;
 ";
 
 /// Makes the tables of an empty file and those that an older one lacks; refuses a file of a newer program.

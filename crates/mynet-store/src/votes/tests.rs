@@ -239,6 +239,9 @@ async fn heads_survive_a_restart_and_an_epoch_takes_its_acks_and_its_close_with_
         VoteWrite::Carried(vec![carried(3, 5), carried(4, 2)]),
         VoteWrite::Carried(vec![carried(3, 6), carried(3, 4)]),
         VoteWrite::CarriedNext(vec![carried(2, 3), carried(1, 2)]),
+        VoteWrite::Reported { root: [2; 32], heads: vec![acked(0, 2, 3), acked(0, 1, 2)] },
+        VoteWrite::Reported { root: [1; 32], heads: vec![acked(0, 2, 4)] },
+        VoteWrite::Reported { root: [1; 32], heads: vec![acked(0, 2, 4)] },
     ];
     votes.batch(writes).await.unwrap();
     let votes = restart(votes, dir.path()).await;
@@ -247,6 +250,8 @@ async fn heads_survive_a_restart_and_an_epoch_takes_its_acks_and_its_close_with_
     assert_eq!(restored.closed, Some(vec![2]));
     assert_eq!(restored.carried, [carried(3, 6), carried(4, 2)], "never a lower version");
     assert_eq!(restored.carried_next, [carried(1, 2), carried(2, 3)]);
+    let reported = [([1; 32], acked(0, 2, 4)), ([2; 32], acked(0, 1, 2)), ([2; 32], acked(0, 2, 3))];
+    assert_eq!(restored.reported, reported);
 
     let grown = vec![
         VoteWrite::Acked(acked(1, 9, 2)),
@@ -259,7 +264,7 @@ async fn heads_survive_a_restart_and_an_epoch_takes_its_acks_and_its_close_with_
     let restored = votes.restore().await.unwrap();
     assert_eq!((restored.acked, restored.closed), (vec![acked(1, 9, 2)], None));
     assert_eq!(restored.carried, [carried(1, 2), carried(3, 6), carried(4, 2)]);
-    assert_eq!(restored.carried_next, []);
+    assert_eq!((restored.carried_next, restored.reported), (vec![], vec![]));
 }
 
 #[tokio::test]
@@ -387,9 +392,17 @@ async fn a_store_of_the_first_version_gets_the_new_tables_and_keeps_its_votes() 
     let dir = tempfile::tempdir().unwrap();
     let votes = open(dir.path(), DataDir::New).await;
     votes.batch(vec![key(0), VoteWrite::Vote(accept(0, 1))]).await.unwrap();
-    for table in
-        ["evidence", "approvals", "acked", "closed", "carried", "carried_next", "owner_signed", "owner_evidence"]
-    {
+    for table in [
+        "evidence",
+        "approvals",
+        "acked",
+        "closed",
+        "carried",
+        "carried_next",
+        "reported",
+        "owner_signed",
+        "owner_evidence",
+    ] {
         votes.db.execute_unprepared(&format!("DROP TABLE {table}")).await.unwrap();
     }
     votes.db.execute_unprepared("PRAGMA user_version = 1").await.unwrap();
@@ -455,6 +468,7 @@ async fn links_that_gave_way_take_everything_of_their_epochs_along() {
         VoteWrite::Evidence(evidence(3, 0)),
         lock(4, 1),
         VoteWrite::CarriedNext(vec![carried]),
+        VoteWrite::Reported { root: [1; 32], heads: vec![acked(3, 1, 2)] },
         VoteWrite::EpochClosed { epoch: 3, next: vec![1] },
     ];
     votes.batch(since).await.unwrap();

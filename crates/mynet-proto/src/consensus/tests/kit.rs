@@ -101,6 +101,7 @@ impl Disk {
                 store.votes.retain(|vote| vote.statement.epoch >= link.roster.epoch);
                 store.lock = None;
                 store.carried_next.clear();
+                store.reported.clear();
                 store.links.push(link);
             }
             Record::Proposal(open) => {
@@ -123,6 +124,9 @@ impl Disk {
                 store.carried.extend(heads.into_vec());
             }
             Record::CarriedNext(heads) => store.carried_next.extend(heads.into_vec()),
+            Record::Reported { root, heads } => {
+                store.reported.extend(heads.into_vec().into_iter().map(|head| (root, head)));
+            }
             Record::Unlinked { after } => {
                 store.links.retain(|link| link.roster.epoch <= after);
                 store.keys.retain(|epoch, _| *epoch <= after);
@@ -133,6 +137,7 @@ impl Disk {
                 (store.lock, store.closed) = (None, None);
                 store.carried.clear();
                 store.carried_next.clear();
+                store.reported.clear();
             }
         }
     }
