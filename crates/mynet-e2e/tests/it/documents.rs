@@ -1,7 +1,7 @@
 //! What README and the documents tell people to type does what they say.
 //!
 //! Every line that begins with `$ ` in a block of kind `console` is typed into a shell, page by page, in a directory with a song in it
-//! and nothing else. `ID`, `HASH`, `NODE` and `TICKET` stand for what the commands before have printed, and addresses on this
+//! and nothing else. The pages of a directory with an index go on where the one before ended, in the order of the index. `ID`, `HASH`, `NODE` and `TICKET` stand for what the commands before have printed, and addresses on this
 //! machine for free ones. A comment `# exit N` says that a command ends with that status. What builds or tests the project
 //! (`cargo`, `./scripts/..`) is not run from within its own tests; `scripts/test` runs it, and it is checked to be there.
 //!
@@ -50,6 +50,30 @@ fn pages() -> Vec<PathBuf> {
     }
     pages.sort();
     pages
+}
+
+/// The pages that are read one after the other, each by itself unless an index of their directory gives an order.
+fn readings() -> Vec<Vec<PathBuf>> {
+    let mut readings: Vec<Vec<PathBuf>> = Vec::new();
+    for page in pages() {
+        let dir = page.parent().unwrap();
+        let index = dir.join("README.md");
+        let Some(index) = fs::read_to_string(&index).ok().filter(|_| dir != project()) else {
+            readings.push(vec![page]);
+            continue;
+        };
+        let name = page.file_name().unwrap().to_string_lossy().into_owned();
+        let place = |page: &PathBuf| index.find(&*page.file_name().unwrap().to_string_lossy());
+        assert!(name == "README.md" || place(&page).is_some(), "{} is not in its index", page.display());
+        match readings.iter_mut().find(|reading| reading[0].parent() == Some(dir)) {
+            Some(reading) => {
+                reading.push(page);
+                reading.sort_by_key(place);
+            }
+            None => readings.push(vec![page]),
+        }
+    }
+    readings
 }
 
 /// The commands of a page, with the numbers of their lines.
@@ -212,25 +236,24 @@ fn expected(command: &str) -> i32 {
 #[test]
 fn what_the_documents_tell_people_to_type_does_what_they_say() {
     let mut ran = 0;
-    for page in pages() {
-        let text = fs::read_to_string(&page).unwrap();
-        let commands: Vec<_> = commands(&text).into_iter().filter(|(_, command)| !is_tooling(command)).collect();
-        if commands.is_empty() {
-            continue;
-        }
+    for reading in readings() {
         let temp = tempfile::tempdir().unwrap();
         let mut shell = Shell::new(temp.path());
-        for (line, command) in commands {
-            let typed = shell.typed(&command);
-            let (printed, status) = shell.run(&typed);
-            let place = format!("{}:{line}", page.strip_prefix(project()).unwrap().display());
-            assert_eq!(status, expected(&command), "{place}: {command}\ntyped as: {typed}\n{}", printed.join("\n"));
-            shell.learn(&command, &printed);
-            shell.wait_for_nodes(&typed);
-            ran += 1;
+        for page in reading {
+            let text = fs::read_to_string(&page).unwrap();
+            for (line, command) in commands(&text).into_iter().filter(|(_, command)| !is_tooling(command)) {
+                let typed = shell.typed(&command);
+                let (printed, status) = shell.run(&typed);
+                let place = format!("{}:{line}", page.strip_prefix(project()).unwrap().display());
+                let told = printed.join("\n");
+                assert_eq!(status, expected(&command), "{place}: {command}\ntyped as: {typed}\n{told}");
+                shell.learn(&command, &printed);
+                shell.wait_for_nodes(&typed);
+                ran += 1;
+            }
         }
     }
-    assert!(ran > 8, "{ran} commands");
+    assert!(ran > 40, "{ran} commands");
 }
 
 /// The code spans of a page that begin with the program's name.
