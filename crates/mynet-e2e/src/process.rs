@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 
 use crate::wait::until;
@@ -116,12 +117,27 @@ pub fn json(args: &[&str]) -> Result<Value> {
 /// Sends a signal, such as `TERM`, to a process.
 ///
 /// # Errors
-/// If there is no such process.
+/// If there is no such process, or the name is of no signal that tests send.
 pub fn signal(pid: u32, name: &str) -> Result<()> {
-    let sent = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
-    let sent = sent.with_context(|| format!("send SIG{name}"))?;
-    ensure!(sent.success(), "kill ended with {sent}");
-    Ok(())
+    let signal = match name {
+        "HUP" => Signal::HUP,
+        "KILL" => Signal::KILL,
+        "TERM" => Signal::TERM,
+        _ => bail!("tests send no {name}"),
+    };
+    kill_process(self::pid(pid)?, signal).with_context(|| format!("send SIG{name}"))
+}
+
+/// Ends every process of a group that was made with [`std::os::unix::process::CommandExt::process_group`].
+///
+/// # Errors
+/// If there is none left.
+pub fn kill_group(leader: u32) -> Result<()> {
+    kill_process_group(pid(leader)?, Signal::KILL).context("end a group of processes")
+}
+
+fn pid(number: u32) -> Result<Pid> {
+    i32::try_from(number).ok().and_then(Pid::from_raw).context("a process has a positive number")
 }
 
 /// A running node.

@@ -21,7 +21,7 @@ use std::{
 
 use mynet_e2e::{
     content,
-    process::{program, run},
+    process::{kill_group, program, run},
     wait::until,
 };
 
@@ -203,8 +203,7 @@ impl Shell {
 
 impl Drop for Shell {
     fn drop(&mut self) {
-        let group = format!("-{}", self.child.id());
-        drop(Command::new("kill").args(["-KILL", "--", &group]).status());
+        drop(kill_group(self.child.id()));
         drop(self.child.wait());
     }
 }
