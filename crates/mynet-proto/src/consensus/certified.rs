@@ -2,7 +2,8 @@
 //!
 //! 1. A value is announced once per strength: again only if a stronger claim about it is certified.
 //! 2. (C1) The first verdict on a value stays. A valid certificate against it needs more than f bad validators; it is
-//!    logged as an error and changes nothing.
+//!    logged as an error and changes nothing. One there may be with honest validators: they certified copies, and those of a
+//!    later epoch hashed the bytes and found them wrong. That no holds against a weaker yes, whichever comes first.
 //!
 //! 3. (C1) So does the first value of a version, which is certified by a head.
 //!
@@ -69,7 +70,12 @@ impl Decided {
 
     /// The strongest outcome about `value`.
     pub(super) fn strongest(&self, value: &ManifestHash) -> Option<Tally> {
-        self.known.range((*value, Claim::Seen)..=(*value, Claim::Verified)).map(|(_, tally)| *tally).next_back()
+        self.strongest_claim(value).map(|(_, tally)| tally)
+    }
+
+    fn strongest_claim(&self, value: &ManifestHash) -> Option<(Claim, Tally)> {
+        let mut of_value = self.known.range((*value, Claim::Seen)..=(*value, Claim::Verified));
+        of_value.next_back().map(|((_, claim), tally)| (*claim, *tally))
     }
 
     /// The certified value of the version that `manifest` is of, if that is another one.
@@ -104,15 +110,27 @@ impl Decided {
                 self.heads.remove(&oldest);
             }
         }
-        if let Some(known) = self.strongest(&value)
+        if let Some((known_claim, known)) = self.strongest_claim(&value)
             && known.outcome != tally.outcome
         {
+            if (known.outcome, known_claim) == (Outcome::Rejected, Claim::Verified) && claim < Claim::Verified {
+                tracing::warn!(manifest_hash = %value, "a certificate of copies whose bytes were found wrong");
+                return false;
+            }
+            if (tally.outcome, claim) == (Outcome::Rejected, Claim::Verified) && known_claim < Claim::Verified {
+                tracing::warn!(manifest_hash = %value, "copies are certified whose bytes were found wrong since");
+                return self.insert(value, claim, tally);
+            }
             tracing::error!(manifest_hash = %value, "two certificates contradict each other: too many bad validators");
             return false;
         }
         if self.outcome(&value, claim).is_some() {
             return false;
         }
+        self.insert(value, claim, tally)
+    }
+
+    fn insert(&mut self, value: ManifestHash, claim: Claim, tally: Tally) -> bool {
         self.known.insert((value, claim), tally);
         self.order.push_back((value, claim));
         if self.order.len() > DECIDED_MAX

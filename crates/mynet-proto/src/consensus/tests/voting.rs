@@ -8,7 +8,10 @@ use mynet_types::{
 };
 
 use super::kit::{EPOCH_MS, Net, id, key};
-use crate::consensus::io::{Config, Event, Hashed, Input};
+use crate::consensus::{
+    certified::Decided,
+    io::{Config, Event, Hashed, Input, Outcome, Tally},
+};
 
 /// The proposal that `proposer` would make, changed by `change` before it is signed.
 fn proposal(
@@ -419,6 +422,34 @@ fn bytes_with_another_sha256_are_rejected_unless_the_value_was_accepted_before()
     let receipts = net.receipts(&[2, 3], &other);
     assert_eq!(ask(&mut net, (&other, Claim::Durable), receipts), [Ok(Verdict::Accept)]);
     assert_eq!(verdict_of_bytes(&mut net, &other, Hashed::Wrong), [Err(AbstainReason::Locked)]);
+}
+
+#[test]
+fn a_no_about_bytes_holds_against_a_yes_about_copies_whichever_comes_first() {
+    let manifest = Net::grown(4, 4).manifest(|_| ());
+    let value = manifest.body.hash();
+    let tally = |outcome| Tally { outcome, accepts: 3, rejects: 3, quorum: 3, validators: 4 };
+    let (yes, no) = (tally(Outcome::Approved), tally(Outcome::Rejected));
+    let outcome = |decided: &Decided, claim| decided.outcome(&value, claim).map(|tally| tally.outcome);
+
+    let mut decided = Decided::default();
+    assert!(decided.note(&manifest, Claim::Durable, yes));
+    assert!(decided.note(&manifest, Claim::Verified, no), "those of a later epoch found the bytes wrong");
+    assert!(!decided.note(&manifest, Claim::Durable, yes), "and that is known from then on");
+    let mut other = Decided::default();
+    assert!(other.note(&manifest, Claim::Verified, no));
+    assert!(!other.note(&manifest, Claim::Durable, yes));
+    for claim in [Claim::Seen, Claim::Durable, Claim::Verified] {
+        assert_eq!(outcome(&decided, claim), Some(Outcome::Rejected), "{claim:?}");
+        assert_eq!(outcome(&other, claim), Some(Outcome::Rejected), "{claim:?}");
+    }
+    // Whoever looked found one thing; and form and links are right or wrong for everybody.
+    for (first, second) in [((Claim::Verified, yes), no), ((Claim::Durable, no), yes)] {
+        let mut decided = Decided::default();
+        assert!(decided.note(&manifest, first.0, first.1));
+        assert!(!decided.note(&manifest, first.0, second));
+        assert_eq!(outcome(&decided, first.0), Some(first.1.outcome), "the first one stays");
+    }
 }
 
 #[test]
