@@ -367,5 +367,6 @@ impl World {
             }
         }
         self.certify_uncertified_heads(node);
+        self.verify_again(node);
     }
 }

@@ -58,6 +58,7 @@ fn expectation(bug: Bug) -> (Suite, &'static str) {
         Bug::ReservationLeaks => (Replication, "G5"),
         Bug::StagingLeaks => (Replication, "G11"),
         Bug::StagedUnsynced | Bug::CollectWithoutRecheck => (Replication, "G8"),
+        Bug::CopiesTakenForBytes => (Node, "C4"),
         Bug::DurableUnheard | Bug::ReplacedReceiptsCounted => (Node, "G4"),
         Bug::HeadUncertified | Bug::LowerVersionTakes | Bug::OldPreviewShown | Bug::DraftShown => (Node, "G13"),
     }

@@ -81,6 +81,10 @@ counters!(
         Verified,
         /// A value was rejected because its bytes have another SHA-256.
         HashMismatch,
+        /// A group that has copies was certified as verified: a quorum hashed its bytes where they are held.
+        CopiesVerified,
+        /// A group that has copies was not certified as verified, because its bytes are not what its owner said.
+        WrongCopiesRefused,
         /// A value with too few copies was asked for and is undecided.
         TooFewCopiesShown,
         /// The roster was too small to certify.

@@ -2,8 +2,8 @@
 
 use mynet_proto::{consensus::io::Hashed, node::io::Input};
 use mynet_types::{
-    ContentState, Manifest, ManifestHash, StatesMask, TxId,
-    wire::{Prepare, RefuseReason},
+    Claim, ContentState, Manifest, ManifestHash, NodeId, StatesMask, TxId,
+    wire::{Prepare, Receipts, RefuseReason},
 };
 use rand::RngExt;
 
@@ -20,6 +20,18 @@ const TICK_MS: u64 = 1_000;
 const HASH_MS_MAX: u64 = 20_000;
 /// Ticks without a byte after which staging gives up; the stall detector of the data plane.
 const IDLE_TICKS_MAX: u32 = 30;
+
+/// A group that cannot be asked to be verified yet is looked at again after this.
+const VERIFY_RETRY_MS: u64 = 5_000;
+
+/// All bytes of one value, to be looked at for a vote.
+#[derive(Debug)]
+pub(crate) struct Look {
+    manifest_hash: ManifestHash,
+    states: StatesMask,
+    /// Who should have them.
+    sources: Vec<NodeId>,
+}
 
 /// Whether the names of a value are those of its bytes: every eighth owner lied about the SHA-256.
 pub(crate) fn true_names(value: &ManifestHash) -> Hashed {
@@ -93,17 +105,60 @@ impl World {
     }
 
     /// A core wants all bytes of a value looked at, for a `verified` vote.
-    pub(crate) fn hash(&mut self, node: usize, manifest: &Manifest) {
+    pub(crate) fn hash(&mut self, node: usize, manifest: &Manifest, sources: Vec<NodeId>) {
         let at = self.now + self.rng.random_range(1..=HASH_MS_MAX);
-        let (boot, manifest_hash) = (self.hosts[node].boot, manifest.hash());
-        self.queue.push(at, Happening::Hashed { node, boot, manifest_hash });
+        let look = Look { manifest_hash: manifest.hash(), states: manifest.allowed(false), sources };
+        self.queue.push(at, Happening::Hashed { node, boot: self.hosts[node].boot, look });
     }
 
     /// The bytes were looked at. What is wrong is wrong for everybody; that they could not be had is each node's own luck.
-    pub(crate) fn hashed(&mut self, node: usize, manifest_hash: ManifestHash) {
-        let absent = !self.healed && self.rng.random_ratio(1, 4);
-        let hashed = if absent { Hashed::Unavailable } else { true_names(&manifest_hash) };
-        self.step(node, Input::Hashed { manifest_hash, hashed });
+    pub(crate) fn hashed(&mut self, node: usize, look: &Look) {
+        let absent = !self.healed && self.rng.random_ratio(1, 4) || !self.has_bytes(node, look);
+        let hashed = if absent { Hashed::Unavailable } else { true_names(&look.manifest_hash) };
+        self.step(node, Input::Hashed { manifest_hash: look.manifest_hash, hashed });
+    }
+
+    /// Whether a node has the bytes itself, or reaches somebody who should. Where nothing is replicated everybody has them.
+    fn has_bytes(&self, node: usize, look: &Look) -> bool {
+        let sources = look.sources.iter().filter_map(|source| self.cast.index_of(source));
+        let reached = sources.filter(|source| self.hosts[*source].is_up() && self.network.is_open(node, *source));
+        let mut holders = reached.chain([node]);
+        let shows = |holder: usize| self.hosts[holder].groups.store.held(&look.manifest_hash).covers(look.states);
+        !self.options.suite.replicates() || holders.any(shows)
+    }
+
+    /// A group that has copies is to be certified as verified too, as soon as its node is up and has receipts enough. Once
+    /// another version took its place nobody asks any more.
+    pub(crate) fn ask_verified(&mut self, index: usize) {
+        let work = &self.works[index];
+        let (node, manifest) = (work.node, &work.publication.manifest.body);
+        let store = &self.hosts[node].groups.store;
+        let replaced = store.row(&manifest.group_id).is_some_and(|row| row.hash != work.value);
+        if work.deleted || replaced {
+            return;
+        }
+        let durable = store.receipts(&work.value).count() >= usize::from(manifest.quorum);
+        if !work.taken || !durable || !self.hosts[node].is_up() {
+            return self.queue.push(self.now + VERIFY_RETRY_MS, Happening::AskVerified { index });
+        }
+        self.works[index].verified_asked = true;
+        self.verify_again(node);
+    }
+
+    /// Groups that a node was asked to have verified and that are not settled there are proposed again.
+    pub(crate) fn verify_again(&mut self, node: usize) {
+        for index in 0..self.works.len() {
+            let work = &self.works[index];
+            let asked = work.node == node && work.verified_asked && work.taken;
+            let store = &self.hosts[node].groups.store;
+            let shown = self.hosts[node].is_up() && store.row_of(&work.value).is_some();
+            if !asked || !shown || self.watch.is_looked_at(node, &work.value) {
+                continue;
+            }
+            let receipts = Receipts::truncated(store.receipts(&work.value).cloned());
+            let manifest = Box::new(work.publication.manifest.clone());
+            self.step(node, Input::Certify { manifest, receipts, claim: Claim::Verified });
+        }
     }
 
     /// Whether somebody whom the coordinator named can deliver: up, reachable, and in possession of what is missing.

@@ -26,6 +26,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     certified: BTreeSet<(usize, ManifestHash)>,
+    /// Verdicts of validators that looked at the bytes, or a no at all.
+    looked_at: BTreeSet<(usize, ManifestHash)>,
     undecided: BTreeSet<(usize, ManifestHash)>,
     /// Nodes that died with open proposals.
     open_at_death: BTreeSet<usize>,
@@ -81,6 +83,11 @@ impl Watch {
     /// Whether `node` has a certificate for a value.
     pub(crate) fn is_certified(&self, node: usize, value: &ManifestHash) -> bool {
         self.certified.contains(&(node, *value))
+    }
+
+    /// Whether `node` has a certificate for a value by which no more can be asked about it.
+    pub(crate) fn is_looked_at(&self, node: usize, value: &ManifestHash) -> bool {
+        self.looked_at.contains(&(node, *value))
     }
 
     /// Looks at one thing that happened.
@@ -242,7 +249,16 @@ impl Watch {
     }
 
     fn consensus(&mut self, node: usize, event: &ConsensusEvent, view: &View<'_>, counts: &mut Counts) {
+        // Suite `node` asks so of what has copies.
+        let asked = |value: &ManifestHash| view.works.iter().any(|work| work.value == *value && work.verified_asked);
         match event {
+            ConsensusEvent::Progress { manifest_hash, claim: Claim::Verified, tally, .. }
+                if matches!(tally.outcome, Outcome::Undecided | Outcome::Rejected)
+                    && asked(manifest_hash)
+                    && true_names(manifest_hash) == Hashed::Wrong =>
+            {
+                counts.met(Rare::WrongCopiesRefused);
+            }
             ConsensusEvent::Progress { manifest_hash, tally, .. } => match tally.outcome {
                 Outcome::NotEnoughValidators => counts.met(Rare::TooFewValidators),
                 Outcome::Undecided => {
@@ -260,7 +276,11 @@ impl Watch {
             ConsensusEvent::Certified(file) => {
                 let statement = &file.certificate.statement;
                 let new = self.certified.insert((node, statement.value));
+                if statement.claim == Claim::Verified || statement.verdict == Verdict::Reject {
+                    self.looked_at.insert((node, statement.value));
+                }
                 match (statement.claim, statement.verdict) {
+                    (Claim::Verified, Verdict::Accept) if asked(&statement.value) => counts.met(Rare::CopiesVerified),
                     (Claim::Verified, Verdict::Accept) => counts.met(Rare::Verified),
                     (Claim::Verified, Verdict::Reject) if true_names(&statement.value) == Hashed::Wrong => {
                         counts.met(Rare::HashMismatch);

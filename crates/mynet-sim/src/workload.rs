@@ -65,6 +65,10 @@ pub(crate) struct Work {
     pub(crate) versions: Vec<u64>,
     /// When and where somebody with the owner's key asks for another second version.
     pub(crate) rival_version: Option<(u64, usize)>,
+    /// When somebody asks for more than copies, where groups are replicated: that validators hash the bytes.
+    pub(crate) verified_at: Option<u64>,
+    /// Whether the node took that.
+    pub(crate) verified_asked: bool,
 }
 
 /// A later version that is to be certified.
@@ -98,6 +102,11 @@ impl Head {
 }
 
 impl Work {
+    /// Whether somebody who hashes its bytes finds out that their owner lied about them.
+    pub(crate) fn has_wrong_bytes(&self) -> bool {
+        true_names(&self.value) == Hashed::Wrong
+    }
+
     /// Whether the owner lets `node` read.
     pub(crate) fn grants(&self, node: &mynet_types::NodeId) -> bool {
         let later = self.granted_later.as_ref().map(|(_, wraps)| wraps);
@@ -116,7 +125,7 @@ pub(crate) fn draw(options: &Options, cast: &Cast) -> Vec<Work> {
         for work in works.iter_mut().filter(|_| rng.random_ratio(1, 5)) {
             work.claim = Claim::Verified;
             // Whoever has to look at the bytes finds out what their owner lied about.
-            work.bad |= true_names(&work.value) == Hashed::Wrong;
+            work.bad |= work.has_wrong_bytes();
         }
         let mut rng = generator(options.suite, options.seed, "heads");
         for _ in 0..rng.random_range(0..=GROUPS_WITH_HEADS_MAX) {
@@ -131,6 +140,11 @@ pub(crate) fn draw(options: &Options, cast: &Cast) -> Vec<Work> {
     }
     if options.suite == Suite::Node {
         ask_for_versions(&mut works, options);
+        let mut rng = generator(options.suite, options.seed, "verified");
+        for work in &mut works {
+            let later = rng.random_range(0..millis(options.safety));
+            work.verified_at = rng.random_ratio(1, 4).then_some(work.at + later);
+        }
     }
     works
 }
@@ -232,6 +246,8 @@ fn one(rng: &mut ChaCha8Rng, options: &Options, cast: &Cast) -> Work {
         heads: Vec::new(),
         versions: Vec::new(),
         rival_version: None,
+        verified_at: None,
+        verified_asked: false,
     }
 }
 

@@ -44,6 +44,7 @@ use crate::{
     options::{Options, generator},
     queue::Queue,
     sometimes::{Counts, Fault as Broken},
+    staging::Look,
     succession::{ASKING_MS, Versions},
     trace::{Audience, Trace},
     watch::Watch,
@@ -83,7 +84,7 @@ pub(crate) enum Happening {
     /// A staging moves on.
     Stage { node: usize, boot: u64, tx: TxId, attempt: u32 },
     /// A node has looked at the bytes of a value for its vote.
-    Hashed { node: usize, boot: u64, manifest_hash: ManifestHash },
+    Hashed { node: usize, boot: u64, look: Look },
     /// A node notices whether it reaches a peer.
     Notice { node: usize, boot: u64, peer: usize },
     /// A node asks all its peers what was deleted.
@@ -112,6 +113,8 @@ pub(crate) enum Happening {
     DriverOnDisk { node: usize, boot: u64 },
     /// A version that is seen where it was made is published.
     PublishVersion { node: usize, boot: u64, group_id: GroupId },
+    /// A group is to be certified as verified.
+    AskVerified { index: usize },
     /// A later version is asked for.
     Head { index: usize, version: usize, node: usize },
     /// Faults end.
@@ -233,6 +236,9 @@ impl World {
             for at in &work.versions {
                 self.queue.push(*at, Happening::AskVersion { index });
             }
+            if let Some(at) = work.verified_at {
+                self.queue.push(at, Happening::AskVerified { index });
+            }
             if let Some((at, node)) = work.rival_version {
                 self.queue.push(at, Happening::AskRival { index, node });
             }
@@ -307,9 +313,7 @@ impl World {
             Happening::Stage { node, boot, tx, attempt } if self.is_current(node, boot) => {
                 self.staging_moves(node, tx, attempt);
             }
-            Happening::Hashed { node, boot, manifest_hash } if self.is_current(node, boot) => {
-                self.hashed(node, manifest_hash);
-            }
+            Happening::Hashed { node, boot, look } if self.is_current(node, boot) => self.hashed(node, &look),
             Happening::Notice { node, boot, peer } if self.is_current(node, boot) => self.notice(node, peer),
             Happening::AskAll { node, boot } if self.is_current(node, boot) => self.ask_all(node),
             Happening::Asked { request, seq } => self.asked(request, seq),
@@ -343,6 +347,7 @@ impl World {
             Happening::Delete { index } => self.delete(index),
             Happening::AskVersion { index } => self.ask_version(index),
             Happening::AskRival { index, node } => self.ask_rival(index, node),
+            Happening::AskVerified { index } => self.ask_verified(index),
             Happening::Head { index, version, node } => self.head((index, version), node),
             Happening::Heal => self.heal(),
             Happening::Deadline(deadline) => {
@@ -442,7 +447,7 @@ impl World {
             Output::CancelStage { tx } => {
                 self.hosts[node].jobs.remove(&tx);
             }
-            Output::Hash { manifest, .. } => self.hash(node, &manifest),
+            Output::Hash { manifest, sources } => self.hash(node, &manifest, sources),
             Output::Event(node::io::Event::Replication(replication::io::Event::Durable { .. }))
                 if mynet_types::planted!(DurableUnheard) => {}
             Output::Event(event) => {

@@ -128,6 +128,8 @@ bugs!(
     DraftShown,
     /// Receipts of a version that another took the place of count for that one.
     ReplacedReceiptsCounted,
+    /// A validator that said yes to the copies says that it hashed the bytes, and did not look at them.
+    CopiesTakenForBytes,
 );
 
 thread_local! {

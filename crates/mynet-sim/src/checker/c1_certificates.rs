@@ -8,7 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mynet_proto::consensus::io::Record;
-use mynet_types::{ConsensusMessage, ManifestHash, Message, Phase, Roster, SlotKey, Verdict, Vote, VoteStatement};
+use mynet_types::{
+    Claim, ConsensusMessage, ManifestHash, Message, Phase, Roster, SlotKey, Verdict, Vote, VoteStatement,
+};
 
 use super::{Checker, ensure, quorums};
 use crate::observe::{Seen, View};
@@ -22,6 +24,8 @@ pub(super) struct Certificates {
     decided: BTreeMap<(u64, Phase, SlotKey), VoteStatement>,
     /// What a quorum acked, in any epoch.
     finals: BTreeMap<SlotKey, ManifestHash>,
+    /// The verdict on each value, under each claim, that has a quorum of a first round in any epoch.
+    verdicts: BTreeMap<ManifestHash, BTreeMap<Claim, Verdict>>,
 }
 
 impl Checker for Certificates {
@@ -75,6 +79,9 @@ impl Certificates {
             let known = *self.finals.entry(statement.slot).or_insert(statement.value);
             ensure(known == statement.value, || format!("{known} and {} are final as one version", statement.value))?;
         }
+        if statement.phase == Phase::Vote {
+            self.verdict(&statement, view)?;
+        }
         let slot = (statement.epoch, statement.phase, statement.slot);
         let known = *self.decided.entry(slot).or_insert(statement);
         ensure((known.value, known.verdict) == (statement.value, statement.verdict), || {
@@ -83,9 +90,32 @@ impl Certificates {
     }
 }
 
+impl Certificates {
+    /// A value has a quorum of a first round. Of wrong bytes the copies may be certified, and those of a later epoch who hash the
+    /// bytes may say no.
+    fn verdict(&mut self, statement: &VoteStatement, view: &View<'_>) -> Result<(), String> {
+        let VoteStatement { epoch, value, claim, verdict, .. } = *statement;
+        let known = self.verdicts.entry(value).or_default();
+        let wrong = view.works.iter().any(|work| work.value == value && work.has_wrong_bytes());
+        let of_copies = |claim: Claim, verdict| claim < Claim::Verified && verdict == Verdict::Accept;
+        let of_bytes = |claim: Claim, verdict| claim == Claim::Verified && verdict == Verdict::Reject;
+        let against = known.iter().find(|(other, said)| {
+            let found_wrong = of_copies(claim, verdict) && of_bytes(**other, **said)
+                || of_bytes(claim, verdict) && of_copies(**other, **said);
+            **said != verdict && !(wrong && found_wrong)
+        });
+        let found = against.map(|(other, said)| format!("{said:?} of {value} as {other:?}"));
+        known.insert(claim, verdict);
+        found.map_or(Ok(()), |found| {
+            Err(format!("there are quorums for {found} and, in epoch {epoch}, for {verdict:?} as {claim:?}"))
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use mynet_types::{ManifestHash, Phase, RosterHash, Verdict, VoteStatement};
+    use mynet_proto::consensus::io::Hashed;
+    use mynet_types::{Claim, ManifestHash, Phase, RosterHash, Verdict, VoteStatement};
 
     use super::{super::stage::Stage, Certificates, Checker, Record, Seen};
 
@@ -98,6 +128,28 @@ mod tests {
             let seen = Seen::VotesOnDisk { node: 0, records: &records };
             assert_eq!(checker.see(&seen, &stage.view()).is_err(), verdict == Verdict::Reject, "{verdict:?}");
         }
+    }
+
+    #[test]
+    fn opposite_verdicts_are_found_over_epochs_but_for_copies_of_wrong_bytes() {
+        let check = |stage: &Stage, first: (Claim, Verdict), second: (Claim, Verdict)| {
+            let mut checker = Certificates::default();
+            let mut roster = stage.cast.genesis.first_roster();
+            roster.epoch = 1;
+            checker.roster(0, &roster).unwrap();
+            let statement = stage.vote(0, first.1).statement;
+            checker.sign(VoteStatement { claim: first.0, ..statement }, 0, &stage.view()).unwrap();
+            let later = VoteStatement { epoch: 1, roster: roster.hash(), ..stage.vote(0, second.1).statement };
+            checker.sign(VoteStatement { claim: second.0, ..later }, 0, &stage.view())
+        };
+        let (yes, no) = ((Claim::Durable, Verdict::Accept), (Claim::Verified, Verdict::Reject));
+        let (wrong, right) = (Stage::of_bytes(Hashed::Wrong), Stage::of_bytes(Hashed::Right));
+        for (first, second) in [(yes, no), (no, yes)] {
+            assert_eq!(check(&wrong, first, second), Ok(()));
+            assert!(check(&right, first, second).is_err());
+        }
+        assert!(check(&wrong, (Claim::Verified, Verdict::Accept), no).is_err());
+        assert!(check(&wrong, yes, (Claim::Durable, Verdict::Reject)).is_err());
     }
 
     #[test]

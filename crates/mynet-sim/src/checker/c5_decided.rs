@@ -2,10 +2,10 @@
 //! of which the owner signed two values neither need be decided, nor what stands on top of it. A version that has a
 //! successor is certified somewhere; whoever asks for it only then may be told that it is over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mynet_proto::{consensus::io::Event as Told, node::io::Event};
-use mynet_types::{ManifestHash, Verdict};
+use mynet_types::{Claim, ManifestHash, Verdict};
 
 use super::{Checker, ensure, quorums};
 use crate::{
@@ -20,6 +20,8 @@ pub(super) struct Decided {
     /// Rosters grow by themselves up to this many seats.
     automatic: usize,
     certified: BTreeMap<(usize, ManifestHash), Verdict>,
+    /// The same, of those who hashed the bytes.
+    verified: BTreeSet<(usize, ManifestHash)>,
 }
 
 impl Checker for Decided {
@@ -32,6 +34,9 @@ impl Checker for Decided {
             Seen::Told { node, event: Event::Consensus(Told::Certified(file)) } => {
                 let statement = &file.certificate.statement;
                 self.certified.insert((*node, statement.value), statement.verdict);
+                if statement.claim == Claim::Verified {
+                    self.verified.insert((*node, statement.value));
+                }
                 Ok(())
             }
             Seen::Deadline(Deadline::Decided) => self.decided(view),
@@ -42,7 +47,7 @@ impl Checker for Decided {
 
 impl Decided {
     pub(super) fn new(automatic: usize) -> Self {
-        Self { automatic, certified: BTreeMap::new() }
+        Self { automatic, certified: BTreeMap::new(), verified: BTreeSet::new() }
     }
 
     fn decided(&self, view: &View<'_>) -> Result<(), String> {
@@ -70,9 +75,18 @@ impl Decided {
         }
         view.works.iter().filter(|work| work.taken && !work.unproven && is_due(work, view)).try_for_each(|work| {
             let value = work.value;
+            // Wrong bytes are a no or nothing to whoever asks about bytes; the copies may be certified or not.
+            let no = work.verified_asked && work.has_wrong_bytes();
             let expected = if work.bad { Verdict::Reject } else { Verdict::Accept };
             let found = self.certified.get(&(work.node, value));
-            ensure(found == Some(&expected), || format!("{value} of n{} is {found:?}, not {expected:?}", work.node))?;
+            ensure(found == Some(&expected) || no && found.is_some(), || {
+                format!("{value} of n{} is {found:?}, not {expected:?}", work.node)
+            })?;
+            let shown = view.hosts[work.node].groups.store.row_of(&value).is_some();
+            let due = work.verified_asked && shown && !no;
+            ensure(!due || self.verified.contains(&(work.node, value)), || {
+                format!("{value} of n{} has right bytes, and is not verified", work.node)
+            })?;
             self.heads(work, view)
         })
     }
@@ -109,6 +123,8 @@ fn is_due(work: &Work, view: &View<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use mynet_proto::consensus::io::Hashed;
+
     use super::{super::stage::Stage, Checker, Deadline, Decided, Seen};
 
     #[test]
@@ -119,6 +135,19 @@ mod tests {
         let alone = Stage::alone();
         let error = Decided::new(4).see(&Seen::Deadline(Deadline::Decided), &alone.view()).unwrap_err();
         assert!(error.contains("not Accept"), "{error}");
+    }
+
+    #[test]
+    fn right_bytes_that_are_not_verified_are_found() {
+        let mut stage = Stage::of_bytes(Hashed::Right);
+        stage.commit_on(0, Stage::stored());
+        stage.receipts_on(0);
+        let (mut checker, value) = (Decided::new(1), stage.view().works[0].value);
+        checker.certified.insert((0, value), super::Verdict::Accept);
+        let error = checker.see(&Seen::Deadline(Deadline::Decided), &stage.view()).unwrap_err();
+        assert!(error.contains("not verified"), "{error}");
+        checker.verified.insert((0, value));
+        assert_eq!(checker.see(&Seen::Deadline(Deadline::Decided), &stage.view()), Ok(()));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use mynet_proto::{
-    consensus::io::{Event as ConsensusEvent, OpenProposal, Outcome, Record as VoteRecord, Tally},
+    consensus::io::{Event as ConsensusEvent, Hashed, OpenProposal, Outcome, Record as VoteRecord, Tally},
     node::io::Event,
     replication::io::{Decided, Event as ReplicationEvent, Intent, Mode, Publication, Record},
 };
@@ -28,6 +28,7 @@ use crate::{
     host::Host,
     observe::{Seen, View},
     options::{Options, Suite, generator},
+    staging::true_names,
     workload::{Head, Work},
 };
 
@@ -50,7 +51,19 @@ impl Stage {
         Self::of(1)
     }
 
+    /// As [`Self::alone`]; the bytes of the group are found so by whoever hashes them, and somebody asked for that.
+    pub(super) fn of_bytes(hashed: Hashed) -> Self {
+        let mut stages = (1..).map(|seed| Self::seeded(1, seed));
+        let mut stage = stages.find(|stage| true_names(&stage.works[0].value) == hashed).expect("there are both");
+        stage.works[0].verified_asked = true;
+        stage
+    }
+
     fn of(validators: usize) -> Self {
+        Self::seeded(validators, 1)
+    }
+
+    fn seeded(validators: usize, seed: u64) -> Self {
         let mut options = Options::from_seed(Suite::Node, 1);
         (options.nodes, options.late, options.validators) = (3, 0, validators);
         (options.degraded_allowed, options.safety) = (true, Duration::from_secs(30));
@@ -64,7 +77,7 @@ impl Stage {
             mode: Mode::Quorum,
             granted: 0,
         };
-        let mut rng = generator(Suite::Node, 1, "stage");
+        let mut rng = generator(Suite::Node, seed, "stage");
         // A group with a preview; three of four have one.
         let publication = std::iter::repeat_with(|| cast.publication(&mut rng, &plan))
             .find(|publication| publication.manifest.body.member(ContentState::Preview).is_some())
@@ -86,6 +99,8 @@ impl Stage {
             heads: Vec::new(),
             versions: Vec::new(),
             rival_version: None,
+            verified_at: None,
+            verified_asked: false,
         };
         Self { cast, hosts, works: vec![work], files: BTreeMap::new() }
     }
