@@ -3,14 +3,22 @@
 //! Every key has a default, and every unknown key is an error that names the nearest known one. The default
 //! configuration itself is the list of known keys, so the two cannot drift apart.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bytesize::ByteSize;
 use figment::{
-    Figment,
+    Figment, Source,
     providers::{Env, Format, Serialized, Toml},
 };
 use serde::{Deserialize, Serialize};
+
+/// Starts the variables of the environment that are settings, if they have `__` in them.
+const ENVIRONMENT_PREFIX: &str = "MYNET_";
 
 /// All settings of a node.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -212,19 +220,57 @@ impl Default for LimitsSection {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A key does not exist.
-    #[error("unknown setting '{key}'; did you mean '{nearest}'?")]
+    #[error("unknown setting '{key}' in {origin}; did you mean '{nearest}'?")]
     UnknownKey {
         /// The key given, with its section.
         key: String,
+        /// Where it was given.
+        origin: Origin,
         /// The known key that is most like it.
         nearest: String,
     },
     /// A value has the wrong form.
-    #[error("{0}")]
+    #[error("{}", told(.0))]
     Value(#[from] Box<figment::Error>),
     /// Values contradict each other.
     #[error("settings contradict each other: {0}")]
     Contradiction(String),
+}
+
+/// One setting as it applies.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Setting {
+    /// The key, with its section.
+    pub key: String,
+    /// The value, as it was given.
+    pub value: toml::Value,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Where a setting comes from; each of them wins over those before it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", content = "name", rename_all = "lowercase")]
+pub enum Origin {
+    /// Nobody set it.
+    Default,
+    /// This file.
+    File(PathBuf),
+    /// This variable of the environment.
+    Environment(String),
+    /// The command line.
+    Flag,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Environment(name) => f.write_str(name),
+            Self::Flag => f.write_str("flag"),
+        }
+    }
 }
 
 impl Config {
@@ -233,13 +279,33 @@ impl Config {
     /// # Errors
     /// [`ConfigError`]; the message names the key, the reason and the nearest known key.
     pub fn load(data_dir: &Path, flags: &toml::Table) -> Result<Self, ConfigError> {
-        let figment = Figment::from(Serialized::defaults(Self::default()))
-            .merge(Toml::file(data_dir.join("config.toml")))
-            .merge(Env::prefixed("MYNET_").filter(|name| name.as_str().contains("__")).split("__"))
-            .merge(Serialized::defaults(flags));
-        let given: toml::Table = figment.extract().map_err(Box::new)?;
-        refuse_unknown(&given)?;
-        let config: Self = figment.extract().map_err(Box::new)?;
+        Self::of(&layers(data_dir, flags), flags)
+    }
+
+    /// The same settings one by one, each with its origin, in the order of their keys.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn settings(data_dir: &Path, flags: &toml::Table) -> Result<Vec<Setting>, ConfigError> {
+        let layers = layers(data_dir, flags);
+        Self::of(&layers, flags)?;
+        // As they were given: what they are read into rounds sizes when it is written.
+        let given: toml::Table = layers.extract().map_err(Box::new)?;
+        let mut settings = Vec::new();
+        for (section, values) in given {
+            let values = values.as_table().cloned().unwrap_or_default();
+            settings.extend(values.into_iter().map(|(key, value)| {
+                let key = format!("{section}.{key}");
+                Setting { origin: origin(&layers, flags, &key), key, value }
+            }));
+        }
+        Ok(settings)
+    }
+
+    fn of(layers: &Figment, flags: &toml::Table) -> Result<Self, ConfigError> {
+        let given: toml::Table = layers.extract().map_err(Box::new)?;
+        refuse_unknown(&given, |key| origin(layers, flags, key))?;
+        let config: Self = layers.extract().map_err(Box::new)?;
         config.check()?;
         Ok(config)
     }
@@ -320,6 +386,48 @@ impl Fixed {
     }
 }
 
+/// All layers, the weakest first. The file is that of the data directory and of no directory above it.
+fn layers(data_dir: &Path, flags: &toml::Table) -> Figment {
+    Figment::from(Serialized::defaults(Config::default()))
+        .merge(Toml::file(data_dir.join("config.toml")).search(false))
+        .merge(Env::prefixed(ENVIRONMENT_PREFIX).filter(|name| name.as_str().contains("__")).split("__"))
+        .merge(Serialized::defaults(flags))
+}
+
+/// The layer that `key` has its value from.
+fn origin(layers: &Figment, flags: &toml::Table, key: &str) -> Origin {
+    if keys(flags).iter().any(|flag| flag == key) {
+        return Origin::Flag;
+    }
+    match layers.find_metadata(key).map(|layer| &layer.source) {
+        Some(Some(Source::File(path))) => Origin::File(path.clone()),
+        Some(Some(Source::Code(_))) => Origin::Default,
+        // What is neither a file nor made here.
+        _ => Origin::Environment(variable(key)),
+    }
+}
+
+/// What is wrong with a value on one line, with the place that it came from.
+fn told(error: &figment::Error) -> String {
+    let said = error.kind.to_string();
+    // The parser of TOML draws the line and a mark under it between its two sentences.
+    let drawn = |line: &&str| !line.contains('|') && !line.trim().is_empty();
+    let said = said.lines().filter(drawn).map(str::trim).collect::<Vec<_>>().join(": ");
+    let key = error.path.join(".").to_lowercase();
+    let place = match error.metadata.as_ref().map(|layer| &layer.source) {
+        Some(Some(Source::File(path))) => format!(" in {}", path.display()),
+        Some(None) if !key.is_empty() => format!(" in {}", variable(&key)),
+        _ => String::new(),
+    };
+    let key = if key.is_empty() { key } else { format!("{key}: ") };
+    format!("{key}{said}{place}")
+}
+
+/// The variable of the environment that sets `key`.
+fn variable(key: &str) -> String {
+    format!("{ENVIRONMENT_PREFIX}{}", key.replace('.', "__").to_uppercase())
+}
+
 /// Every `section.key` of `table`.
 fn keys(table: &toml::Table) -> Vec<String> {
     let mut keys = Vec::new();
@@ -338,14 +446,15 @@ fn keys(table: &toml::Table) -> Vec<String> {
 }
 
 /// Compares every key given with those of the default configuration.
-fn refuse_unknown(given: &toml::Table) -> Result<(), ConfigError> {
+fn refuse_unknown(given: &toml::Table, origin: impl Fn(&str) -> Origin) -> Result<(), ConfigError> {
     let defaults = toml::Table::try_from(Config::default()).expect("the default configuration is plain data");
     let known = keys(&defaults);
     for key in keys(given) {
         if !known.contains(&key) {
             let nearest =
                 known.iter().max_by(|a, b| strsim::jaro_winkler(a, &key).total_cmp(&strsim::jaro_winkler(b, &key)));
-            return Err(ConfigError::UnknownKey { key, nearest: nearest.cloned().unwrap_or_default() });
+            let (origin, nearest) = (origin(&key), nearest.cloned().unwrap_or_default());
+            return Err(ConfigError::UnknownKey { key, origin, nearest });
         }
     }
     Ok(())
@@ -353,7 +462,7 @@ fn refuse_unknown(given: &toml::Table) -> Result<(), ConfigError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Config, ConfigError, SuccessMode};
+    use super::{Config, ConfigError, Origin, SuccessMode};
 
     fn load(text: &str) -> Result<Config, ConfigError> {
         let dir = tempfile::tempdir().unwrap();
@@ -377,8 +486,9 @@ mod tests {
     #[test]
     fn an_unknown_key_is_refused_and_the_nearest_one_named() {
         match load("[replication]\nreplcas = 3") {
-            Err(ConfigError::UnknownKey { key, nearest }) => {
+            Err(ConfigError::UnknownKey { key, origin, nearest }) => {
                 assert_eq!((key.as_str(), nearest.as_str()), ("replication.replcas", "replication.replicas"));
+                assert!(matches!(&origin, Origin::File(path) if path.ends_with("config.toml")), "{origin:?}");
             }
             other => panic!("{other:?}"),
         }
@@ -400,6 +510,39 @@ mod tests {
         // What waits for a restart is named again by the next reload.
         assert_eq!(config.reloaded(new).1, restart);
         assert!(old.reloaded(old.clone()).1.is_empty());
+    }
+
+    #[test]
+    fn a_bad_value_is_told_on_one_line_with_its_key_and_file() {
+        for (text, begins) in [
+            ("[replication]\nreplicas = \"x\"", "replication.replicas: invalid type"),
+            ("[api]\nlisten = \"here\"", "api.listen: invalid socket address"),
+            ("x = [", "TOML parse error at line 1, column 6: unclosed array"),
+        ] {
+            let told = load(text).unwrap_err().to_string();
+            assert!(told.starts_with(begins) && told.ends_with("config.toml") && !told.contains('\n'), "{told}");
+        }
+    }
+
+    #[test]
+    fn every_setting_tells_its_origin() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.toml");
+        std::fs::write(&file, "[replication]\nreplicas = 4\nquorum = 3").unwrap();
+        let flags = toml::from_str("[replication]\nquorum = 1").unwrap();
+        let settings = Config::settings(dir.path(), &flags).unwrap();
+        let of = |key: &str| settings.iter().find(|setting| setting.key == key).unwrap();
+        assert_eq!(
+            (&of("replication.replicas").value, &of("replication.replicas").origin),
+            (&4.into(), &Origin::File(file))
+        );
+        assert_eq!((&of("replication.quorum").value, &of("replication.quorum").origin), (&1.into(), &Origin::Flag));
+        assert_eq!(
+            (&of("replication.lease").value, &of("replication.lease").origin),
+            (&"10m".into(), &Origin::Default)
+        );
+        let defaults = toml::Table::try_from(Config::default()).unwrap();
+        assert_eq!(settings.len(), super::keys(&defaults).len(), "none is left out");
     }
 
     #[test]

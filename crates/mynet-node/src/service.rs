@@ -115,6 +115,14 @@ pub enum StartError {
     },
 }
 
+impl StartError {
+    /// Whether another process runs on this data directory.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Self::Votes(VotesError::InUse(_)))
+    }
+}
+
 /// Why a node did not stop cleanly. Nothing durable is lost by it.
 #[derive(Debug, thiserror::Error)]
 pub enum StopError {
