@@ -1,5 +1,7 @@
 //! Speaks to a node's API and turns its problems into exit statuses.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -82,9 +84,15 @@ impl Client {
     }
 }
 
+/// A duration as a query carries it.
+pub(crate) fn query_duration(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string().replace(' ', "")
+}
+
 /// What a refused request means for the exit status.
 async fn problem(answer: Response) -> Failure {
     let http = answer.status();
+    let request_id = answer.headers().get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
     let body = answer.bytes().await.unwrap_or_default();
     let told = body.get(..body.len().min(PROBLEM_BYTES_MAX)).unwrap_or_default();
     let problem: Problem = serde_json::from_slice(told).unwrap_or_default();
@@ -101,6 +109,16 @@ async fn problem(answer: Response) -> Failure {
     };
     let code = if problem.code.is_empty() { "failed" } else { &problem.code };
     let message = if problem.detail.is_empty() { format!("the node answered {http}") } else { problem.detail };
-    let hint = if problem.hint.is_empty() { "see the node's log".to_owned() } else { problem.hint };
-    Failure::new(status, code, message, hint)
+    // Some hints of the API speak of headers and of askers without a token; this program has neither question.
+    let hint = match (problem.code.as_str(), problem.hint) {
+        ("not_found", hint) if hint.contains("without a token") => {
+            "check the id: `mynet ls`, `mynet peers` and `mynet token ls` list what this node knows".to_owned()
+        }
+        ("unauthorized", _) => "give a good one with --token; `mynet token create` makes them".to_owned(),
+        (_, hint) if hint.is_empty() => "see the node's log".to_owned(),
+        (_, hint) => hint,
+    };
+    // Whoever can do something about it must find it in the node's log; what was asked wrongly is not there.
+    let request_id = request_id.filter(|_| http.is_server_error());
+    Failure { request_id, ..Failure::new(status, code, message, hint) }
 }

@@ -41,7 +41,12 @@ pub(crate) fn data_dir(global: &Global) -> anyhow::Result<PathBuf> {
 impl Access {
     /// Writes the file whole, readable by its owner only.
     pub(crate) fn write(&self, dir: &Path) -> anyhow::Result<()> {
-        replace(&dir.join(ACCESS_FILE), &serde_json::to_vec(self)?)
+        replace(&Self::path(dir), &serde_json::to_vec(self)?)
+    }
+
+    /// The file of a data directory.
+    pub(crate) fn path(dir: &Path) -> PathBuf {
+        dir.join(ACCESS_FILE)
     }
 
     /// Flags first, then the data directory.
@@ -50,7 +55,7 @@ impl Access {
             return Ok(Self { api: api.clone(), token: token.clone() });
         }
         let dir = data_dir(global)?;
-        let path = dir.join(ACCESS_FILE);
+        let path = Self::path(&dir);
         let bytes = fs::read(&path).map_err(|error| match error.kind() {
             std::io::ErrorKind::PermissionDenied => Failure::new(
                 Status::NotAllowed,
@@ -76,13 +81,19 @@ impl Access {
 
 /// The size of a file that is to be read, so that what cannot be is said before anything else is done.
 pub(crate) fn readable(path: &Path) -> anyhow::Result<u64> {
-    let opened = File::open(path).and_then(|file| file.metadata());
-    let metadata = opened.with_context(|| format!("cannot read {}", path.display()))?;
+    // Looked at before it is opened: a pipe would wait for somebody who writes into it.
+    let metadata = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
     if metadata.is_file() {
+        File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
         return Ok(metadata.len());
     }
     let message = format!("{} is not a file", path.display());
-    Err(Failure::new(Status::Usage, "not_a_file", message, "name the files one by one").into())
+    let hint = if metadata.is_dir() {
+        "name the files in it one by one"
+    } else {
+        "write what comes out of it to a file first"
+    };
+    Err(Failure::new(Status::Usage, "not_a_file", message, hint).into())
 }
 
 /// Replaces a file by rename, so that nobody ever reads half of it. Mode 0600.

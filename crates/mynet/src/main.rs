@@ -8,19 +8,17 @@ mod local;
 mod output;
 mod save;
 
-use std::process::ExitCode;
-
-use clap::Parser;
+use std::{ffi::OsString, process::ExitCode};
 
 use crate::args::{Arguments, Command};
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let line: Vec<OsString> = std::env::args_os().collect();
+    let glance = output::Glance::at(&line);
+    output::set_up(glance.color);
+    let arguments = match Arguments::read(line.iter().cloned()) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            let json = std::env::args_os().any(|argument| argument == "--json");
-            return output::usage(&error, json);
-        }
+        Err(error) => return output::usage(&error, &line, glance.json),
     };
     // The worker limits its own memory and files, so it comes before any runtime or logger.
     if let Command::PreviewWorker(worker) = &arguments.command {

@@ -66,6 +66,7 @@ impl Save {
 
     fn new(path: PathBuf, replace: bool, replaced: Option<Permissions>) -> anyhow::Result<Self> {
         let dir = directory(&path);
+        fs::metadata(dir).with_context(|| format!("write in {}", dir.display()))?;
         // The error of the library names the temporary file, which tells a user nothing.
         let file = NamedTempFile::new_in(dir).map_err(|error| std::io::Error::from(error.kind()));
         let file = file.with_context(|| format!("write in {}", dir.display()))?;

@@ -4,6 +4,9 @@
 
 mod certificates;
 mod chaos;
+mod cli_manners;
+mod cli_mistakes;
+mod cli_terminal;
 mod crash_table;
 mod damage;
 mod deleting;

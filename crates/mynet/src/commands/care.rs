@@ -9,9 +9,10 @@ use mynet_node::{
 };
 use reqwest::Method;
 
+use super::node::bad_settings;
 use crate::{
     args::{Care, Global, Rm},
-    client::Client,
+    client::{Client, query_duration},
     local,
     output::{self, Failure, Status},
 };
@@ -19,7 +20,7 @@ use crate::{
 /// Deletes a group. Holders that are silent are listed and no failure: they are told until they confirm.
 pub(crate) async fn rm(global: &Global, args: Rm) -> anyhow::Result<()> {
     let client = Client::new(global)?;
-    let timeout = humantime::format_duration(args.timeout).to_string().replace(' ', "");
+    let timeout = query_duration(args.timeout);
     let request = client.request(Method::DELETE, &format!("content/{}", args.id)).query(&[("timeout", timeout)]);
     let deletion: DeletionView = client.json(request).await?;
     if global.json {
@@ -61,7 +62,7 @@ async fn doctor_of_directory(global: &Global, dry_run: bool, why: anyhow::Error)
     if !dir.join("node.key").exists() {
         return Err(why);
     }
-    let config = Config::load(&dir, &toml::Table::new())?;
+    let config = Config::load(&dir, &toml::Table::new()).map_err(|error| bad_settings(&error))?;
     let view = doctor::examine(&dir, config, dry_run).await.map_err(|error| match error {
         ExamineError::Runs(error) => {
             let hint = "wait until it serves, or stop it and run `mynet doctor` again";

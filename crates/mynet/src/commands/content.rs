@@ -1,179 +1,28 @@
-//! Commands about groups: add, ls, show, get, publish, cert.
+//! Commands about groups: ls, show, get, publish, preview, cert.
 
-use std::{io::Write, path::Path, process::ExitCode};
+use std::{
+    io::{IsTerminal, Write},
+    path::Path,
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use futures::StreamExt;
-use mynet_node::{
-    media::{SNIFF_BYTES, media_type},
-    view::{GroupView, Page, PeerCounts, PlanView, StatusView, WaitResult},
-};
-use reqwest::{
-    Method, header,
-    multipart::{Form, Part},
-};
-use tokio_util::io::ReaderStream;
+use mynet_node::view::{GroupView, Page, PlanView, WaitResult};
+use reqwest::{Method, header};
+use serde_json::json;
 
+use super::add::{CONTESTED, wait_status};
 use crate::{
-    args::{Add, Cert, Get, Global, Key, Ls, Preview, Publish, PublishMode, WaitFor},
-    client::Client,
+    args::{Cert, Get, Global, Key, Ls, Preview, Publish, PublishMode, WaitFor},
+    client::{Client, query_duration},
     local,
-    output::{self, Failure, Status, short},
+    output::{self, Bar, Column, Failure, Meter, Status, id, plain, table},
     save::{self, Save},
 };
 
-/// What to know of a version that another manifest stands against.
-const CONTESTED: &str = "undecided: a validator votes for another manifest of this version. Either its owner signed two (look into \
-     'mynet evidence'; a node restored from an old backup, or run twice with one owner key, does), or that validator lies. \
-     Votes are still collected, and one of both may be certified when the validators change";
 /// Groups asked for at a time.
 const PAGE: u32 = 100;
-/// Bytes read from a file at a time: few system calls, little memory.
-const READ_BYTES: usize = 256 * 1024;
-
-/// Stores files; each is a group of its own.
-pub(crate) async fn add(global: &Global, args: Add) -> anyhow::Result<ExitCode> {
-    check_files(&args)?;
-    let client = Client::new(global)?;
-    let mut views = Vec::new();
-    for file in &args.files {
-        let view = upload(&client, &args, file).await?;
-        if !global.json {
-            let peers = if view.wait_result == Some(WaitResult::TimedOut) { peers(&client).await } else { None };
-            print_added(file, &view, peers)?;
-        }
-        views.push(view);
-    }
-    match views.as_slice() {
-        _ if !global.json => {}
-        [one] => output::object(one)?,
-        all => output::object(&all)?,
-    }
-    let statuses = views.iter().map(|view| wait_status(view.wait_result, wanted(&args)));
-    Ok(statuses.flatten().next().map_or(ExitCode::SUCCESS, ExitCode::from))
-}
-
-/// Finds what cannot be uploaded before anything is.
-fn check_files(args: &Add) -> anyhow::Result<()> {
-    for file in &args.files {
-        local::readable(file)?;
-    }
-    if matches!(args.preview.as_str(), "auto" | "none") {
-        return Ok(());
-    }
-    let refuse = |message: &str, hint: &str| Err(Failure::new(Status::Usage, "invalid_preview", message, hint).into());
-    if args.public {
-        return refuse(
-            "public content has no preview: everybody may read the whole",
-            "leave out --preview or --public",
-        );
-    }
-    if local::readable(Path::new(&args.preview))? == 0 {
-        return refuse(&format!("the preview {} is empty", args.preview), "say --preview none to have none");
-    }
-    Ok(())
-}
-
-/// What an upload waits for by default: durable, or stored if it is not to be published.
-fn wanted(args: &Add) -> WaitFor {
-    args.wait.unwrap_or(if args.no_publish { WaitFor::Stored } else { WaitFor::Durable })
-}
-
-/// The exit status of a wait; `None` if it reached what was wanted.
-fn wait_status(result: Option<WaitResult>, wanted: WaitFor) -> Option<Status> {
-    match (result?, wanted) {
-        (WaitResult::Stored, WaitFor::Stored)
-        | (WaitResult::Durable, WaitFor::Stored | WaitFor::Durable)
-        | (WaitResult::Certified, _) => None,
-        (WaitResult::Rejected, _) => Some(Status::Failed),
-        _ => Some(Status::Undecided),
-    }
-}
-
-/// Uploads one file.
-async fn upload(client: &Client, args: &Add, path: &Path) -> anyhow::Result<GroupView> {
-    let size = local::readable(path)?;
-    let file = tokio::fs::File::open(path).await.with_context(|| format!("open {}", path.display()))?;
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut query = vec![
-        ("filename", name.clone()),
-        ("public", args.public.to_string()),
-        ("publish", (!args.no_publish).to_string()),
-        ("wait", wanted(args).as_str().to_owned()),
-        ("timeout", humantime::format_duration(args.timeout).to_string().replace(' ', "")),
-    ];
-    query.extend(args.content_type.map(|kind| ("type", kind.to_string())));
-    query.extend(args.replicas.map(|count| ("replicas", count.to_string())));
-    query.extend(args.tags.iter().map(|tag| ("tags", tag.clone())));
-    if !args.grant.is_empty() {
-        query.push(("grant", args.grant.join(",")));
-    }
-    let body = ReaderStream::with_capacity(watched(file, size), READ_BYTES);
-    let body = reqwest::Body::wrap_stream(body);
-    let request = client.request(Method::POST, "content");
-    let request = match args.preview.as_str() {
-        choice @ ("auto" | "none") => {
-            query.push(("preview", choice.to_owned()));
-            request.query(&query).header(header::CONTENT_LENGTH, size).body(body)
-        }
-        preview => {
-            let preview = supplied_preview(Path::new(preview)).await?;
-            let file = Part::stream_with_length(body, size).file_name(name);
-            request.query(&query).multipart(Form::new().part("preview", preview).part("file", file))
-        }
-    };
-    client.json(request).await
-}
-
-/// The preview that the user supplies, as a part of a form. It names its media type: the node shows it as that.
-async fn supplied_preview(path: &Path) -> anyhow::Result<Part> {
-    let bytes = tokio::fs::read(path).await.with_context(|| format!("read the preview {}", path.display()))?;
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let mime = media_type(&name, bytes.get(..SNIFF_BYTES).unwrap_or(&bytes));
-    Part::bytes(bytes).file_name(name).mime_str(mime).context("name the media type of the preview")
-}
-
-/// The file, with a progress bar if a person watches.
-fn watched(file: tokio::fs::File, size: u64) -> indicatif::ProgressBarIter<tokio::fs::File> {
-    let bar = if output::is_watched() { indicatif::ProgressBar::new(size) } else { indicatif::ProgressBar::hidden() };
-    let style = indicatif::ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {bytes_per_sec}");
-    bar.set_style(style.unwrap_or_else(|_template| indicatif::ProgressStyle::default_bar()));
-    bar.wrap_async_read(file)
-}
-
-/// The node's peers; `None` if it does not say, which changes nothing about the upload.
-async fn peers(client: &Client) -> Option<PeerCounts> {
-    client.get::<StatusView>("status").await.ok().map(|status| status.peers)
-}
-
-/// Tells what became of an upload.
-fn print_added(file: &Path, view: &GroupView, peers: Option<PeerCounts>) -> anyhow::Result<()> {
-    let reached = match view.wait_result {
-        Some(WaitResult::Certified) => "certified".to_owned(),
-        Some(WaitResult::Durable) => "durable".to_owned(),
-        Some(WaitResult::TimedOut) => timed_out(view, peers),
-        Some(WaitResult::NotEnoughTargets) => {
-            "stored here; too few nodes may hold it, tried again when one joins".to_owned()
-        }
-        Some(WaitResult::Rejected) => "rejected by the validators".to_owned(),
-        Some(WaitResult::Contested) => CONTESTED.to_owned(),
-        Some(WaitResult::Stored) | None => "stored".to_owned(),
-    };
-    output::line(&format!("{}  {}  {reached}", view.group_id, file.display()))
-}
-
-/// What is so when the wait ended first, and what comes next.
-fn timed_out(view: &GroupView, peers: Option<PeerCounts>) -> String {
-    match peers {
-        Some(peers) if peers.alive == 0 => {
-            "stored here; no other node can be reached, copies are made when they are back".to_owned()
-        }
-        _ => {
-            let (count, wanted) = (view.replica_count, view.replicas_wanted);
-            format!("stored here, {count} of {wanted} copies confirmed; the rest goes on, see `mynet show`")
-        }
-    }
-}
 
 /// Lists groups.
 pub(crate) async fn ls(global: &Global, args: Ls) -> anyhow::Result<()> {
@@ -195,14 +44,23 @@ pub(crate) async fn ls(global: &Global, args: Ls) -> anyhow::Result<()> {
         return output::object(&groups);
     }
     let rows: Vec<Vec<String>> = groups.iter().map(row).collect();
-    output::table(&["GROUP", "STATUS", "COPIES", "CERTIFIED", "SIZE", "CREATED", "NAME"], &rows)
+    const COLUMNS: [Column; 7] = [
+        Column::key("GROUP"),
+        Column::fact("STATUS"),
+        Column::fact("COPIES"),
+        Column::fact("CERTIFIED"),
+        Column::fact("SIZE"),
+        Column::extra("CREATED"),
+        Column::text("NAME"),
+    ];
+    table(&COLUMNS, &rows)
 }
 
 /// One line of the listing.
 fn row(view: &GroupView) -> Vec<String> {
     let bytes = view.states.iter().filter_map(|state| state.file_size).max().unwrap_or(0);
     vec![
-        short(&view.group_id),
+        id(&view.group_id),
         serde_json::to_value(view.replication_status)
             .ok()
             .and_then(|v| v.as_str().map(str::to_owned))
@@ -226,7 +84,7 @@ pub(crate) async fn show(global: &Global, args: Key) -> anyhow::Result<()> {
 fn print_group(view: &GroupView) -> anyhow::Result<()> {
     output::line(&format!("group     {}", view.group_id))?;
     if let Some(name) = &view.filename {
-        output::line(&format!("name      {name}"))?;
+        output::line(&format!("name      {}", plain(name)))?;
     }
     for state in &view.states {
         let hash = state.hash.map_or_else(|| "(sealed)".to_owned(), |hash| hash.to_string());
@@ -252,6 +110,12 @@ fn print_group(view: &GroupView) -> anyhow::Result<()> {
 
 /// Reads a state.
 pub(crate) async fn get(global: &Global, args: Get) -> anyhow::Result<()> {
+    if global.json && args.output.as_deref() == Some(Path::new("-")) {
+        let message = "standard output cannot take the content and an object";
+        return Err(
+            Failure::new(Status::Usage, "one_output", message, "name a file with -o, or leave --json out").into()
+        );
+    }
     let client = Client::new(global)?;
     let mut request = client.request(Method::GET, &format!("content/{}/data", args.id));
     if let Some(state) = args.state {
@@ -263,25 +127,28 @@ pub(crate) async fn get(global: &Global, args: Get) -> anyhow::Result<()> {
     // A place that cannot be written is found out before the node is asked.
     let chosen = args.output.as_deref().filter(|path| *path != Path::new("-")).map(Save::at).transpose()?;
     let answer = client.send(request).await.map_err(|error| outside(error, args.range.as_deref()))?;
+    let meter = Meter::new(global);
     let mut save = match (chosen, &args.output) {
         (Some(save), _) => save,
-        (None, Some(_stdout)) => return print_body(answer).await,
+        (None, Some(_stdout)) => return print_body(answer, meter).await,
         (None, None) => {
             let suggested = answer.headers().get(header::CONTENT_DISPOSITION).and_then(|value| value.to_str().ok());
             let suggested = suggested.and_then(save::name_in_disposition);
             Save::suggested(suggested.as_deref(), &format!("{}.bin", args.id.replace(':', "-")))?
         }
     };
+    let bar = meter.bytes(&save.path().file_name().unwrap_or_default().to_string_lossy(), answer.content_length());
     let received = tokio::select! {
-        received = receive(answer, &mut save) => received,
+        received = receive(answer, &mut save, &bar) => received,
         // Ends here and not in the signal's default, so that what was begun is removed.
         _ = tokio::signal::ctrl_c() => Err(interrupted().into()),
     };
     let size = received?;
     let path = save.path().to_owned();
     save.finish()?;
+    drop(bar);
     match (&args.output, global.json) {
-        (_, true) => output::object(&serde_json::json!({ "path": path, "bytes": size })),
+        (_, true) => output::object(&json!({ "path": path, "bytes": size })),
         (None, false) => output::line(&format!("{}  {}", path.display(), output::size(size))),
         (Some(_), false) => Ok(()),
     }
@@ -300,13 +167,14 @@ fn outside(error: anyhow::Error, range: Option<&str>) -> anyhow::Error {
 }
 
 /// Takes a body in, and says how long it was.
-async fn receive(answer: reqwest::Response, save: &mut Save) -> anyhow::Result<u64> {
+async fn receive(answer: reqwest::Response, save: &mut Save, bar: &Bar) -> anyhow::Result<u64> {
     let mut body = answer.bytes_stream();
     let mut size = 0;
     while let Some(bytes) = body.next().await {
         let bytes = bytes.map_err(broken)?;
         save.write(&bytes)?;
         size += bytes.len() as u64;
+        bar.add(bytes.len() as u64);
     }
     Ok(size)
 }
@@ -316,12 +184,17 @@ fn interrupted() -> Failure {
 }
 
 /// Writes a body to standard output.
-async fn print_body(answer: reqwest::Response) -> anyhow::Result<()> {
-    let mut body = answer.bytes_stream();
+async fn print_body(answer: reqwest::Response, meter: Meter) -> anyhow::Result<()> {
     let mut out = tokio::io::stdout();
+    // Bytes and a bar on one terminal would spoil each other.
+    let bar = (!std::io::stdout().is_terminal()).then(|| meter.bytes("", answer.content_length()));
+    let mut body = answer.bytes_stream();
     while let Some(bytes) = body.next().await {
-        let written = tokio::io::AsyncWriteExt::write_all(&mut out, &bytes.map_err(broken)?).await;
-        written.context("write to standard output")?;
+        let bytes = bytes.map_err(broken)?;
+        tokio::io::AsyncWriteExt::write_all(&mut out, &bytes).await.context("write to standard output")?;
+        if let Some(bar) = &bar {
+            bar.add(bytes.len() as u64);
+        }
     }
     tokio::io::AsyncWriteExt::flush(&mut out).await.context("write to standard output")
 }
@@ -335,8 +208,7 @@ fn broken(error: reqwest::Error) -> Failure {
 /// Replicates a stored group, or prints the plan.
 pub(crate) async fn publish(global: &Global, args: Publish) -> anyhow::Result<ExitCode> {
     let client = Client::new(global)?;
-    let timeout = humantime::format_duration(args.timeout).to_string().replace(' ', "");
-    let mut query = vec![("dry_run", args.dry_run.to_string()), ("timeout", timeout)];
+    let mut query = vec![("dry_run", args.dry_run.to_string()), ("timeout", query_duration(args.timeout))];
     query.extend(args.replicas.map(|count| ("replicas", count.to_string())));
     query.extend(args.mode.map(|mode| match mode {
         PublishMode::Quorum => ("mode", "quorum".to_owned()),
@@ -370,8 +242,7 @@ pub(crate) async fn preview(global: &Global, args: Preview) -> anyhow::Result<Ex
     let client = Client::new(global)?;
     let bytes = tokio::fs::read(&args.file).await.with_context(|| format!("read {}", args.file.display()))?;
     let filename = args.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let timeout = humantime::format_duration(args.timeout).to_string().replace(' ', "");
-    let query = [("type", "preview".to_owned()), ("filename", filename), ("timeout", timeout)];
+    let query = [("type", "preview".to_owned()), ("filename", filename), ("timeout", query_duration(args.timeout))];
     let request = client.request(Method::POST, &format!("content/{}/relationships", args.id)).query(&query).body(bytes);
     let view: GroupView = client.json(request).await?;
     if global.json {
@@ -395,7 +266,7 @@ fn print_plan(plan: &PlanView) -> anyhow::Result<()> {
             let states: Vec<&str> = target.states.iter().map(|state| state.as_str()).collect();
             let held = if target.held { format!("yes ({})", target.known_by) } else { "no".to_owned() };
             vec![
-                short(&target.node_id),
+                id(&target.node_id),
                 format!("{}/{}", target.region, target.zone),
                 states.join(","),
                 held,
@@ -404,7 +275,15 @@ fn print_plan(plan: &PlanView) -> anyhow::Result<()> {
             ]
         })
         .collect();
-    output::table(&["TARGET", "ZONE", "STATES", "HELD", "TO SEND", "WHY"], &rows)?;
+    const COLUMNS: [Column; 6] = [
+        Column::key("TARGET"),
+        Column::fact("ZONE"),
+        Column::fact("STATES"),
+        Column::extra("HELD"),
+        Column::fact("TO SEND"),
+        Column::text("WHY"),
+    ];
+    table(&COLUMNS, &rows)?;
     output::line(&format!("to send: {}", output::size(plan.bytes)))?;
     for warning in &plan.warnings {
         output::line(&format!("warning ({}): {}", warning.code, warning.message))?;
@@ -417,11 +296,24 @@ pub(crate) async fn cert(global: &Global, args: Cert) -> anyhow::Result<()> {
     let client = Client::new(global)?;
     let request = client.request(Method::GET, &format!("content/{}/certificate", args.id));
     let bytes = client.send(request).await?.bytes().await.context("read the certificate")?;
-    write_output(&args.output.output, &bytes)
+    hand_out(global, &args.output.output, &bytes)
+}
+
+/// Hands out a small file: to where it was asked for, or within an object if that is standard output and for programs.
+pub(super) fn hand_out(global: &Global, path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let stdout = path == Path::new("-");
+    if !(stdout && global.json) {
+        write_output(path, bytes)?;
+    }
+    match (global.json, stdout) {
+        (false, _) => Ok(()),
+        (true, false) => output::object(&json!({ "path": path, "bytes": bytes.len() })),
+        (true, true) => output::object(&json!({ "bytes": bytes.len(), "hex": hex::encode(bytes) })),
+    }
 }
 
 /// Writes bytes to a file, replaced whole, or to standard output.
-pub(crate) fn write_output(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+pub(super) fn write_output(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     if path == Path::new("-") {
         return std::io::stdout().write_all(bytes).context("write to standard output");
     }

@@ -11,8 +11,8 @@ use reqwest::Method;
 use super::{network::all, recover};
 use crate::{
     args::{ClaimWanted, Global, Propose, Roster},
-    client::Client,
-    output::{self, Status, short},
+    client::{Client, query_duration},
+    output::{self, Column, Status, id, table},
 };
 
 /// Shows the roster, approves a node for it, or goes a step of its recovery.
@@ -51,15 +51,17 @@ fn show(roster: &RosterDetailView) -> anyhow::Result<()> {
     let word = |holds: bool, word: &str| if holds { word.to_owned() } else { String::new() };
     let seats = roster.seats.iter().map(|seat| {
         let reach = if seat.alive { "alive" } else { "down" };
-        vec![short(&seat.node_id), "seat".to_owned(), reach.to_owned(), word(seat.accused, "contradicted itself")]
+        vec![id(&seat.node_id), "seat".to_owned(), reach.to_owned(), word(seat.accused, "contradicted itself")]
     });
     let waiting = roster.waiting.iter().map(|node| {
         let reach = if node.alive { "alive" } else { "down" };
         let words = [word(node.approved, "approved here"), word(node.accused, "contradicted itself once")];
         let words: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();
-        vec![short(&node.node_id), "waits".to_owned(), reach.to_owned(), words.join(", ")]
+        vec![id(&node.node_id), "waits".to_owned(), reach.to_owned(), words.join(", ")]
     });
-    output::table(&["NODE", "ROSTER", "STATE", "NOTE"], &seats.chain(waiting).collect::<Vec<_>>())
+    const COLUMNS: [Column; 4] =
+        [Column::key("NODE"), Column::fact("ROSTER"), Column::fact("STATE"), Column::text("NOTE")];
+    table(&COLUMNS, &seats.chain(waiting).collect::<Vec<_>>())
 }
 
 /// Shows who signed two things that exclude each other.
@@ -68,20 +70,22 @@ pub(crate) async fn evidence(global: &Global) -> anyhow::Result<()> {
     if global.json {
         return output::object(&evidence);
     }
-    output::table(&["WHO", "KEY", "ABOUT", "SIGNED"], &evidence.iter().map(contradiction).collect::<Vec<_>>())
+    const COLUMNS: [Column; 4] =
+        [Column::fact("WHO"), Column::key("KEY"), Column::text("ABOUT"), Column::text("SIGNED")];
+    table(&COLUMNS, &evidence.iter().map(contradiction).collect::<Vec<_>>())
 }
 
 fn contradiction(evidence: &EvidenceView) -> Vec<String> {
     match evidence {
         EvidenceView::Validator { node_id, epoch, seat, statements, .. } => {
-            let said = statements.iter().map(|said| format!("{} {}", said.verdict, short(&said.manifest_hash)));
+            let said = statements.iter().map(|said| format!("{} {}", said.verdict, id(&said.manifest_hash)));
             let said: Vec<String> = said.collect();
-            vec!["validator".to_owned(), short(node_id), format!("epoch {epoch}, seat {seat}"), said.join(", ")]
+            vec!["validator".to_owned(), id(node_id), format!("epoch {epoch}, seat {seat}"), said.join(", ")]
         }
         EvidenceView::Owner { owner, group_id, version, manifests, .. } => {
-            let signed: Vec<String> = manifests.iter().map(|signed| short(&signed.manifest_hash)).collect();
-            let about = format!("group {}, version {version}", short(group_id));
-            vec!["owner".to_owned(), short(owner), about, signed.join(", ")]
+            let signed: Vec<String> = manifests.iter().map(|signed| id(&signed.manifest_hash)).collect();
+            let about = format!("group {}, version {version}", id(group_id));
+            vec!["owner".to_owned(), id(owner), about, signed.join(", ")]
         }
     }
 }
@@ -93,19 +97,17 @@ pub(crate) async fn proposals(global: &Global) -> anyhow::Result<()> {
         return output::object(&proposals);
     }
     let rows: Vec<Vec<String>> = proposals.iter().map(row).collect();
-    output::table(&HEAD, &rows)
+    table(&HEAD, &rows)
 }
 
-const HEAD: [&str; 4] = ["GROUP", "CLAIM", "VOTES", "ABSTAINED"];
+const HEAD: [Column; 4] =
+    [Column::key("GROUP"), Column::fact("CLAIM"), Column::text("VOTES"), Column::text("ABSTAINED")];
 
 fn row(proposal: &ProposalView) -> Vec<String> {
     let votes = format!("{} yes, {} no, {} needed", proposal.accepts, proposal.rejects, proposal.quorum);
-    let silent: Vec<String> = proposal
-        .abstained
-        .iter()
-        .map(|abstained| format!("{} {}", short(&abstained.node_id), abstained.reason))
-        .collect();
-    vec![short(&proposal.group_id), proposal.claim.clone(), votes, silent.join(", ")]
+    let silent: Vec<String> =
+        proposal.abstained.iter().map(|abstained| format!("{} {}", id(&abstained.node_id), abstained.reason)).collect();
+    vec![id(&proposal.group_id), proposal.claim.clone(), votes, silent.join(", ")]
 }
 
 /// Has a group certified, and tells what the validators said.
@@ -116,8 +118,7 @@ pub(crate) async fn propose(global: &Global, args: Propose) -> anyhow::Result<Ex
         ClaimWanted::Durable => "durable",
         ClaimWanted::Verified => "verified",
     };
-    let timeout = humantime::format_duration(args.timeout).to_string().replace(' ', "");
-    let query = [("claim", claim.to_owned()), ("timeout", timeout)];
+    let query = [("claim", claim.to_owned()), ("timeout", query_duration(args.timeout))];
     let request = client.request(Method::POST, &format!("content/{}/propose", args.id)).query(&query);
     let proposal: ProposalView = client.json(request).await?;
     let (word, status) = match proposal.outcome {
@@ -131,7 +132,7 @@ pub(crate) async fn propose(global: &Global, args: Propose) -> anyhow::Result<Ex
     if global.json {
         output::object(&proposal)?;
     } else {
-        output::table(&HEAD, &[row(&proposal)])?;
+        table(&HEAD, &[row(&proposal)])?;
         output::line(word)?;
     }
     Ok(status.map_or(ExitCode::SUCCESS, ExitCode::from))

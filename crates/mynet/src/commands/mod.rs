@@ -1,12 +1,15 @@
 //! One function per command.
 
+mod add;
 mod care;
+mod config;
 mod content;
 mod govern;
 mod network;
 mod node;
 mod recover;
 mod setup;
+mod shell;
 mod verify;
 mod why;
 
@@ -22,7 +25,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { global, command } = arguments;
     let global = &global;
     match command {
-        Command::Add(args) => return content::add(global, args).await,
+        Command::Add(args) => return add::add(global, args).await,
         Command::Find(args) => return network::find(global, args).await,
         Command::Publish(args) => return content::publish(global, args).await,
         Command::Preview(args) => return content::preview(global, args).await,
@@ -50,6 +53,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Roster(args) => govern::roster(global, args).await?,
         Command::Evidence => govern::evidence(global).await?,
         Command::Proposals => govern::proposals(global).await?,
+        Command::Config(args) => config::config(global, args)?,
+        Command::Completions(args) => shell::completions(global, args)?,
+        Command::Man(args) => shell::man(global, args)?,
         Command::Token(token) => run_token(global, token).await?,
         Command::PreviewWorker(_) => unreachable!("main runs the worker before anything else"),
     }

@@ -8,11 +8,11 @@ use reqwest::Method;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::content::write_output;
+use super::content::hand_out;
 use crate::{
     args::{Find, Global, Invite, Node, Output, Peers, ScopeArg},
     client::Client,
-    output::{self, Status, short},
+    output::{self, Column, Status, id, plain, table},
 };
 
 /// Makes a ticket.
@@ -28,7 +28,7 @@ pub(crate) async fn invite(global: &Global, args: Invite) -> anyhow::Result<()> 
 pub(crate) async fn genesis(global: &Global, args: Output) -> anyhow::Result<()> {
     let client = Client::new(global)?;
     let answer = client.send(client.request(Method::GET, "genesis")).await?;
-    write_output(&args.output, &answer.bytes().await.context("read the genesis")?)
+    hand_out(global, &args.output, &answer.bytes().await.context("read the genesis")?)
 }
 
 /// Shows the node.
@@ -38,7 +38,7 @@ pub(crate) async fn status(global: &Global) -> anyhow::Result<()> {
         return output::object(&status);
     }
     output::line(&format!("node      {}", status.node_id))?;
-    output::line(&format!("network   {} ({})", status.network.name, short(&status.network.id)))?;
+    output::line(&format!("network   {} ({})", plain(&status.network.name), id(&status.network.id)))?;
     let admitted = if status.admitted { "" } else { ", not admitted yet" };
     output::line(&format!("roles     {}{admitted}", status.roles.join(", ")))?;
     output::line(&format!("listens   api {}, peers {}", status.api, status.p2p))?;
@@ -94,10 +94,18 @@ pub(crate) async fn peers(global: &Global, args: Peers) -> anyhow::Result<()> {
             let state = if peer.state == PeerState::Alive { "alive" } else { "down" };
             let rtt = peer.rtt_ms.map(|rtt| format!("{rtt:.1} ms")).unwrap_or_default();
             let trusted = if peer.trusted { "yes" } else { "no" };
-            vec![short(&peer.node_id), state.into(), peer.zone.clone(), peer.roles.join(","), trusted.into(), rtt]
+            vec![id(&peer.node_id), state.into(), peer.zone.clone(), peer.roles.join(","), trusted.into(), rtt]
         })
         .collect();
-    output::table(&["NODE", "STATE", "ZONE", "ROLES", "TRUSTED", "RTT"], &rows)
+    const COLUMNS: [Column; 6] = [
+        Column::key("NODE"),
+        Column::fact("STATE"),
+        Column::fact("ZONE"),
+        Column::text("ROLES"),
+        Column::fact("TRUSTED"),
+        Column::extra("RTT"),
+    ];
+    table(&COLUMNS, &rows)
 }
 
 /// Trusts a node, or no longer.
@@ -118,9 +126,13 @@ pub(crate) async fn find(global: &Global, args: Find) -> anyhow::Result<ExitCode
     if global.json {
         output::object(&found)?;
     } else {
-        for provider in &found.providers {
+        let rows = found.providers.iter().map(|provider| {
             let states: Vec<&str> = provider.states.iter().map(|state| state.as_str()).collect();
-            output::line(&format!("{}  {}", provider.node_id, states.join(",")))?;
+            vec![id(&provider.node_id), states.join(",")]
+        });
+        let rows: Vec<Vec<String>> = rows.collect();
+        if !rows.is_empty() {
+            table(&[Column::key("NODE"), Column::text("STATES")], &rows)?;
         }
         match found.outcome {
             FindOutcome::Found => {}
@@ -170,7 +182,14 @@ pub(crate) async fn token_ls(global: &Global) -> anyhow::Result<()> {
             vec![token.id.clone(), token.name.clone(), scope, token.created_at.to_string(), expires]
         })
         .collect();
-    output::table(&["ID", "NAME", "SCOPE", "CREATED", "EXPIRES"], &rows)
+    const COLUMNS: [Column; 5] = [
+        Column::key("ID"),
+        Column::text("NAME"),
+        Column::fact("SCOPE"),
+        Column::extra("CREATED"),
+        Column::fact("EXPIRES"),
+    ];
+    table(&COLUMNS, &rows)
 }
 
 /// Revokes an API key.

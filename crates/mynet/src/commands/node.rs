@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use mynet_node::{
-    config::Config,
+    config::{Config, ConfigError},
     handle::TokenOptions,
-    service::{self, RunningNode},
+    service::{self, RunningNode, StartError},
     view::Scope,
 };
 use serde_json::json;
@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    args::{Color, Global, Run},
+    args::{Global, Run},
     local::{self, Access},
     output::{self, Failure, Status},
 };
@@ -40,26 +40,68 @@ pub(crate) async fn run(global: &Global, args: Run) -> anyhow::Result<()> {
         let hint = "found a network with `mynet init`, or join one with `mynet join TICKET`";
         return Err(Failure::new(Status::Failed, "no_node", message, hint).into());
     }
-    let config = Config::load(&dir, &toml::Table::new())?;
-    let node = service::start(&dir, config).await?;
-    let listener = bind_api(&dir, &node).await?;
+    let config = Config::load(&dir, &toml::Table::new()).map_err(|error| bad_settings(&error))?;
+    let node = service::start(&dir, config).await.map_err(|error| not_started(&dir, &error))?;
+    let served = serve(global, (&dir, &node), (args.ready_file.as_deref(), &mut signals)).await;
+    let stopped = node.stop().await;
+    served?;
+    Ok(stopped?)
+}
+
+/// Serves the API until there is a reason to stop, and drains it.
+async fn serve(
+    global: &Global,
+    (dir, node): (&Path, &RunningNode),
+    (ready_file, signals): (Option<&Path>, &mut Signals),
+) -> anyhow::Result<()> {
+    let listener = bind_api(dir, node).await?;
     let stop = CancellationToken::new();
     let mut api =
         tokio::spawn(mynet_api::serve(listener, node.handle(), mynet_api::ApiSettings::default(), stop.clone()));
-    announce(&dir, &node, args.ready_file.as_deref()).await?;
-    let served = serve_until_stopped(&dir, &node, (&mut signals, &mut api)).await;
-    if let Err(error) = &served {
-        tracing::error!(error = format!("{error:#}"), "the API ended, the node stops");
-    }
+    let served = match announce(global, (dir, node), ready_file).await {
+        Ok(()) => {
+            let served = serve_until_stopped(dir, node, (signals, &mut api)).await;
+            if let Err(error) = &served {
+                tracing::error!(error = format!("{error:#}"), "the API ended, the node stops");
+                stopping();
+                // A task that has ended must not be asked again.
+                return served;
+            }
+            Ok(())
+        }
+        failed => failed,
+    };
+    stopping();
+    stop.cancel();
+    let drained = ended(api.await);
+    served.and(drained)
+}
+
+/// Settings that nobody can use.
+pub(super) fn bad_settings(error: &ConfigError) -> Failure {
+    Failure::new(Status::Failed, "bad_settings", error.to_string(), "correct it there")
+}
+
+/// Why a node did not start, and what to do about it.
+fn not_started(dir: &Path, error: &StartError) -> Failure {
+    let (code, hint) = match error {
+        _ if error.is_in_use() => {
+            ("data_dir_in_use", "stop that process first, or name another directory with --data-dir")
+        }
+        StartError::Keys(_) => ("bad_key_file", "a node without its keys is another node"),
+        StartError::Net(_) => ("p2p_listen", "set p2p.listen to a free address of this machine"),
+        StartError::Setting { .. } => ("bad_settings", "correct it; `mynet config show` lists all settings"),
+        StartError::Ticket(_) => ("bad_ticket", "ask for a new one and run `mynet join TICKET` on this directory"),
+        StartError::Io { .. } => ("failed", "check the disk and who may use the directory"),
+        _ => ("damaged", "`mynet doctor --data-dir` looks into a directory whose node does not run"),
+    };
+    Failure::new(Status::Failed, code, format!("the node in {} does not start: {error}", dir.display()), hint)
+}
+
+/// Says that the node stops from now on.
+fn stopping() {
     tracing::info!("stopping");
     drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
-    stop.cancel();
-    // A task that has ended must not be asked again.
-    let drained = if served.is_ok() { ended(api.await) } else { Ok(()) };
-    let stopped = node.stop().await;
-    served?;
-    drained?;
-    Ok(stopped?)
 }
 
 /// The task that serves the API.
@@ -155,11 +197,7 @@ fn start_log(global: &Global) -> anyhow::Result<()> {
         (false, _) => "info,mynet_node=trace,mynet_net=trace,mynet_store=trace,mynet_proto=trace,mynet_api=trace",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_unset| level.into());
-    let ansi = match global.color {
-        Color::Always => true,
-        Color::Never => false,
-        Color::Auto => output::is_watched(),
-    };
+    let ansi = console::colors_enabled_stderr();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi);
     log.try_init().map_err(|error| anyhow::anyhow!("start the log: {error}"))
 }
@@ -182,15 +220,21 @@ async fn bind_api(dir: &Path, node: &RunningNode) -> anyhow::Result<TcpListener>
 }
 
 /// Tells everybody who waits that the node serves.
-async fn announce(dir: &Path, node: &RunningNode, ready_file: Option<&Path>) -> anyhow::Result<()> {
+async fn announce(
+    global: &Global,
+    (dir, node): (&Path, &RunningNode),
+    ready_file: Option<&Path>,
+) -> anyhow::Result<()> {
     let status = node.handle().status().await?;
     let options = TokenOptions { name: LOCAL_TOKEN.to_owned(), scope: Scope::Admin, expires: None };
     let token = node.handle().replace_token(options).await?.token.unwrap_or_default();
     Access { api: status.api.clone(), token }.write(dir)?;
-    output::line(&format!("ready node={} api={} p2p={}", status.node_id, status.api, status.p2p))?;
+    let told = json!({ "node_id": status.node_id, "api": status.api, "p2p": status.p2p, "pid": std::process::id() });
+    match global.json {
+        true => output::line(&told.to_string())?,
+        false => output::line(&format!("ready node={} api={} p2p={}", status.node_id, status.api, status.p2p))?,
+    }
     if let Some(path) = ready_file {
-        let told =
-            json!({ "node_id": status.node_id, "api": status.api, "p2p": status.p2p, "pid": std::process::id() });
         local::replace(path, &serde_json::to_vec(&told)?)?;
     }
     drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));

@@ -3,7 +3,7 @@
 //! `offer` and `submit` speak to a node, everything between works on files alone, so that a key never touches a machine with a
 //! network. Every step shows the same object, and the roster hash in it is what the holders of the keys compare.
 
-use std::{fs, path::Path, time::SystemTime};
+use std::{path::Path, time::SystemTime};
 
 use anyhow::Context;
 use ed25519_dalek::SigningKey;
@@ -20,7 +20,7 @@ use super::{content::write_output, verify::read_bounded};
 use crate::{
     args::{Global, Recover, RecoverCombine, RecoverPropose, RecoverSign, RecoverSubmit, RecoverTo},
     client::Client,
-    output::{self, Failure, Status, short},
+    output::{self, Column, Failure, Status, id, table},
 };
 
 /// Bytes of a key file at most: 64 digits, and whatever an editor adds.
@@ -153,7 +153,10 @@ fn show(global: &Global, view: &RecoveryView) -> anyhow::Result<()> {
     output::line(&format!("signed    by {signed}, {} missing", view.missing))?;
     let seats = view.validators.iter().map(|node| (node, if view.joining.contains(node) { "joins" } else { "stays" }));
     let rows = seats.chain(view.leaving.iter().map(|node| (node, "leaves")));
-    output::table(&["NODE", "SEAT"], &rows.map(|(node, word)| vec![short(node), word.to_owned()]).collect::<Vec<_>>())
+    table(
+        &[Column::key("NODE"), Column::fact("SEAT")],
+        &rows.map(|(node, word)| vec![id(node), word.to_owned()]).collect::<Vec<_>>(),
+    )
 }
 
 fn now() -> Timestamp {
@@ -182,11 +185,7 @@ fn read_key(path: &Path) -> anyhow::Result<SigningKey> {
         let message = format!("{} is no recovery key", path.display());
         Failure::new(Status::Usage, "not_a_key", message, "`init` wrote them to recovery/1.key, 2.key and 3.key")
     };
-    let size = fs::metadata(path).with_context(|| format!("open {}", path.display()))?.len();
-    if size > KEY_BYTES_MAX as u64 {
-        return Err(not_a_key().into());
-    }
-    let text = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+    let text = read_bounded(path, KEY_BYTES_MAX)?;
     let mut secret = [0; 32];
     hex::decode_to_slice(text.trim_ascii(), &mut secret).map_err(|_not_hex| not_a_key())?;
     Ok(SigningKey::from_bytes(&secret))

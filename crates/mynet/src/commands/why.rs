@@ -8,7 +8,7 @@ use mynet_types::NodeId;
 use crate::{
     args::{Global, Key},
     client::Client,
-    output::{self, short},
+    output::{self, Column, id, table},
 };
 
 /// Lines of the log that `why` prints; `history` prints them all.
@@ -25,17 +25,24 @@ pub(crate) async fn why(global: &Global, args: Key) -> anyhow::Result<()> {
         output::line(&format!("           {sentence}"))?;
     }
     let (slot, readers) = (view.placement.slot, &view.decrypted);
-    let granted: Vec<String> = readers.granted.iter().map(short).collect();
+    let granted: Vec<String> = readers.granted.iter().map(id).collect();
     let granted = if granted.is_empty() { String::new() } else { format!(": {}", granted.join(", ")) };
     output::line(&format!(
         "placement  slot {slot}, {} copies wanted, durable with {}",
         view.replicas_wanted, view.quorum
     ))?;
     output::line(&format!("decrypted  {}{granted}\n", readers.class))?;
-    output::table(&["NODE", "ZONE", "PLACEMENT", "COPY", "VOTE"], &rows(&view))?;
+    const COLUMNS: [Column; 5] = [
+        Column::key("NODE"),
+        Column::extra("ZONE"),
+        Column::text("PLACEMENT"),
+        Column::text("COPY"),
+        Column::text("VOTE"),
+    ];
+    table(&COLUMNS, &rows(&view))?;
     let skipped = view.log.len().saturating_sub(NEWEST);
     if !view.log.is_empty() {
-        output::line(&format!("\nlast of {} lines that node {} noted:", view.log.len(), short(&view.node_id)))?;
+        output::line(&format!("\nlast of {} lines that node {} noted:", view.log.len(), id(&view.node_id)))?;
     }
     for line in view.log.iter().skip(skipped) {
         output::line(&format!("  {}", sentence(line)))?;
@@ -73,7 +80,7 @@ fn rows(view: &WhyView) -> Vec<Vec<String>> {
         let candidate = view.placement.candidates.iter().find(|candidate| candidate.node_id == node);
         let copy = view.copies.iter().find(|copy| copy.node_id == node);
         vec![
-            short(&node),
+            id(&node),
             candidate.map_or(String::new(), |candidate| format!("{}/{}", candidate.region, candidate.zone)),
             candidate.map_or("not admitted".to_owned(), |candidate| match candidate.rank {
                 Some(rank) if candidate.chosen => format!("chosen, rank {rank}"),
@@ -114,7 +121,7 @@ fn sentence(line: &LogView) -> String {
 }
 
 fn about(line: &LogView) -> String {
-    let peer = line.node_id.as_ref().map(|node| format!("{}: ", short(node))).unwrap_or_default();
+    let peer = line.node_id.as_ref().map(|node| format!("{}: ", id(node))).unwrap_or_default();
     let number = match (line.value, line.unit.as_deref()) {
         (Some(value), Some("bytes")) => format!(", {}", output::size(value)),
         (Some(value), Some(unit)) => format!(", {unit} {value}"),

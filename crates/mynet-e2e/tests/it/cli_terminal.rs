@@ -1,0 +1,170 @@
+//! What a person sees at a terminal, and a pipe does not: bars, colours, short ids, tables that fit.
+
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io::Read,
+    os::unix::ffi::OsStrExt,
+    process::{Command, Stdio},
+};
+
+use mynet_e2e::{
+    content::{self, bytes, hash},
+    network::Network,
+    process::{Node, command},
+};
+use rustix::{
+    fs::{Mode, OFlags, open},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{Winsize, tcsetwinsize},
+};
+
+/// Runs a command on a terminal of `columns`; returns its status and all that was written to the terminal.
+fn on_terminal(mut command: Command, columns: u16) -> (i32, String) {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let path = OsStr::from_bytes(name.to_bytes());
+    let terminal = File::from(open(path, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap());
+    tcsetwinsize(&terminal, Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    command.env("TERM", "xterm").stdin(Stdio::null());
+    command.stdout(terminal.try_clone().unwrap()).stderr(terminal);
+    let mut child = command.spawn().unwrap();
+    // The command holds the terminal's other side as well; the end of the text comes when nobody holds it.
+    drop(command);
+    let (mut seen, mut part, mut master) = (Vec::new(), [0; 4096], File::from(master));
+    // A terminal that nobody has open any more is an error on Linux, not an end.
+    while let Ok(count @ 1..) = master.read(&mut part) {
+        seen.extend_from_slice(&part[..count]);
+    }
+    (child.wait().unwrap().code().unwrap_or(-1), String::from_utf8_lossy(&seen).into_owned())
+}
+
+fn of(node: &Node, args: &[&str]) -> Command {
+    let mut command = command().unwrap();
+    command.args(args).args(["--data-dir", node.dir_arg()]);
+    command
+}
+
+/// What is left of a text without colours and the like.
+fn uncoloured(text: &str) -> String {
+    let mut parts = text.split("\u{1b}[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        text + part.split_once(|c: char| c.is_ascii_alphabetic()).map_or("", |(_, rest)| rest)
+    })
+}
+
+#[test]
+fn progress_is_for_terminals_and_a_pipe_gets_none_of_it() {
+    let network = Network::trusted(3, "").unwrap();
+    let node = &network.nodes[0];
+    let data = bytes(95, 6_000_000);
+    let song = content::file(network.temp.path(), "song.bin", &data).unwrap();
+
+    let (status, seen) = on_terminal(of(node, &["add", &song]), 100);
+    assert_eq!(status, 0, "{seen}");
+    for part in ["song.bin", "/5.72 MiB", "iB/s", "ETA", "copies ", "votes "] {
+        assert!(seen.contains(part), "no {part:?} in {seen}");
+    }
+    let last = uncoloured(seen.trim_end().rsplit(['\r', '\n']).next().unwrap_or_default());
+    assert!(last.ends_with("song.bin  durable"), "{seen}");
+    let group = last.trim().get(..64).unwrap().to_owned();
+
+    let out = network.temp.path().join("out");
+    let out = out.to_str().unwrap();
+    let (status, seen) = on_terminal(of(node, &["get", &group, "-o", out]), 100);
+    assert_eq!(status, 0, "{seen}");
+    assert!(seen.contains("ETA") && seen.contains("/5.72 MiB"), "{seen}");
+    assert!(std::fs::read(out).unwrap() == data);
+
+    for silent in [["add", &song, "-q"].as_slice(), &["add", &song, "--json"]] {
+        let (status, seen) = on_terminal(of(node, silent), 100);
+        assert_eq!(status, 0, "{seen}");
+        assert!(!seen.contains("ETA") && !seen.contains('\u{1b}'), "{silent:?}: {seen}");
+    }
+    for args in [["add", &song].as_slice(), &["get", &group, "-o", out]] {
+        let piped = node.run(args).unwrap();
+        assert_eq!((piped.status, piped.stderr.as_str()), (0, ""), "{args:?}");
+        assert!(!piped.stdout.contains(&0x1b), "{args:?}");
+    }
+}
+
+#[test]
+fn tables_fit_the_terminal_and_are_whole_in_a_pipe() {
+    let network = Network::trusted(2, "").unwrap();
+    let node = &network.nodes[0];
+    let data = bytes(96, 1000);
+    let name = "a rather long name of a song that no narrow terminal has room for.bin";
+    let song = content::file(network.temp.path(), name, &data).unwrap();
+    let added = node.json(&["add", &song]).unwrap();
+    let group = added["group_id"].as_str().unwrap();
+    let (other, hash) = (network.nodes[1].id.as_str(), hash(&data));
+    let tables: &[(&[&str], &str)] = &[
+        (&["ls"], group),
+        (&["peers"], other),
+        (&["roster", "show"], other),
+        (&["proposals"], "GROUP"),
+        (&["evidence"], "WHO"),
+        (&["token", "ls"], "local commands"),
+        (&["find", &hash], node.id.as_str()),
+        (&["publish", group, "--dry-run"], other),
+        (&["config", "show"], "replication.receiving_lease"),
+    ];
+    for (args, whole) in tables {
+        let piped = node.bytes(args).unwrap();
+        let piped = String::from_utf8_lossy(&piped);
+        assert!(piped.contains(whole), "{args:?}: {piped}");
+        assert!(!piped.contains('\u{1b}') && !piped.contains('\u{2026}'), "{args:?}: {piped}");
+        for columns in [80, 40] {
+            let (status, seen) = on_terminal(of(node, args), columns);
+            assert_eq!(status, 0, "{args:?}: {seen}");
+            let text = uncoloured(&seen);
+            let table = text.lines().skip_while(|line| !line.contains(heading(args)));
+            let wide = table
+                .take_while(|line| !line.contains(": "))
+                .find(|line| line.trim_end().chars().count() > columns.into());
+            assert_eq!(wide, None, "{args:?} on {columns} columns: {text}");
+            assert!(whole.len() != 64 || !text.contains(whole) && text.contains(&whole[..10]), "{args:?}: {text}");
+        }
+    }
+    for line in String::from_utf8(node.bytes(&["ls"]).unwrap()).unwrap().lines().skip(1) {
+        assert!(line.ends_with(name), "{line}");
+    }
+}
+
+/// A word in the first line of the table that a command prints.
+fn heading(args: &[&str]) -> &'static str {
+    match args {
+        ["ls" | "proposals"] => "GROUP",
+        ["evidence"] => "WHO",
+        ["token", _] => "ID",
+        ["publish", ..] => "TARGET",
+        ["config", _] => "SETTING",
+        _ => "NODE",
+    }
+}
+
+#[test]
+fn colours_obey_the_flag_then_the_environment_then_the_terminal() {
+    let network = Network::trusted(1, "").unwrap();
+    let node = &network.nodes[0];
+    let coloured = |args: &[&str], no_color: bool| {
+        let mut command = of(node, args);
+        if no_color {
+            command.env("NO_COLOR", "1");
+        }
+        let (_, seen) = on_terminal(command, 80);
+        seen.contains('\u{1b}')
+    };
+    assert!(coloured(&["token", "ls"], false));
+    assert!(!coloured(&["token", "ls"], true));
+    assert!(!coloured(&["token", "ls", "--color", "never"], false));
+    assert!(coloured(&["token", "ls", "--color=always"], true), "the flag wins over the environment");
+    assert!(coloured(&["no-such-command"], false));
+    assert!(!coloured(&["no-such-command", "--color", "never"], false));
+    assert!(node.run(&["token", "ls", "--color", "always"]).unwrap().stdout.contains(&0x1b), "in a pipe as well");
+    let error = node.run(&["show", "not-an-id", "--color", "always"]).unwrap();
+    assert!(error.stderr.contains('\u{1b}'), "{}", error.stderr);
+}

@@ -1,0 +1,85 @@
+//! Values that are more than a word, and words that their types know.
+
+use std::{str::FromStr, time::Duration};
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+/// One of the words that `T` reads: mistyped ones have the nearest named, and shells complete them.
+pub(super) fn one_of<T>(words: &'static [&'static str]) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err: std::error::Error + Send + Sync> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(words).try_map(|word| word.parse::<T>())
+}
+
+/// How long something takes.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; durations are like 90s, 24h or 7d"))
+}
+
+/// Something that may stand in a path of the API: with a slash in it, a request would go elsewhere than meant.
+pub(super) fn name(text: &str) -> Result<String, &'static str> {
+    match text {
+        "" => Err("it is empty"),
+        _ if text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_')) => Ok(text.to_owned()),
+        _ => Err("ids and hashes are made of letters, digits, ':' and '-'"),
+    }
+}
+
+/// One tag. On the wire commas separate tags, so one with a comma would become two without a word.
+pub(super) fn tag(text: &str) -> Result<String, &'static str> {
+    match text.trim() {
+        "" => Err("a tag is not empty"),
+        tag if tag.contains(',') => Err("a tag has no comma; for several say --tag once for each"),
+        tag => Ok(tag.to_owned()),
+    }
+}
+
+/// One range of bytes. A server ignores what it cannot read, so a mistyped range would fetch the whole.
+pub(super) fn range(text: &str) -> Result<String, &'static str> {
+    const FORM: &str = "give A-B with A <= B, A- or -N";
+    let number = |text: &str| match text {
+        "" => Ok(None),
+        _ if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse::<u64>().map(Some).map_err(|_huge| FORM),
+        _ => Err(FORM),
+    };
+    let (from, to) = text.split_once('-').ok_or(FORM)?;
+    match (number(from)?, number(to)?) {
+        (None, None) => Err(FORM),
+        (Some(from), Some(to)) if from > to => Err(FORM),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{name, range, tag};
+
+    #[test]
+    fn what_would_change_the_path_of_a_request_is_no_name() {
+        for good in ["sha256:00ff", "00000000-0000-0000-0000-000000000000", "not-an-id"] {
+            assert!(name(good).is_ok(), "{good}");
+        }
+        for bad in ["", "../x", "a/b", "a b", "a?b", "a#b", "a%2fb", "..", "\u{e4}"] {
+            assert!(name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_tag_is_one_tag() {
+        assert_eq!(tag(" slow rock "), Ok("slow rock".to_owned()));
+        for bad in ["", " ", "a,b", "a,"] {
+            assert!(tag(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ranges_have_one_of_three_forms() {
+        for good in ["0-0", "5-10", "7-", "-3"] {
+            assert!(range(good).is_ok(), "{good}");
+        }
+        for bad in ["", "-", "5", "5-2", "a-b", "0-1,3-4", "+1-2", "--1", "1-99999999999999999999"] {
+            assert!(range(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Progress for a person at a terminal, on standard error; nothing of it anywhere else.
+
+use std::io::IsTerminal;
+
+use console::truncate_str;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::plain;
+use crate::args::Global;
+
+/// Characters of a name beside a bar.
+const NAME_MAX: usize = 20;
+/// The narrowest terminal with room for a bar beside name and numbers.
+const BAR_COLUMNS_MIN: u16 = 76;
+/// The narrowest one with room for the numbers of bytes.
+const NUMBERS_COLUMNS_MIN: u16 = 60;
+/// What is left on any narrower one.
+const NARROW: &str = "{wide_msg}  {bytes_per_sec}  ETA {eta}";
+
+/// Whether progress is shown, and how.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Meter {
+    shown: bool,
+    columns: u16,
+}
+
+/// Progress of one thing; it vanishes when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Bar {
+    bar: ProgressBar,
+    name: String,
+}
+
+impl Meter {
+    /// Progress is for people: a terminal, and neither `--json` nor `--quiet`.
+    pub(crate) fn new(global: &Global) -> Self {
+        let shown = std::io::stderr().is_terminal() && !global.json && !global.quiet;
+        Self { shown, columns: console::Term::stderr().size().1 }
+    }
+
+    /// Whether anybody sees it.
+    pub(crate) fn is_shown(self) -> bool {
+        self.shown
+    }
+
+    /// Bytes on their way; `total` if it is known.
+    pub(crate) fn bytes(self, name: &str, total: Option<u64>) -> Bar {
+        let bar = match total {
+            Some(total) => ProgressBar::new(total),
+            None => ProgressBar::no_length(),
+        };
+        let template = match total {
+            None => "{wide_msg}  {bytes}  {bytes_per_sec}",
+            Some(_) if self.columns < NUMBERS_COLUMNS_MIN => NARROW,
+            Some(_) if self.columns < BAR_COLUMNS_MIN => {
+                "{wide_msg}  {bytes}/{total_bytes}  {bytes_per_sec}  ETA {eta}"
+            }
+            Some(_) => "{msg}  [{wide_bar}]  {bytes}/{total_bytes}  {bytes_per_sec}  ETA {eta}",
+        };
+        self.show(bar, name, template)
+    }
+
+    /// Work that others do; [`Bar::set`] says how far it is.
+    pub(crate) fn work(self, name: &str) -> Bar {
+        let template = match self.columns {
+            ..NUMBERS_COLUMNS_MIN => NARROW,
+            NUMBERS_COLUMNS_MIN.. => "{wide_msg}  {bytes}/{total_bytes}  {bytes_per_sec}  ETA {eta}",
+        };
+        self.show(ProgressBar::new(1), name, template)
+    }
+
+    fn show(self, bar: ProgressBar, name: &str, template: &str) -> Bar {
+        let target = if self.shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        bar.set_draw_target(target);
+        let style = ProgressStyle::with_template(template);
+        bar.set_style(style.unwrap_or_else(|_template| ProgressStyle::default_bar()).progress_chars("=> "));
+        let name = truncate_str(&plain(name), NAME_MAX, "\u{2026}").into_owned();
+        bar.set_message(name.clone());
+        Bar { bar, name }
+    }
+}
+
+impl Bar {
+    /// So many more are through.
+    pub(crate) fn add(&self, bytes: u64) {
+        self.bar.inc(bytes);
+    }
+
+    /// So many of so many are through, and what to say about it.
+    pub(crate) fn set(&self, (done, total): (u64, u64), words: &str) {
+        self.bar.set_length(total);
+        self.bar.set_position(done);
+        // What matters most comes first: a narrow terminal cuts the end.
+        self.bar.set_message(format!("{words}  {}", self.name));
+    }
+
+    /// Counts what is read of `file`.
+    pub(crate) fn watch<R: tokio::io::AsyncRead + Unpin>(&self, file: R) -> indicatif::ProgressBarIter<R> {
+        self.bar.wrap_async_read(file)
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
