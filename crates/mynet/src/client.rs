@@ -122,3 +122,55 @@ async fn problem(answer: Response) -> Failure {
     let request_id = request_id.filter(|_| http.is_server_error());
     Failure { request_id, ..Failure::new(status, code, message, hint) }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::Client;
+    use crate::{
+        local::Access,
+        output::{Failure, Status},
+    };
+
+    /// What a client makes of an answer with this status and code, and the usual name of a request.
+    async fn refusal(http: &str, code: &str) -> Failure {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let api = format!("http://{}", listener.local_addr().unwrap());
+        let body = format!("{{\"code\":\"{code}\",\"detail\":\"it failed\",\"hint\":\"try again\"}}");
+        let answer = format!(
+            "HTTP/1.1 {http}\r\nX-Request-Id: r-1\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        let node = tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            assert!(connection.read(&mut [0; 4096]).await.unwrap() > 0);
+            connection.write_all(answer.as_bytes()).await.unwrap();
+        });
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let asked = Client::of(Access { api, token: "t".to_owned() }).get::<serde_json::Value>("status").await;
+        node.await.unwrap();
+        asked.unwrap_err().downcast().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_request_that_the_node_failed_to_answer_is_named() {
+        for (http, code, status, named) in [
+            ("500 Internal Server Error", "storage", Status::Failed, true),
+            ("500 Internal Server Error", "corrupt", Status::Integrity, true),
+            ("503 Service Unavailable", "busy", Status::Unreachable, true),
+            ("503 Service Unavailable", "unknown", Status::Undecided, true),
+            ("507 Insufficient Storage", "no_space", Status::Failed, true),
+            ("400 Bad Request", "invalid_id", Status::Usage, false),
+            ("403 Forbidden", "forbidden", Status::NotAllowed, false),
+            ("404 Not Found", "not_found", Status::NotFound, false),
+        ] {
+            let failure = refusal(http, code).await;
+            assert_eq!((failure.status, failure.code.as_str()), (status, code));
+            assert_eq!(failure.request_id.as_deref(), named.then_some("r-1"), "{http} {code}");
+        }
+    }
+}

@@ -1,11 +1,11 @@
 //! Commands that need no network: completions, manual pages, settings with their origins; and JSON from whatever has a result.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use mynet_e2e::{
     content::{self, bytes},
     network::Network,
-    process::{command, json, run},
+    process::{command, json, program, run},
 };
 use serde_json::Value;
 
@@ -21,6 +21,12 @@ fn every_shell_gets_completions_that_know_commands_flags_and_values() {
         assert!(!text.contains("preview-worker"), "{shell} offers what is not for people");
         assert_eq!(json(&["completions", shell]).unwrap()["script"], text, "{shell}");
     }
+    // One shell is here, and takes its script.
+    let bin = program().unwrap();
+    let typed = "source <(\"$0\" completions bash) && complete -p mynet";
+    let taken = Command::new("bash").args(["--norc", "-c", typed]).arg(bin).output().unwrap();
+    let told = String::from_utf8_lossy(&taken.stdout).into_owned();
+    assert!(taken.status.success() && told.contains("-F _mynet"), "{told} {}", String::from_utf8_lossy(&taken.stderr));
 }
 
 #[test]

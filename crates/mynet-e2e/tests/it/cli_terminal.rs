@@ -92,6 +92,32 @@ fn progress_is_for_terminals_and_a_pipe_gets_none_of_it() {
 }
 
 #[test]
+fn a_wait_at_a_terminal_ends_as_it_does_in_a_pipe() {
+    let network = Network::trusted(1, "").unwrap();
+    let node = &network.nodes[0];
+    let song = content::file(network.temp.path(), "song.bin", &bytes(94, 300_000)).unwrap();
+    for (args, status, says) in [
+        (["add", &song].as_slice(), 4, "too few nodes may hold it"),
+        (&["add", &song, "--wait", "certified"], 4, "too few nodes may hold it"),
+        (&["add", &song, "--wait", "stored"], 0, "stored"),
+        (&["add", &song, "--no-publish"], 0, "stored"),
+    ] {
+        let (at_terminal, seen) = on_terminal(of(node, args), 100);
+        let piped = node.run(args).unwrap();
+        assert_eq!((at_terminal, piped.status), (status, status), "{args:?}: {seen} {}", piped.stderr);
+        let last = uncoloured(seen.trim_end().rsplit(['\r', '\n']).next().unwrap_or_default());
+        let told = String::from_utf8(piped.stdout).unwrap();
+        assert!(told.contains(says), "{args:?}: {told}");
+        // Each has its own group, and says the same about it.
+        assert_eq!(last.trim().get(64..), told.trim_end().get(64..), "{args:?}: {seen}");
+    }
+    let group = node.json(&["add", &song, "--no-publish"]).unwrap()["group_id"].as_str().unwrap().to_owned();
+    let (status, seen) = on_terminal(of(node, &["publish", &group]), 100);
+    assert_eq!(status, 4, "{seen}");
+    assert!(seen.contains("copies 0/2"), "{seen}");
+}
+
+#[test]
 fn tables_fit_the_terminal_and_are_whole_in_a_pipe() {
     let network = Network::trusted(2, "").unwrap();
     let node = &network.nodes[0];

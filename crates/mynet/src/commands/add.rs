@@ -78,15 +78,23 @@ async fn store(client: &Client, args: &Add, (path, meter): (&Path, Meter)) -> an
         return upload(client, args, (path, meter), wanted).await;
     }
     let view = upload(client, args, (path, meter), WaitFor::Stored).await?;
-    match (&view.operation_id, wanted) {
-        (None, _) | (_, WaitFor::Stored) => Ok(view),
-        (Some(operation), _) => {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let result = follow(client, operation, (wanted, args.timeout), (meter, &name)).await?;
-            let last: GroupView = client.get(&format!("content/{}/group", view.group_id)).await?;
-            Ok(GroupView { wait_result: Some(result), operation_id: view.operation_id, ..last })
-        }
-    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    watch(client, view, (wanted, args.timeout), (meter, &name)).await
+}
+
+/// Waits for what goes on after `stored`, while a person watches it.
+pub(super) async fn watch(
+    client: &Client,
+    stored: GroupView,
+    (wanted, timeout): (WaitFor, Duration),
+    shown: (Meter, &str),
+) -> anyhow::Result<GroupView> {
+    let Some(operation) = stored.operation_id.as_ref().filter(|_| wanted != WaitFor::Stored) else {
+        return Ok(stored);
+    };
+    let result = follow(client, operation, (wanted, timeout), shown).await?;
+    let last: GroupView = client.get(&format!("content/{}/group", stored.group_id)).await?;
+    Ok(GroupView { wait_result: Some(result), operation_id: stored.operation_id, ..last })
 }
 
 /// Shows how an operation goes on, until it has come as far as is wanted or the time is over.
@@ -116,19 +124,23 @@ fn progress_words(seen: &OperationView) -> String {
     let OperationView { copies_done, copies_needed, copies_wanted, consensus, .. } = seen;
     // Until it is durable that counts, and then the rest.
     let copies = if copies_done < copies_needed { copies_needed } else { copies_wanted };
-    format!("copies {copies_done}/{copies}  votes {}/{}", consensus.accepts, consensus.quorum)
+    let votes = match consensus.quorum {
+        0 => String::new(),
+        quorum => format!("  votes {}/{quorum}", consensus.accepts),
+    };
+    format!("copies {copies_done}/{copies}{votes}")
 }
 
-/// How a wait for `wanted` ends that sees this; `None` if it goes on. As the node itself decides it.
+/// How a wait for `wanted` ends that sees this; `None` if it goes on. The same words decide it as in the node.
 fn reached(seen: &OperationView, wanted: WaitFor) -> Option<WaitResult> {
     let durable = seen.copies_done >= seen.copies_needed;
-    let certified = durable && seen.consensus.certificate && seen.consensus.outcome == OutcomeView::Approved;
+    let short = seen.state == OperationState::Waiting && seen.copies_done < seen.copies_wanted;
     match wanted {
-        _ if seen.state == OperationState::Failed => Some(WaitResult::Rejected),
         WaitFor::Stored => Some(WaitResult::Stored),
         WaitFor::Durable if durable => Some(WaitResult::Durable),
-        WaitFor::Certified if certified => Some(WaitResult::Certified),
-        _ if seen.state == OperationState::Waiting && !durable => Some(WaitResult::NotEnoughTargets),
+        WaitFor::Certified if durable && seen.consensus.certificate => Some(WaitResult::Certified),
+        WaitFor::Certified if seen.consensus.outcome == OutcomeView::Rejected => Some(WaitResult::Rejected),
+        WaitFor::Durable | WaitFor::Certified if short => Some(WaitResult::NotEnoughTargets),
         WaitFor::Durable | WaitFor::Certified => None,
     }
 }
@@ -255,5 +267,56 @@ fn timed_out(view: &GroupView, peers: Option<PeerCounts>) -> String {
             let (count, wanted) = (view.replica_count, view.replicas_wanted);
             format!("stored here, {count} of {wanted} copies confirmed; the rest goes on, see `mynet show`")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mynet_node::view::{OperationView, WaitResult};
+    use serde_json::json;
+
+    use super::{progress_words, reached};
+    use crate::args::WaitFor;
+
+    /// An operation with so many copies and votes of two, of three wanted copies.
+    fn seen(state: &str, copies: usize, (outcome, accepts, certificate): (&str, usize, bool)) -> OperationView {
+        let group = "0".repeat(64);
+        let consensus = json!({
+            "outcome": outcome, "accepts": accepts, "rejects": 0, "quorum": 2, "validators": 3, "certificate": certificate,
+        });
+        let view = json!({
+            "operation_id": format!("{group}-1"), "group_id": group, "version": 1, "state": state, "summary": [],
+            "copies_done": copies, "copies_needed": 2, "copies_wanted": 3, "bytes_done": 0, "bytes_total": 0,
+            "consensus": consensus, "targets": [],
+        });
+        serde_json::from_value(view).unwrap()
+    }
+
+    #[test]
+    fn a_wait_that_is_watched_ends_as_one_of_the_node_does() {
+        let certified = ("approved", 2, true);
+        let open = ("pending", 1, false);
+        let rejected = ("rejected", 0, false);
+        for (seen, durable, certain) in [
+            (seen("running", 1, open), None, None),
+            (seen("running", 2, open), Some(WaitResult::Durable), None),
+            (seen("running", 2, certified), Some(WaitResult::Durable), Some(WaitResult::Certified)),
+            (seen("running", 1, certified), None, None),
+            (seen("waiting", 1, open), Some(WaitResult::NotEnoughTargets), Some(WaitResult::NotEnoughTargets)),
+            (seen("waiting", 2, open), Some(WaitResult::Durable), Some(WaitResult::NotEnoughTargets)),
+            (seen("failed", 2, rejected), Some(WaitResult::Durable), Some(WaitResult::Rejected)),
+            // Copies are complete; validators that are missing may still come.
+            (seen("waiting", 3, open), Some(WaitResult::Durable), None),
+        ] {
+            assert_eq!(reached(&seen, WaitFor::Durable), durable, "{seen:?}");
+            assert_eq!(reached(&seen, WaitFor::Certified), certain, "{seen:?}");
+            assert_eq!(reached(&seen, WaitFor::Stored), Some(WaitResult::Stored));
+        }
+    }
+
+    #[test]
+    fn progress_counts_what_is_waited_for_next() {
+        assert_eq!(progress_words(&seen("running", 1, ("pending", 0, false))), "copies 1/2  votes 0/2");
+        assert_eq!(progress_words(&seen("running", 2, ("pending", 1, false))), "copies 2/3  votes 1/2");
     }
 }

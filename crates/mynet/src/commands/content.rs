@@ -12,7 +12,7 @@ use mynet_node::view::{GroupView, Page, PlanView, WaitResult};
 use reqwest::{Method, header};
 use serde_json::json;
 
-use super::add::{CONTESTED, wait_status};
+use super::add::{CONTESTED, wait_status, watch};
 use crate::{
     args::{Cert, Get, Global, Key, Ls, Preview, Publish, PublishMode, WaitFor},
     client::{Client, query_duration},
@@ -214,6 +214,10 @@ pub(crate) async fn publish(global: &Global, args: Publish) -> anyhow::Result<Ex
         PublishMode::Quorum => ("mode", "quorum".to_owned()),
         PublishMode::All => ("mode", "all".to_owned()),
     }));
+    let meter = Meter::new(global);
+    if meter.is_shown() {
+        query.push(("wait", WaitFor::Stored.as_str().to_owned()));
+    }
     let request = client.request(Method::POST, &format!("content/{}/publish", args.id)).query(&query);
     if args.dry_run {
         let plan: PlanView = client.json(request).await?;
@@ -224,7 +228,11 @@ pub(crate) async fn publish(global: &Global, args: Publish) -> anyhow::Result<Ex
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let view: GroupView = client.json(request).await?;
+    let mut view: GroupView = client.json(request).await?;
+    if meter.is_shown() {
+        let name = view.filename.clone().unwrap_or_default();
+        view = watch(&client, view, (WaitFor::Durable, args.timeout), (meter, &name)).await?;
+    }
     if global.json {
         output::object(&view)?
     } else {

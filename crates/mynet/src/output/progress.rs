@@ -29,6 +29,8 @@ pub(crate) struct Meter {
 pub(crate) struct Bar {
     bar: ProgressBar,
     name: String,
+    /// How it looks as soon as there are bytes to count.
+    counting: &'static str,
 }
 
 impl Meter {
@@ -69,15 +71,21 @@ impl Meter {
         self.show(ProgressBar::new(1), name, template)
     }
 
-    fn show(self, bar: ProgressBar, name: &str, template: &str) -> Bar {
+    fn show(self, bar: ProgressBar, name: &str, counting: &'static str) -> Bar {
         let target = if self.shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         bar.set_draw_target(target);
-        let style = ProgressStyle::with_template(template);
-        bar.set_style(style.unwrap_or_else(|_template| ProgressStyle::default_bar()).progress_chars("=> "));
+        bar.set_style(styled(counting));
         let name = truncate_str(&plain(name), NAME_MAX, "\u{2026}").into_owned();
         bar.set_message(name.clone());
-        Bar { bar, name }
+        Bar { bar, name, counting }
     }
+}
+
+/// A bar in the words of the library, which checks them when the program runs.
+fn styled(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_template| ProgressStyle::default_bar())
+        .progress_chars("=> ")
 }
 
 impl Bar {
@@ -88,6 +96,8 @@ impl Bar {
 
     /// So many of so many are through, and what to say about it.
     pub(crate) fn set(&self, (done, total): (u64, u64), words: &str) {
+        // Zero of zero bytes says nothing.
+        self.bar.set_style(styled(if total == 0 { "{wide_msg}" } else { self.counting }));
         self.bar.set_length(total);
         self.bar.set_position(done);
         // What matters most comes first: a narrow terminal cuts the end.
