@@ -155,6 +155,18 @@ fn tables_fit_the_terminal_and_are_whole_in_a_pipe() {
             assert!(whole.len() != 64 || !text.contains(whole) && text.contains(&whole[..10]), "{args:?}: {text}");
         }
     }
+    // What a table shortens, commands that only look take back.
+    let (short, peer) = (&group[..10], &other[..10]);
+    for (args, whole) in [
+        (["show", short].as_slice(), group),
+        (&["why", short], group),
+        (&["publish", short], group),
+        (&["peers", peer], other),
+    ] {
+        let (_, seen) = on_terminal(of(node, args), 80);
+        assert!(seen.contains(whole), "{args:?}: {seen}");
+    }
+    assert!(node.bytes(&["get", short, "-o", "-"]).unwrap() == data);
     for line in String::from_utf8(node.bytes(&["ls"]).unwrap()).unwrap().lines().skip(1) {
         assert!(line.ends_with(name), "{line}");
     }

@@ -75,14 +75,14 @@ pub(crate) struct Ls {
 
 #[derive(Debug, Args)]
 pub(crate) struct Key {
-    /// A group id, content id or hash
+    /// A group id or the beginning of one, a content id, or a hash
     #[arg(value_parser = name)]
     pub(crate) id: String,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Get {
-    /// A group id, content id or hash
+    /// A group id or the beginning of one, a content id, or a hash
     #[arg(value_parser = name)]
     pub(crate) id: String,
     /// Which state [default: the one that the hash or content id names, else decrypted]
@@ -98,7 +98,7 @@ pub(crate) struct Get {
 
 #[derive(Debug, Args)]
 pub(crate) struct Publish {
-    /// A group id, content id or hash
+    /// A group id or the beginning of one, a content id, or a hash
     #[arg(value_parser = name)]
     pub(crate) id: String,
     /// Copies wanted
@@ -118,7 +118,7 @@ pub(crate) struct Publish {
 /// `mynet preview`
 #[derive(Debug, Args)]
 pub(crate) struct Preview {
-    /// A group id, content id or hash
+    /// A group id or the beginning of one, a content id, or a hash
     #[arg(value_parser = name)]
     pub(crate) id: String,
     /// The new preview
@@ -131,7 +131,7 @@ pub(crate) struct Preview {
 /// `mynet propose`
 #[derive(Debug, Args)]
 pub(crate) struct Propose {
-    /// A group id, content id or hash
+    /// A group id or the beginning of one, a content id, or a hash
     #[arg(value_parser = name)]
     pub(crate) id: String,
     /// What the validators are to sign
@@ -181,7 +181,7 @@ pub(crate) struct Find {
 
 #[derive(Debug, Args)]
 pub(crate) struct Cert {
-    /// A group id, content id or hash
+    /// A group id or the beginning of one, a content id, or a hash
     #[arg(value_parser = name)]
     pub(crate) id: String,
     #[command(flatten)]

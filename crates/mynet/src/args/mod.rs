@@ -13,7 +13,8 @@ use clap::{
 };
 use mynet_types::{NodeId, Roles};
 
-use self::values::{duration, name};
+pub(crate) use self::values::is_beginning;
+use self::values::{duration, name, node};
 pub(crate) use self::{
     content::{
         Add, Cert, ClaimWanted, Find, Get, Key, Ls, Preview, Propose, Publish, PublishMode, Rm, Verify, WaitFor,
@@ -312,8 +313,9 @@ pub(crate) struct Care {
 
 #[derive(Debug, Args)]
 pub(crate) struct Peers {
-    /// One node
-    pub(crate) node: Option<NodeId>,
+    /// One node: its id, or the beginning of it
+    #[arg(value_parser = node)]
+    pub(crate) node: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 use std::{str::FromStr, time::Duration};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use mynet_types::NodeId;
 
 /// One of the words that `T` reads: mistyped ones have the nearest named, and shells complete them.
 pub(super) fn one_of<T>(words: &'static [&'static str]) -> impl TypedValueParser<Value = T>
@@ -24,6 +25,20 @@ pub(super) fn name(text: &str) -> Result<String, &'static str> {
         _ if text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_')) => Ok(text.to_owned()),
         _ => Err("ids and hashes are made of letters, digits, ':' and '-'"),
     }
+}
+
+/// A node, or the beginning of its id.
+pub(super) fn node(text: &str) -> Result<String, String> {
+    if is_beginning(text) {
+        return Ok(text.to_owned());
+    }
+    text.parse::<NodeId>().map(|node| node.to_string()).map_err(|error| format!("{error}, or the first of them"))
+}
+
+/// Whether a text can be the beginning of an id, and is no whole one.
+pub(crate) fn is_beginning(text: &str) -> bool {
+    const DIGITS: usize = 64;
+    (1..DIGITS).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// One tag. On the wire commas separate tags, so one with a comma would become two without a word.
@@ -53,7 +68,7 @@ pub(super) fn range(text: &str) -> Result<String, &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{name, range, tag};
+    use super::{is_beginning, name, node, range, tag};
 
     #[test]
     fn what_would_change_the_path_of_a_request_is_no_name() {
@@ -63,6 +78,17 @@ mod tests {
         for bad in ["", "../x", "a/b", "a b", "a?b", "a#b", "a%2fb", "..", "\u{e4}"] {
             assert!(name(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_beginning_of_an_id_is_told_from_everything_else() {
+        for beginning in ["0", "0123456789", &"a".repeat(63)] {
+            assert!(is_beginning(beginning) && node(beginning).is_ok(), "{beginning}");
+        }
+        for other in ["", "xyz", "ABC", "sha256:00", "00000000-0000"] {
+            assert!(!is_beginning(other) && node(other).is_err(), "{other}");
+        }
+        assert!(!is_beginning(&"a".repeat(64)) && node(&"a".repeat(64)).is_ok());
     }
 
     #[test]

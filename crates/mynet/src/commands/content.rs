@@ -12,7 +12,10 @@ use mynet_node::view::{GroupView, Page, PlanView, WaitResult};
 use reqwest::{Method, header};
 use serde_json::json;
 
-use super::add::{CONTESTED, wait_status, watch};
+use super::{
+    add::{CONTESTED, wait_status, watch},
+    lookup,
+};
 use crate::{
     args::{Cert, Get, Global, Key, Ls, Preview, Publish, PublishMode, WaitFor},
     client::{Client, query_duration},
@@ -76,7 +79,8 @@ fn row(view: &GroupView) -> Vec<String> {
 /// Shows a group.
 pub(crate) async fn show(global: &Global, args: Key) -> anyhow::Result<()> {
     let client = Client::new(global)?;
-    let view: GroupView = client.get(&format!("content/{}/group", args.id)).await?;
+    let key = lookup::group(&client, args.id).await?;
+    let view: GroupView = client.get(&format!("content/{key}/group")).await?;
     if global.json { output::object(&view) } else { print_group(&view) }
 }
 
@@ -117,15 +121,16 @@ pub(crate) async fn get(global: &Global, args: Get) -> anyhow::Result<()> {
         );
     }
     let client = Client::new(global)?;
-    let mut request = client.request(Method::GET, &format!("content/{}/data", args.id));
+    // A place that cannot be written is found out before the node is asked.
+    let chosen = args.output.as_deref().filter(|path| *path != Path::new("-")).map(Save::at).transpose()?;
+    let key = lookup::group(&client, args.id).await?;
+    let mut request = client.request(Method::GET, &format!("content/{key}/data"));
     if let Some(state) = args.state {
         request = request.query(&[("state", state.as_str())]);
     }
     if let Some(range) = &args.range {
         request = request.header(header::RANGE, format!("bytes={range}"));
     }
-    // A place that cannot be written is found out before the node is asked.
-    let chosen = args.output.as_deref().filter(|path| *path != Path::new("-")).map(Save::at).transpose()?;
     let answer = client.send(request).await.map_err(|error| outside(error, args.range.as_deref()))?;
     let meter = Meter::new(global);
     let mut save = match (chosen, &args.output) {
@@ -134,7 +139,7 @@ pub(crate) async fn get(global: &Global, args: Get) -> anyhow::Result<()> {
         (None, None) => {
             let suggested = answer.headers().get(header::CONTENT_DISPOSITION).and_then(|value| value.to_str().ok());
             let suggested = suggested.and_then(save::name_in_disposition);
-            Save::suggested(suggested.as_deref(), &format!("{}.bin", args.id.replace(':', "-")))?
+            Save::suggested(suggested.as_deref(), &format!("{}.bin", key.replace(':', "-")))?
         }
     };
     let bar = meter.bytes(&save.path().file_name().unwrap_or_default().to_string_lossy(), answer.content_length());
@@ -218,7 +223,8 @@ pub(crate) async fn publish(global: &Global, args: Publish) -> anyhow::Result<Ex
     if meter.is_shown() {
         query.push(("wait", WaitFor::Stored.as_str().to_owned()));
     }
-    let request = client.request(Method::POST, &format!("content/{}/publish", args.id)).query(&query);
+    let key = lookup::group(&client, args.id).await?;
+    let request = client.request(Method::POST, &format!("content/{key}/publish")).query(&query);
     if args.dry_run {
         let plan: PlanView = client.json(request).await?;
         if global.json {
@@ -248,10 +254,11 @@ pub(crate) async fn publish(global: &Global, args: Publish) -> anyhow::Result<Ex
 pub(crate) async fn preview(global: &Global, args: Preview) -> anyhow::Result<ExitCode> {
     local::readable(&args.file)?;
     let client = Client::new(global)?;
+    let key = lookup::group(&client, args.id).await?;
     let bytes = tokio::fs::read(&args.file).await.with_context(|| format!("read {}", args.file.display()))?;
     let filename = args.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let query = [("type", "preview".to_owned()), ("filename", filename), ("timeout", query_duration(args.timeout))];
-    let request = client.request(Method::POST, &format!("content/{}/relationships", args.id)).query(&query).body(bytes);
+    let request = client.request(Method::POST, &format!("content/{key}/relationships")).query(&query).body(bytes);
     let view: GroupView = client.json(request).await?;
     if global.json {
         output::object(&view)?
@@ -302,7 +309,8 @@ fn print_plan(plan: &PlanView) -> anyhow::Result<()> {
 /// Writes a certificate.
 pub(crate) async fn cert(global: &Global, args: Cert) -> anyhow::Result<()> {
     let client = Client::new(global)?;
-    let request = client.request(Method::GET, &format!("content/{}/certificate", args.id));
+    let key = lookup::group(&client, args.id).await?;
+    let request = client.request(Method::GET, &format!("content/{key}/certificate"));
     let bytes = client.send(request).await?.bytes().await.context("read the certificate")?;
     hand_out(global, &args.output.output, &bytes)
 }

@@ -8,11 +8,11 @@ use mynet_node::{
 };
 use reqwest::Method;
 
-use super::{network::all, recover};
+use super::{lookup, network::all, recover};
 use crate::{
     args::{ClaimWanted, Global, Propose, Roster},
     client::{Client, query_duration},
-    output::{self, Column, Status, id, table},
+    output::{self, Column, Meter, Status, id, table},
 };
 
 /// Shows the roster, approves a node for it, or goes a step of its recovery.
@@ -119,8 +119,11 @@ pub(crate) async fn propose(global: &Global, args: Propose) -> anyhow::Result<Ex
         ClaimWanted::Verified => "verified",
     };
     let query = [("claim", claim.to_owned()), ("timeout", query_duration(args.timeout))];
-    let request = client.request(Method::POST, &format!("content/{}/propose", args.id)).query(&query);
+    let key = lookup::group(&client, args.id).await?;
+    let request = client.request(Method::POST, &format!("content/{key}/propose")).query(&query);
+    let spinner = Meter::new(global).spinner("the validators vote");
     let proposal: ProposalView = client.json(request).await?;
+    drop(spinner);
     let (word, status) = match proposal.outcome {
         OutcomeView::Approved => ("certified", None),
         OutcomeView::Rejected => ("rejected", Some(Status::Failed)),

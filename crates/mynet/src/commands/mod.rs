@@ -5,6 +5,7 @@ mod care;
 mod config;
 mod content;
 mod govern;
+mod lookup;
 mod network;
 mod node;
 mod recover;

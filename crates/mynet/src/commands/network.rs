@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::content::hand_out;
+use super::{content::hand_out, lookup};
 use crate::{
     args::{Find, Global, Invite, Node, Output, Peers, ScopeArg},
     client::Client,
@@ -75,26 +75,19 @@ pub(super) async fn all<T: DeserializeOwned>(client: &Client, path: &str) -> any
 /// Shows peers.
 pub(crate) async fn peers(global: &Global, args: Peers) -> anyhow::Result<()> {
     let client = Client::new(global)?;
-    let peers: Vec<PeerView> = match args.node {
-        Some(node) => {
-            let peer: PeerView = client.get(&format!("peers/{node}")).await?;
-            if global.json {
-                return output::object(&peer);
-            }
-            vec![peer]
-        }
-        None => all(&client, "peers").await?,
-    };
+    if let Some(node) = args.node {
+        let peer: PeerView = client.get(&format!("peers/{}", lookup::peer(&client, node).await?)).await?;
+        return if global.json { output::object(&peer) } else { print_peer(&peer) };
+    }
+    let peers: Vec<PeerView> = all(&client, "peers").await?;
     if global.json {
         return output::object(&peers);
     }
     let rows: Vec<Vec<String>> = peers
         .iter()
         .map(|peer| {
-            let state = if peer.state == PeerState::Alive { "alive" } else { "down" };
-            let rtt = peer.rtt_ms.map(|rtt| format!("{rtt:.1} ms")).unwrap_or_default();
-            let trusted = if peer.trusted { "yes" } else { "no" };
-            vec![id(&peer.node_id), state.into(), peer.zone.clone(), peer.roles.join(","), trusted.into(), rtt]
+            let [state, trusted, rtt] = peer_words(peer);
+            vec![id(&peer.node_id), state, peer.zone.clone(), peer.roles.join(","), trusted, rtt]
         })
         .collect();
     const COLUMNS: [Column; 6] = [
@@ -106,6 +99,24 @@ pub(crate) async fn peers(global: &Global, args: Peers) -> anyhow::Result<()> {
         Column::extra("RTT"),
     ];
     table(&COLUMNS, &rows)
+}
+
+/// Whether a peer is reached and trusted, and how far away it is.
+fn peer_words(peer: &PeerView) -> [String; 3] {
+    let state = if peer.state == PeerState::Alive { "alive" } else { "down" };
+    let trusted = if peer.trusted { "yes" } else { "no" };
+    let rtt = peer.rtt_ms.map(|rtt| format!("{rtt:.1} ms")).unwrap_or_default();
+    [state.to_owned(), trusted.to_owned(), rtt]
+}
+
+/// One peer with its whole id, which `trust` wants.
+fn print_peer(peer: &PeerView) -> anyhow::Result<()> {
+    let [state, trusted, rtt] = peer_words(peer);
+    output::line(&format!("node      {}", peer.node_id))?;
+    output::line(&format!("state     {state}  {rtt}"))?;
+    output::line(&format!("stands    {}/{}", plain(&peer.region), plain(&peer.zone)))?;
+    output::line(&format!("roles     {}", plain(&peer.roles.join(", "))))?;
+    output::line(&format!("trusted   {trusted}"))
 }
 
 /// Trusts a node, or no longer.

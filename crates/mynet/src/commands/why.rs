@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use mynet_node::view::{CopyView, LogView, ReasonView, WhyView};
 use mynet_types::NodeId;
 
+use super::lookup;
 use crate::{
     args::{Global, Key},
     client::Client,
@@ -16,7 +17,9 @@ const NEWEST: usize = 8;
 
 /// Explains where a group is.
 pub(crate) async fn why(global: &Global, args: Key) -> anyhow::Result<()> {
-    let view: WhyView = Client::new(global)?.get(&format!("content/{}/why", args.id)).await?;
+    let client = Client::new(global)?;
+    let key = lookup::group(&client, args.id).await?;
+    let view: WhyView = client.get(&format!("content/{key}/why")).await?;
     if global.json {
         return output::object(&view);
     }
@@ -52,7 +55,9 @@ pub(crate) async fn why(global: &Global, args: Key) -> anyhow::Result<()> {
 
 /// Prints the log of a group in the order of time.
 pub(crate) async fn history(global: &Global, args: Key) -> anyhow::Result<()> {
-    let view: WhyView = Client::new(global)?.get(&format!("content/{}/why", args.id)).await?;
+    let client = Client::new(global)?;
+    let key = lookup::group(&client, args.id).await?;
+    let view: WhyView = client.get(&format!("content/{key}/why")).await?;
     if global.json {
         return output::object(&view.log);
     }

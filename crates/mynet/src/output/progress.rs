@@ -1,6 +1,6 @@
 //! Progress for a person at a terminal, on standard error; nothing of it anywhere else.
 
-use std::io::IsTerminal;
+use std::{io::IsTerminal, time::Duration};
 
 use console::truncate_str;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -14,6 +14,8 @@ const NAME_MAX: usize = 20;
 const BAR_COLUMNS_MIN: u16 = 76;
 /// The narrowest one with room for the numbers of bytes.
 const NUMBERS_COLUMNS_MIN: u16 = 60;
+/// Between two pictures of a spinner.
+const TICK: Duration = Duration::from_millis(100);
 /// What is left on any narrower one.
 const NARROW: &str = "{wide_msg}  {bytes_per_sec}  ETA {eta}";
 
@@ -69,6 +71,15 @@ impl Meter {
             NUMBERS_COLUMNS_MIN.. => "{wide_msg}  {bytes}/{total_bytes}  {bytes_per_sec}  ETA {eta}",
         };
         self.show(ProgressBar::new(1), name, template)
+    }
+
+    /// Something that the node does by itself and says nothing about until it is done. Vanishes when it is dropped.
+    pub(crate) fn spinner(self, what: &str) -> Bar {
+        let bar = self.show(ProgressBar::new_spinner(), what, "{spinner} {wide_msg}{elapsed}");
+        if self.shown {
+            bar.bar.enable_steady_tick(TICK);
+        }
+        bar
     }
 
     fn show(self, bar: ProgressBar, name: &str, counting: &'static str) -> Bar {
