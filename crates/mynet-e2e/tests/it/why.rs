@@ -105,7 +105,8 @@ fn a_plan_says_who_gets_what_and_why_and_what_stands_in_the_way_before_anything_
     let decrypted = there["batches"].as_array().unwrap().iter().find(|batch| batch["state"] == "decrypted").unwrap();
     assert!(decrypted["bytes"] == 0 && decrypted["why"].as_str().unwrap().contains("granted"), "{there}");
     let untouched = origin.json(&["why", &group]).unwrap();
-    assert!(untouched["replication_status"] == "none" && untouched["log"].as_array().unwrap().is_empty());
+    assert_eq!(untouched["replication_status"], "none", "{untouched}");
+    assert_eq!(codes(&untouched["log"]), ["preview_unsupported"], "a plan is nothing that happened");
 
     assert_eq!(origin.run(&["publish", &group]).unwrap().status, 0);
     let plan = origin.json(&dry).unwrap();
