@@ -94,7 +94,9 @@ pub(super) async fn watch(
     };
     let result = follow(client, operation, (wanted, timeout), shown).await?;
     let last: GroupView = client.get(&format!("content/{}/group", stored.group_id)).await?;
-    Ok(GroupView { wait_result: Some(result), operation_id: stored.operation_id, ..last })
+    // What only the answer to the upload says.
+    let GroupView { operation_id, no_preview, .. } = stored;
+    Ok(GroupView { wait_result: Some(result), operation_id, no_preview, ..last })
 }
 
 /// Shows how an operation goes on, until it has come as far as is wanted or the time is over.
@@ -254,7 +256,11 @@ fn print_added(file: &Path, view: &GroupView, peers: Option<PeerCounts>) -> anyh
         Some(WaitResult::Contested) => CONTESTED.to_owned(),
         Some(WaitResult::Stored) | None => "stored".to_owned(),
     };
-    output::line(&format!("{}  {}  {reached}", view.group_id, file.display()))
+    output::line(&format!("{}  {}  {reached}", view.group_id, file.display()))?;
+    match &view.no_preview {
+        Some(reason) => output::line(&format!("  {}", reason.says)),
+        None => Ok(()),
+    }
 }
 
 /// What is so when the wait ended first, and what comes next.
