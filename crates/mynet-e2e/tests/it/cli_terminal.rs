@@ -63,7 +63,7 @@ fn progress_is_for_terminals_and_a_pipe_gets_none_of_it() {
     let data = bytes(95, 6_000_000);
     let song = content::file(network.temp.path(), "song.bin", &data).unwrap();
 
-    let (status, seen) = on_terminal(of(node, &["add", &song]), 100);
+    let (status, seen) = on_terminal(of(node, &["add", &song, "--preview", "none"]), 100);
     assert_eq!(status, 0, "{seen}");
     for part in ["song.bin", "/5.72 MiB", "iB/s", "ETA", "copies ", "votes "] {
         assert!(seen.contains(part), "no {part:?} in {seen}");
@@ -97,11 +97,12 @@ fn a_wait_at_a_terminal_ends_as_it_does_in_a_pipe() {
     let node = &network.nodes[0];
     let song = content::file(network.temp.path(), "song.bin", &bytes(94, 300_000)).unwrap();
     for (args, status, says) in [
-        (["add", &song].as_slice(), 4, "too few nodes may hold it"),
-        (&["add", &song, "--wait", "certified"], 4, "too few nodes may hold it"),
-        (&["add", &song, "--wait", "stored"], 0, "stored"),
-        (&["add", &song, "--no-publish"], 0, "stored"),
+        ([].as_slice(), 4, "too few nodes may hold it"),
+        (&["--wait", "certified"], 4, "too few nodes may hold it"),
+        (&["--wait", "stored"], 0, "stored"),
+        (&["--no-publish"], 0, "stored"),
     ] {
+        let args = &[&["add", &song, "--preview", "none"], args].concat();
         let (at_terminal, seen) = on_terminal(of(node, args), 100);
         let piped = node.run(args).unwrap();
         assert_eq!((at_terminal, piped.status), (status, status), "{args:?}: {seen} {}", piped.stderr);
@@ -111,6 +112,9 @@ fn a_wait_at_a_terminal_ends_as_it_does_in_a_pipe() {
         // Each has its own group, and says the same about it.
         assert_eq!(last.trim().get(64..), told.trim_end().get(64..), "{args:?}: {seen}");
     }
+    // Also what the answer to the upload alone says.
+    let (_, seen) = on_terminal(of(node, &["add", &song]), 100);
+    assert!(seen.contains("it has no preview: "), "{seen}");
     let group = node.json(&["add", &song, "--no-publish"]).unwrap()["group_id"].as_str().unwrap().to_owned();
     let (status, seen) = on_terminal(of(node, &["publish", &group]), 100);
     assert_eq!(status, 4, "{seen}");
