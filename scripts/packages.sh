@@ -17,7 +17,8 @@ install_packages() {
   local row wanted packages missing=()
   for row in "$@"; do
     read -r wanted packages <<<"$row"
-    if [ ! -e "$wanted" ] && ! command -v "$wanted" >/dev/null; then
+    # A path is a command to `command -v` only if it can be run.
+    if ! [[ "$wanted" == /* && -e "$wanted" ]] && ! command -v "$wanted" >/dev/null; then
       # The packages of one row are separate words.
       # shellcheck disable=SC2206
       missing+=($packages)

@@ -106,7 +106,10 @@ impl Backing {
     /// Whether `file` says more than the certificate that is here.
     fn is_stronger(&self, file: &CertificateFile) -> bool {
         self.certificate.as_deref().is_none_or(|known| {
-            is_accept(known) && is_accept(file) && known.certificate.statement.claim < file.certificate.statement.claim
+            let (known, said) = (&known.certificate.statement, &file.certificate.statement);
+            // A no about bytes holds against a yes about copies; no other no comes after a yes.
+            let weighs = said.verdict == Verdict::Accept || said.claim == Claim::Verified;
+            known.verdict == Verdict::Accept && weighs && known.claim < said.claim
         })
     }
 

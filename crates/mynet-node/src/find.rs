@@ -136,8 +136,14 @@ impl Shell {
     pub(crate) async fn find_public(&self, key: GroupKey, state: Option<ContentState>) -> Result<Found, NodeError> {
         let here = self.meta.group(&key).await.map_err(NodeError::storage)?;
         let is_here = here.is_some();
-        if let Some((group, found_by)) = here {
-            let found = Found { found_by, ..self.found_here(group).await? };
+        let known = match here {
+            Some((group, FoundBy::Public)) => Some(group),
+            // The same bytes may be public in a younger group.
+            Some((_, FoundBy::Plaintext)) => self.meta.known_group(&key).await.map_err(NodeError::storage)?,
+            None => None,
+        };
+        if let Some(group) = known {
+            let found = self.found_here(group).await?;
             if found.is_for_everybody(state.unwrap_or_else(|| found.named_state(&key))) {
                 return Ok(found);
             }

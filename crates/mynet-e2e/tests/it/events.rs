@@ -1,4 +1,5 @@
-//! Events of a real node: twenty readers at once, one of them stuck, hear how groups come to be, and none costs the node memory.
+//! Events of a real node: many readers at once hear how groups come to be, though one of them does not read. What a stuck reader
+//! costs is a test of `mynet-api`, which can tell more events than any buffer holds.
 
 use std::{
     collections::BTreeMap,

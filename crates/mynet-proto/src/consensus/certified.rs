@@ -51,7 +51,8 @@ pub(super) fn verify(file: &CertificateFile, chain: &VerifiedChain) -> Result<Ta
 /// The values known to be decided.
 #[derive(Default)]
 pub(super) struct Decided {
-    known: BTreeMap<(ManifestHash, Claim), Tally>,
+    /// With the epoch of each.
+    known: BTreeMap<(ManifestHash, Claim), (u64, Tally)>,
     order: VecDeque<(ManifestHash, Claim)>,
     /// Approved heads, with the signatures of their owners.
     heads: BTreeMap<(GroupId, u64), SignedOwnerStatement>,
@@ -63,19 +64,19 @@ impl Decided {
     pub(super) fn outcome(&self, value: &ManifestHash, claim: Claim) -> Option<Tally> {
         let of_value = self.known.range((*value, Claim::Seen)..=(*value, Claim::Verified));
         of_value
-            .filter(|((_, certified), tally)| tally.outcome == Outcome::Rejected || *certified >= claim)
-            .map(|(_, tally)| *tally)
+            .filter(|((_, certified), (_, tally))| tally.outcome == Outcome::Rejected || *certified >= claim)
+            .map(|(_, (_, tally))| *tally)
             .next_back()
     }
 
     /// The strongest outcome about `value`.
     pub(super) fn strongest(&self, value: &ManifestHash) -> Option<Tally> {
-        self.strongest_claim(value).map(|(_, tally)| tally)
+        self.strongest_known(value).map(|(_, _, tally)| tally)
     }
 
-    fn strongest_claim(&self, value: &ManifestHash) -> Option<(Claim, Tally)> {
+    fn strongest_known(&self, value: &ManifestHash) -> Option<(Claim, u64, Tally)> {
         let mut of_value = self.known.range((*value, Claim::Seen)..=(*value, Claim::Verified));
-        of_value.next_back().map(|((_, claim), tally)| (*claim, *tally))
+        of_value.next_back().map(|((_, claim), (epoch, tally))| (*claim, *epoch, *tally))
     }
 
     /// The certified value of the version that `manifest` is of, if that is another one.
@@ -90,9 +91,9 @@ impl Decided {
         self.heads.get(about)
     }
 
-    /// Notes a verified certificate of `manifest`. `false`: it says nothing new, or the opposite of what is certified
+    /// Notes a verified certificate of `manifest`, of `epoch`. `false`: it says nothing new, or the opposite of what is certified
     /// already.
-    pub(super) fn note(&mut self, signed: &SignedManifest, claim: Claim, tally: Tally) -> bool {
+    pub(super) fn note(&mut self, signed: &SignedManifest, (claim, epoch): (Claim, u64), tally: Tally) -> bool {
         let manifest = &signed.body;
         let value = manifest.hash();
         if tally.outcome == Outcome::Approved && is_head(manifest.version) {
@@ -110,16 +111,24 @@ impl Decided {
                 self.heads.remove(&oldest);
             }
         }
-        if let Some((known_claim, known)) = self.strongest_claim(&value)
+        if let Some((known_claim, known_epoch, known)) = self.strongest_known(&value)
             && known.outcome != tally.outcome
         {
-            if (known.outcome, known_claim) == (Outcome::Rejected, Claim::Verified) && claim < Claim::Verified {
+            // Within an epoch every honest validator remembers its vote, so there it takes bad ones.
+            let other_epoch = known_epoch != epoch;
+            if (known.outcome, known_claim) == (Outcome::Rejected, Claim::Verified)
+                && claim < Claim::Verified
+                && other_epoch
+            {
                 tracing::warn!(manifest_hash = %value, "a certificate of copies whose bytes were found wrong");
                 return false;
             }
-            if (tally.outcome, claim) == (Outcome::Rejected, Claim::Verified) && known_claim < Claim::Verified {
+            if (tally.outcome, claim) == (Outcome::Rejected, Claim::Verified)
+                && known_claim < Claim::Verified
+                && other_epoch
+            {
                 tracing::warn!(manifest_hash = %value, "copies are certified whose bytes were found wrong since");
-                return self.insert(value, claim, tally);
+                return self.insert((value, claim), (epoch, tally));
             }
             tracing::error!(manifest_hash = %value, "two certificates contradict each other: too many bad validators");
             return false;
@@ -127,12 +136,12 @@ impl Decided {
         if self.outcome(&value, claim).is_some() {
             return false;
         }
-        self.insert(value, claim, tally)
+        self.insert((value, claim), (epoch, tally))
     }
 
-    fn insert(&mut self, value: ManifestHash, claim: Claim, tally: Tally) -> bool {
-        self.known.insert((value, claim), tally);
-        self.order.push_back((value, claim));
+    fn insert(&mut self, about: (ManifestHash, Claim), found: (u64, Tally)) -> bool {
+        self.known.insert(about, found);
+        self.order.push_back(about);
         if self.order.len() > DECIDED_MAX
             && let Some(oldest) = self.order.pop_front()
         {

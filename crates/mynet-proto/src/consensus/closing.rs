@@ -352,11 +352,12 @@ impl Closing {
         Ok(set)
     }
 
-    /// Writes, in the batch of a lock, what is behind its reports: whoever signs it next may have nobody else to ask.
+    /// Writes, in the batch of a lock, what is behind its reports: whoever signs it next may have nobody else to ask. What this
+    /// node acked itself is on disk anyway, and stays as it is once the epoch is closed here.
     pub(super) fn write_lists(&self, shared: &Shared, step: &mut Step<'_>, locked: &RosterLock) {
-        let mine = root_of(shared.heads.acked());
+        let mine = shared.heads.closed().map(|_| root_of(shared.heads.acked()));
         let roots: BTreeSet<Root> = locked.reports.iter().map(|report| report.statement.root).collect();
-        for root in roots.into_iter().filter(|root| *root != mine) {
+        for root in roots.into_iter().filter(|root| Some(*root) != mine) {
             let list: Vec<&AckedHead> = self.lists.get(&root).into_iter().flat_map(AckedSet::values).collect();
             for page in list.chunks(ACKED_PER_PAGE_MAX) {
                 let heads = BoundedVec::truncated(page.iter().copied().cloned());

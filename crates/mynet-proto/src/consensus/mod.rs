@@ -542,7 +542,7 @@ impl Consensus {
         if is_head(file.manifest.body.version) {
             self.look_for_rival(step, &file.manifest.statement(), None);
         }
-        if !self.decided.note(&file.manifest, claim, tally) {
+        if !self.decided.note(&file.manifest, (claim, statement.epoch), tally) {
             return;
         }
         if statement.verdict == Verdict::Accept {

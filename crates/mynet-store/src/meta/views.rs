@@ -203,34 +203,50 @@ pub struct Counts {
 
 impl Meta {
     /// Finds a group by its id, the id of one of its rows, or the hash of one of its states; also by a plaintext hash that
-    /// this node knows. If several groups share a hash: one of which everybody may know it first, then one uploaded here, then
-    /// the oldest.
+    /// this node knows. If several groups share a hash: one uploaded here first, then the oldest.
     ///
     /// # Errors
     /// [`MetaError`].
     pub async fn group(&self, key: &GroupKey) -> Result<Option<(Group, FoundBy)>, MetaError> {
-        let (known, secret) = match key {
+        let (known, secret) = self.groups_of(key).await?;
+        let model = self.first_of(known.iter().chain(&secret).cloned()).await?;
+        let Some(model) = model else { return Ok(None) };
+        let found_by = if secret.contains(&model.group_id) { FoundBy::Plaintext } else { FoundBy::Public };
+        Ok(Some((group(&model)?, found_by)))
+    }
+
+    /// The same among groups of which everybody may know that they go by this key.
+    ///
+    /// # Errors
+    /// [`MetaError`].
+    pub async fn known_group(&self, key: &GroupKey) -> Result<Option<Group>, MetaError> {
+        let (known, _) = self.groups_of(key).await?;
+        self.first_of(known).await?.as_ref().map(group).transpose().map_err(MetaError::from)
+    }
+
+    /// The visible one of these groups that was uploaded here, or is the oldest.
+    async fn first_of(&self, group_ids: impl IntoIterator<Item = Vec<u8>>) -> Result<Option<groups::Model>, MetaError> {
+        let found = groups::Entity::find()
+            .filter(groups::Column::GroupId.is_in(group_ids))
+            .filter(groups::Column::Visible.eq(true))
+            .order_by_desc(groups::Column::Origin)
+            .order_by_asc(groups::Column::OrderedAt)
+            .order_by_asc(groups::Column::GroupId)
+            .one(&self.read)
+            .await?;
+        Ok(found)
+    }
+
+    /// Groups that go by a key: those of which everybody may know it, and those where only a reader knows it.
+    async fn groups_of(&self, key: &GroupKey) -> Result<(Vec<Vec<u8>>, Vec<Vec<u8>>), MetaError> {
+        Ok(match key {
             GroupKey::Group(id) => (vec![id.0.to_vec()], Vec::new()),
             GroupKey::Content(id) => {
                 let row = states::Entity::find_by_id(id.as_uuid()).one(&self.read).await?;
                 (row.into_iter().map(|row| row.group_id).collect(), Vec::new())
             }
             GroupKey::Hash(hash) => self.groups_of_hash(hash).await?,
-        };
-        for (group_ids, found_by) in [(known, FoundBy::Public), (secret, FoundBy::Plaintext)] {
-            let model = groups::Entity::find()
-                .filter(groups::Column::GroupId.is_in(group_ids))
-                .filter(groups::Column::Visible.eq(true))
-                .order_by_desc(groups::Column::Origin)
-                .order_by_asc(groups::Column::OrderedAt)
-                .order_by_asc(groups::Column::GroupId)
-                .one(&self.read)
-                .await?;
-            if let Some(model) = model {
-                return Ok(Some((group(&model)?, found_by)));
-            }
-        }
-        Ok(None)
+        })
     }
 
     /// Groups with a state of which everybody may know that it has this hash, and those where only a reader knows that.

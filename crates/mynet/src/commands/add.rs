@@ -77,9 +77,14 @@ async fn store(client: &Client, args: &Add, (path, meter): (&Path, Meter)) -> an
     if !meter.is_shown() {
         return upload(client, args, (path, meter), wanted).await;
     }
-    let view = upload(client, args, (path, meter), WaitFor::Stored).await?;
+    let stored = upload(client, args, (path, meter), WaitFor::Stored).await?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    watch(client, view, (wanted, args.timeout), (meter, &name)).await
+    let watched = watch(client, stored.clone(), (wanted, args.timeout), (meter, &name)).await;
+    if watched.is_err() {
+        // It is there, whatever keeps this program from looking at it: whoever tries again would store it twice.
+        print_added(path, &stored, None)?;
+    }
+    watched
 }
 
 /// Waits for what goes on after `stored`, while a person watches it.
@@ -140,8 +145,8 @@ fn reached(seen: &OperationView, wanted: WaitFor) -> Option<WaitResult> {
     match wanted {
         WaitFor::Stored => Some(WaitResult::Stored),
         WaitFor::Durable if durable => Some(WaitResult::Durable),
-        WaitFor::Certified if durable && seen.consensus.certificate => Some(WaitResult::Certified),
         WaitFor::Certified if seen.consensus.outcome == OutcomeView::Rejected => Some(WaitResult::Rejected),
+        WaitFor::Certified if durable && seen.consensus.certificate => Some(WaitResult::Certified),
         WaitFor::Durable | WaitFor::Certified if short => Some(WaitResult::NotEnoughTargets),
         WaitFor::Durable | WaitFor::Certified => None,
     }
@@ -311,6 +316,8 @@ mod tests {
             (seen("waiting", 1, open), Some(WaitResult::NotEnoughTargets), Some(WaitResult::NotEnoughTargets)),
             (seen("waiting", 2, open), Some(WaitResult::Durable), Some(WaitResult::NotEnoughTargets)),
             (seen("failed", 2, rejected), Some(WaitResult::Durable), Some(WaitResult::Rejected)),
+            // That it was rejected is certified too.
+            (seen("failed", 2, ("rejected", 0, true)), Some(WaitResult::Durable), Some(WaitResult::Rejected)),
             // Copies are complete; validators that are missing may still come.
             (seen("waiting", 3, open), Some(WaitResult::Durable), None),
         ] {

@@ -472,6 +472,22 @@ fn one_seat_that_is_locked_can_prove_a_close_set_to_all_whose_lists_are_lost() {
 }
 
 #[test]
+fn a_seat_that_did_not_close_the_epoch_writes_a_list_that_is_like_its_own_too() {
+    let mut net = acked_by_two();
+    net.filter = Box::new(|from, to, message| {
+        let closes = to == id(0) && matches!(message, ConsensusMessage::CloseRequest { .. });
+        let proposes = from == id(0) && matches!(message, ConsensusMessage::KeyRequest { .. });
+        let signs = matches!(message, ConsensusMessage::RosterVote { old: Some(_), .. });
+        asks_only_node_3(from, to, message) && !(closes || proposes || signs)
+    });
+    net.allow_seats(5);
+    net.run_until(120, |net| net.nodes[0].disk.restored.lock.is_some());
+    let kept = &net.nodes[0].disk.restored;
+    assert!(kept.closed.is_none(), "it may ack more, and its own list is another one then");
+    assert_eq!((kept.acked.len(), kept.reported.len()), (1, 1));
+}
+
+#[test]
 fn nobody_is_believed_about_a_close_set_without_its_lists() {
     let mut net = locked_on_a_lost_list();
     for node in &mut net.nodes {

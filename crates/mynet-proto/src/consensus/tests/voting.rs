@@ -433,12 +433,12 @@ fn a_no_about_bytes_holds_against_a_yes_about_copies_whichever_comes_first() {
     let outcome = |decided: &Decided, claim| decided.outcome(&value, claim).map(|tally| tally.outcome);
 
     let mut decided = Decided::default();
-    assert!(decided.note(&manifest, Claim::Durable, yes));
-    assert!(decided.note(&manifest, Claim::Verified, no), "those of a later epoch found the bytes wrong");
-    assert!(!decided.note(&manifest, Claim::Durable, yes), "and that is known from then on");
+    assert!(decided.note(&manifest, (Claim::Durable, 3), yes));
+    assert!(decided.note(&manifest, (Claim::Verified, 4), no), "those of a later epoch found the bytes wrong");
+    assert!(!decided.note(&manifest, (Claim::Durable, 3), yes), "and that is known from then on");
     let mut other = Decided::default();
-    assert!(other.note(&manifest, Claim::Verified, no));
-    assert!(!other.note(&manifest, Claim::Durable, yes));
+    assert!(other.note(&manifest, (Claim::Verified, 4), no));
+    assert!(!other.note(&manifest, (Claim::Durable, 3), yes));
     for claim in [Claim::Seen, Claim::Durable, Claim::Verified] {
         assert_eq!(outcome(&decided, claim), Some(Outcome::Rejected), "{claim:?}");
         assert_eq!(outcome(&other, claim), Some(Outcome::Rejected), "{claim:?}");
@@ -446,10 +446,15 @@ fn a_no_about_bytes_holds_against_a_yes_about_copies_whichever_comes_first() {
     // Whoever looked found one thing; and form and links are right or wrong for everybody.
     for (first, second) in [((Claim::Verified, yes), no), ((Claim::Durable, no), yes)] {
         let mut decided = Decided::default();
-        assert!(decided.note(&manifest, first.0, first.1));
-        assert!(!decided.note(&manifest, first.0, second));
+        assert!(decided.note(&manifest, (first.0, 3), first.1));
+        assert!(!decided.note(&manifest, (first.0, 4), second));
         assert_eq!(outcome(&decided, first.0), Some(first.1.outcome), "the first one stays");
     }
+    // Of one epoch both take more bad validators than may be.
+    let mut decided = Decided::default();
+    assert!(decided.note(&manifest, (Claim::Durable, 3), yes));
+    assert!(!decided.note(&manifest, (Claim::Verified, 3), no));
+    assert_eq!(outcome(&decided, Claim::Durable), Some(Outcome::Approved), "the first one stays");
 }
 
 #[test]
