@@ -1,8 +1,11 @@
 //! G10: every transaction ends: a healed network brings every group to every holder that placement can name, and its
-//! coordinator closes it.
+//! coordinator closes it. Of a group that validators rejected for its bytes nobody takes a copy any more, so it may stay open.
 
 use super::{Checker, ensure};
-use crate::observe::{Deadline, Seen, View};
+use crate::{
+    observe::{Deadline, Seen, View},
+    workload::Work,
+};
 
 /// Looks at every coordinator when the bound has passed.
 #[derive(Debug)]
@@ -15,7 +18,8 @@ impl Checker for Ends {
 
     fn see(&mut self, seen: &Seen<'_>, view: &View<'_>) -> Result<(), String> {
         let Seen::Deadline(Deadline::Quiet) = seen else { return Ok(()) };
-        view.works.iter().filter(|work| work.taken).try_for_each(|work| {
+        let rejected = |work: &Work| work.verified_asked && work.has_wrong_bytes();
+        view.works.iter().filter(|work| work.taken && !rejected(work)).try_for_each(|work| {
             let group = work.publication.manifest.body.group_id;
             let store = &view.hosts[work.node].groups.store;
             let seen = store.row(&group).map_or(work.value, |row| row.hash);
