@@ -47,6 +47,8 @@ pub(crate) struct Cast {
     pub(crate) players: Vec<Player>,
     /// Secret of the founder's vote key of epoch 0.
     pub(crate) founder_secret: [u8; 32],
+    /// The three offline keys.
+    pub(crate) recovery_keys: [SigningKey; 3],
     /// The validator that lies.
     pub(crate) liar: Option<usize>,
     owner: SigningKey,
@@ -73,13 +75,15 @@ impl Cast {
         let founder_secret: [u8; 32] = rng.random();
         let vote_key = SigningKey::from_bytes(&founder_secret).verifying_key();
         let founder_id = node_id(keys.first().expect("a network has at least one node"));
+        let mut recovery_key = || SigningKey::from_bytes(&rng.random());
+        let recovery_keys = [recovery_key(), recovery_key(), recovery_key()];
         let genesis = Genesis {
             format: GENESIS_FORMAT,
             name: "simulated".try_into().expect("a short name"),
             created_at: Timestamp(EPOCH_MS - 1),
             min_quorum: 3,
             allow_degraded_quorum: options.degraded_allowed,
-            recovery_keys: [rng.random(), rng.random(), rng.random()],
+            recovery_keys: recovery_keys.each_ref().map(|key| key.verifying_key().to_bytes()),
             founder: Validator { vote_key: VoteKey(vote_key.to_bytes()), node: founder_id },
             salt: rng.random(),
         };
@@ -92,7 +96,15 @@ impl Cast {
         });
         let players = players.collect();
         let liar = options.faults.liar;
-        Self { genesis, network, players, founder_secret, liar, owner: SigningKey::from_bytes(&rng.random()) }
+        Self {
+            genesis,
+            network,
+            players,
+            founder_secret,
+            recovery_keys,
+            liar,
+            owner: SigningKey::from_bytes(&rng.random()),
+        }
     }
 
     /// The place of a node in the play.

@@ -20,6 +20,8 @@ pub(crate) struct Host {
     pub(crate) boot: u64,
     /// Whether it has joined the network.
     pub(crate) joined: bool,
+    /// Whether it was given up: it starts no more, unless it turns up again.
+    pub(crate) lost: bool,
     /// Its clocks.
     pub(crate) clock: Clock,
     /// Its vote store.
@@ -66,6 +68,7 @@ impl Host {
             machine: None,
             boot: 0,
             joined: false,
+            lost: false,
             clock: Clock::new(drift_ppm),
             votes: Disk::new(VoteStore::new(founder_secret)),
             votes_backup: VoteStore::default(),

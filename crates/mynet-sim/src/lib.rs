@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `options`, `cast`, `workload`, `nemesis` | what one seed means: the network, its people, what is asked, what breaks |
 //! | `world`, `life`, `post`, `asking`, `staging`, `succession` | the loop, starts and deaths, messages, requests, bytes that flow and later versions |
+//! | `recovering` | seats lost for good, and the operators with their offline keys |
 //! | `queue`, `clock`, `network`, `disk` | virtual time, links, fsync and crash |
 //! | `vote_store`, `group_store`, `files` | models of the two stores and of blob files |
 //! | `machine`, `host` | the cores and the machines under them |
@@ -40,6 +41,7 @@ mod options;
 mod plants;
 mod post;
 mod queue;
+mod recovering;
 mod regress;
 mod run;
 mod sometimes;

@@ -13,6 +13,7 @@ use crate::{
     nemesis::Fault,
     observe::Seen,
     sometimes::{Fault as Broken, Rare},
+    vote_store::VoteStore,
     watch,
     world::{Happening, World},
 };
@@ -92,6 +93,7 @@ impl World {
                 pairs.into_iter().for_each(|pair| self.network.set_cut(pair, false));
                 self.reachability_changed();
             }
+            Fault::Strike(disaster) => self.strike(disaster),
             Fault::Jump { node, delta_ms } => {
                 self.trace.note(self.now, format_args!("n{node}'s wall clock jumps by {delta_ms} ms"));
                 self.counts.fault(Broken::WallJump);
@@ -122,7 +124,7 @@ impl World {
     /// Starts a node from what is on its disks.
     pub(crate) fn boot(&mut self, node: usize) {
         let host = &mut self.hosts[node];
-        if !host.joined {
+        if !host.joined || host.lost {
             return;
         }
         host.boot += 1;
@@ -202,19 +204,24 @@ impl World {
         };
         let others = self.hosts.iter().enumerate().filter(can_do_without).count();
         if self.options.faults.votes_lost && !self.votes_lost && others >= 3 {
-            self.trace.note(self.now, format_args!("n{node} loses its vote store"));
             self.votes_lost = true;
-            self.see(&Seen::VotesLost(node));
-            self.counts.fault(Broken::VotesLost);
-            let host = &mut self.hosts[node];
+            let host = &self.hosts[node];
             let old = match self.rng.random_range(0..4) {
                 0 | 1 => None,
                 // A copy that happens to be the newest one; nobody can know that.
                 2 if !self.options.suite.replicates() => Some(host.votes.store.clone()),
                 _ => Some(host.votes_backup.clone()),
             };
-            host.votes.store.lose(old);
+            self.lose_votes(node, old);
         }
+    }
+
+    /// The vote store of a node that is down is lost, or `old` put in its place.
+    pub(crate) fn lose_votes(&mut self, node: usize, old: Option<VoteStore>) {
+        self.trace.note(self.now, format_args!("n{node} loses its vote store"));
+        self.see(&Seen::VotesLost(node));
+        self.counts.fault(Broken::VotesLost);
+        self.hosts[node].votes.store.lose(old);
     }
 
     /// Faults end; everybody joins and starts.
@@ -232,12 +239,13 @@ impl World {
                 self.crash(node, 0);
             }
             self.join(node);
-            if !self.hosts[node].is_up() {
+            if !self.hosts[node].is_up() && !self.hosts[node].lost {
                 self.counts.fault(Broken::Restart);
                 self.boot(node);
             }
         }
         self.reachability_changed();
+        self.call_operators();
         self.see(&Seen::Healed);
         self.delete_again();
         self.certify_again();

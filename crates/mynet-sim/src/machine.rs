@@ -88,6 +88,8 @@ impl Machine for ConsensusAlone {
             Input::PeerUp(peer) => Own::PeerUp(peer),
             Input::PeerDown(peer) => Own::PeerDown(peer),
             Input::Approve(node) => Own::Approve(node),
+            Input::OfferRecovery => Own::OfferRecovery,
+            Input::Recover { link, heads } => Own::Recover { link, heads },
             other => unreachable!("{other:?} is not asked of the consensus core"),
         };
         let mut said = Vec::new();

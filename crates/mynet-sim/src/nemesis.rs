@@ -3,7 +3,7 @@
 use rand::{RngExt, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use crate::options::{Options, generator};
+use crate::options::{Disaster, Options, generator};
 
 /// Longest partition: several resends and suspicions long, shorter than the phase.
 const PARTITION_MS_MAX: u64 = 60_000;
@@ -29,6 +29,8 @@ pub(crate) enum Fault {
     Jump { node: usize, delta_ms: i64 },
     /// A node joins the network.
     Join { node: usize },
+    /// Too many seats are lost.
+    Strike(Disaster),
 }
 
 /// Draws the schedule.
@@ -72,6 +74,12 @@ pub(crate) fn schedule(options: &Options) -> Vec<(u64, Fault)> {
     }
     for node in options.nodes - options.late..options.nodes {
         faults.push((rng.random_range(0..safety), Fault::Join { node }));
+    }
+    if let Some(disaster) = options.faults.disaster {
+        let mut rng = generator(options.suite, options.seed, "strike");
+        // Rosters grow early.
+        let latest = if disaster == Disaster::Link { safety / 8 } else { safety };
+        faults.push((rng.random_range(0..latest), Fault::Strike(disaster)));
     }
     faults
 }

@@ -1,11 +1,11 @@
 //! What checkers see: everything that a node is told, tells, sends and has on disk, in one order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mynet_proto::{consensus, node, replication};
 use mynet_types::{
-    CertificateFile, ConsensusMessage, ManifestHash, Message, Mono, NodeId, ReplicationMessage, SignedDecision,
-    SignedReceipt, wire::DecisionOutcome,
+    CertificateFile, ConsensusMessage, ManifestHash, Message, Mono, NodeId, RecoveryFile, ReplicationMessage,
+    SignedDecision, SignedReceipt, wire::DecisionOutcome,
 };
 
 use crate::{
@@ -47,7 +47,10 @@ pub(crate) enum Seen<'a> {
     DriverOnDisk { node: usize, write: &'a DriverWrite, useful: bool },
     /// All that one input caused has been carried out.
     Handled(usize),
-    /// Faults ended; every node is up.
+    /// Operators hand in a recovery: what two keys signed, whether so many seats reported that no final version can be missing,
+    /// and the versions that are final by certificates which the operators had.
+    Recovery { file: &'a RecoveryFile, complete: bool, shown: &'a BTreeSet<ManifestHash> },
+    /// Faults ended; every node is up that was not given up.
     Healed,
     /// A bound of the healed phase has passed.
     Deadline(Deadline),

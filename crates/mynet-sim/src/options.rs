@@ -126,10 +126,23 @@ pub(crate) struct FaultOptions {
     pub(crate) votes_lost: bool,
     /// A validator that signs what contradicts itself, wherever the roster tolerates one.
     pub(crate) liar: Option<usize>,
+    /// What makes operators recover the roster, once in the phase with faults.
+    pub(crate) disaster: Option<Disaster>,
     /// Messages, of a thousand, that a member sends again later.
     pub(crate) replay_permille: u32,
     /// Percentage of `Prepared` after which another member pretends that the commit was decided.
     pub(crate) forged_percent: u32,
+}
+
+/// What leaves too few seats for a quorum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Disaster {
+    /// Machines are gone, perhaps for ever.
+    Machines,
+    /// Vote stores are gone, or put back from a copy.
+    Stores,
+    /// Machines are gone, and with them the only copy of the next roster, at the moment when it is complete.
+    Link,
 }
 
 /// What the disks are like.
@@ -164,6 +177,15 @@ fn draw_liar(suite: Suite, seed: u64, validators: usize) -> Option<usize> {
     lies.then(|| rng.random_range(0..validators))
 }
 
+/// In every eighth seed in which nobody lies so many seats are lost that operators have to recover the roster. Where groups are
+/// replicated no machine is: what its holders had would be lost with it.
+fn draw_disaster(suite: Suite, seed: u64, liar: Option<usize>) -> Option<Disaster> {
+    let mut rng = generator(suite, seed, "disaster");
+    let strikes = suite.certifies() && rng.random_ratio(1, 8) && liar.is_none();
+    let drawn = [Disaster::Stores, Disaster::Machines, Disaster::Link][rng.random_range(0..3)];
+    strikes.then_some(if suite.replicates() { Disaster::Stores } else { drawn })
+}
+
 /// Whether three certify for a while before the roster grows once more, so that much is carried over an epoch.
 fn has_last_epoch_late(suite: Suite, seed: u64) -> bool {
     suite == Suite::Consensus && generator(suite, seed, "last epoch").random_ratio(1, 3)
@@ -187,6 +209,7 @@ impl Options {
             rng.random_range(3..=nodes)
         };
         let liar = draw_liar(suite, seed, validators);
+        let disaster = draw_disaster(suite, seed, liar);
         let (late, validators) = if has_last_epoch_late(suite, seed) { (nodes - 3, nodes) } else { (late, validators) };
         Self {
             suite,
@@ -216,8 +239,12 @@ impl Options {
                 drift_ppm: i64::from(sometimes(rng, 20_000)),
                 blackout: rng.random_ratio(1, 5),
                 // A liar is all that four seats tolerate. In a wide roster the node gets another seat, and votes again.
-                votes_lost: suite.certifies() && rng.random_ratio(if wide { 2 } else { 1 }, 4) && liar.is_none(),
+                votes_lost: suite.certifies()
+                    && rng.random_ratio(if wide { 2 } else { 1 }, 4)
+                    && liar.is_none()
+                    && disaster.is_none(),
                 liar,
+                disaster,
                 replay_permille: sometimes(rng, 60),
                 forged_percent: sometimes(rng, 10),
             },
@@ -249,7 +276,7 @@ impl fmt::Display for Options {
 
 #[cfg(test)]
 mod tests {
-    use super::{Options, Suite};
+    use super::{Disaster, Options, Suite};
 
     #[test]
     fn a_seed_always_expands_into_the_same_options_and_every_option_varies() {
@@ -266,6 +293,10 @@ mod tests {
         assert!(all.iter().any(|options| options.network.loss_percent == 0));
         assert!(all.iter().any(|options| options.network.loss_percent > 20));
         assert!(all.iter().any(|options| options.faults.votes_lost));
+        let struck = |all: &[Options], by| all.iter().any(|options| options.faults.disaster == Some(by));
+        assert!(struck(&all, Disaster::Stores) && !struck(&all, Disaster::Machines));
+        assert!(struck(&consensus, Disaster::Stores) && struck(&consensus, Disaster::Machines));
+        assert!(struck(&consensus, Disaster::Link));
         assert!(all.iter().any(|options| options.faults.crashes == 0));
         assert!(all.iter().any(|options| options.faults.crashes > 8));
     }

@@ -61,6 +61,10 @@ counters!(
         WallJump,
         /// A vote store was lost.
         VotesLost,
+        /// A machine was given up.
+        MachineLost,
+        /// Somebody handed in a recovery that too few offline keys signed, or that is of another place.
+        FalseRecovery,
         /// A staging failed.
         StageFailed,
         /// A validator signed what contradicts its vote.
@@ -93,6 +97,18 @@ counters!(
         ProposerRestartResends,
         /// A node died between its signature on a roster and that roster's link.
         RosterProposerLost,
+        /// Operators recovered a roster, and it was taken.
+        RosterRecovered,
+        /// A value was certified by a roster that operators had recovered, or by one after it.
+        RecoveredCertifies,
+        /// A recovered roster carries versions over.
+        RecoveryCarriesHeads,
+        /// Operators recovered a roster although so few old seats reported that a final version might be missing.
+        RecoveryWithFewReports,
+        /// A machine that had been given up turned up again.
+        LostMachineReturns,
+        /// A node left the chain that it knew, because a recovery holds against it.
+        ChainGivesWay,
         /// A validator named the roster it was locked on.
         RosterLocked,
         /// The roster reached four seats.

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ed25519_dalek::SigningKey;
 use mynet_proto::consensus::io::{OpenProposal, Record, Restored, RosterLock};
 use mynet_types::{
-    AckedHead, CarriedHead, Evidence, GroupId, NodeId, OwnerEvidence, OwnerKey, ProposalId, RosterLink,
-    SignedOwnerStatement, Vote, VoteSecret,
+    AckedHead, CarriedHead, Evidence, GroupId, NodeId, OwnerEvidence, OwnerKey, ProposalId, Roster, RosterLink,
+    SignedOwnerStatement, Vote, VoteKey, VoteSecret,
 };
 
 use crate::disk::Store;
@@ -84,6 +85,19 @@ impl VoteStore {
     pub(crate) fn newest_head(&self, group: &GroupId) -> Option<u64> {
         let acked = self.acked.get(group).map(|head| head.version);
         acked.max(self.carried.get(group).map(|head| head.version))
+    }
+
+    /// Whether the node has the key of a seat in `roster`, and knows all that it signed. A key that it made for that epoch when it
+    /// had forgotten that it sits there is none.
+    pub(crate) fn has_key_in(&self, roster: &Roster) -> bool {
+        let secret = self.keys.get(&roster.epoch).filter(|_| !self.suspect.contains(&roster.epoch));
+        let key = secret.map(|secret| VoteKey(SigningKey::from_bytes(&secret.0).verifying_key().to_bytes()));
+        key.is_some_and(|key| roster.validators.iter().any(|seat| seat.vote_key == key))
+    }
+
+    /// Heads that are carried into the newest epoch, as far as they are here.
+    pub(crate) fn carried(&self) -> usize {
+        self.carried.len()
     }
 
     /// Whether a head was acked in the newest epoch.

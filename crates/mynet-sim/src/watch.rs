@@ -101,6 +101,7 @@ impl Watch {
             Seen::VotesLost(node) => {
                 self.votes_lost.insert(*node);
             }
+            Seen::Recovery { file, .. } if !file.heads.is_empty() => counts.met(Rare::RecoveryCarriesHeads),
             Seen::GroupsOnDisk { node, records } => self.on_disk(*node, records, counts),
             Seen::VotesOnDisk { node, records } => self.votes_on_disk(*node, records, view, counts),
             Seen::Delivered { .. }
@@ -113,6 +114,7 @@ impl Watch {
             | Seen::DriverOnDisk { .. }
             | Seen::Handled(_)
             | Seen::Healed
+            | Seen::Recovery { .. }
             | Seen::Deadline(_) => {}
         }
     }
@@ -287,10 +289,15 @@ impl Watch {
                     }
                     _ => {}
                 }
+                let recovered = |link: &RosterLink| link.is_recovery() && link.roster.epoch <= statement.epoch;
+                if new && file.chain.links.iter().any(recovered) {
+                    counts.met(Rare::RecoveredCertifies);
+                }
                 if new && statement.verdict == Verdict::Reject {
                     counts.met(Rare::RejectCertificate);
                 }
             }
+            ConsensusEvent::GaveUp { .. } => counts.met(Rare::ChainGivesWay),
             ConsensusEvent::Evidence { .. } => counts.met(Rare::Accused),
             ConsensusEvent::HeadBlocked { .. } => counts.met(Rare::HeadLocked),
             ConsensusEvent::RosterChanged { epoch } if *epoch >= 3 && self.rosters.insert(*epoch) => {

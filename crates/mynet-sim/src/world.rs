@@ -43,6 +43,7 @@ use crate::{
     observe::{Deadline, Seen, View},
     options::{Options, generator},
     queue::Queue,
+    recovering::{Operators, RECOVERY_MS, Recovery},
     sometimes::{Counts, Fault as Broken},
     staging::Look,
     succession::{ASKING_MS, Versions},
@@ -117,6 +118,8 @@ pub(crate) enum Happening {
     AskVerified { index: usize },
     /// A later version is asked for.
     Head { index: usize, version: usize, node: usize },
+    /// The operators do something about a roster that is lost.
+    Operators(Operators),
     /// Faults end.
     Heal,
     /// A bound of the healed phase.
@@ -151,6 +154,7 @@ pub(crate) struct World {
     /// When faults ended.
     pub(crate) healed_at: Option<u64>,
     pub(crate) versions: Versions,
+    pub(crate) recovery: Recovery,
     pub(crate) counts: Counts,
     pub(crate) trace: Trace,
     pub(crate) votes_lost: bool,
@@ -192,6 +196,7 @@ impl World {
             healed: false,
             healed_at: None,
             versions: Versions::new(&options),
+            recovery: Recovery::new(&options),
             counts: Counts::default(),
             trace: Trace::new(audience),
             votes_lost: false,
@@ -250,6 +255,8 @@ impl World {
         // A transaction begun in bad times runs into its deadline of one and a half leases at worst; then a pause.
         // Where there are versions, one may be asked for late, and has to be certified before it is replicated.
         let versions = if self.works.iter().all(|work| work.versions.is_empty()) { 0 } else { ASKING_MS + 2 * HEAD_MS };
+        // Operators may have to be waited for.
+        let heal = heal + self.options.faults.disaster.map_or(0, |_disaster| RECOVERY_MS);
         let durable = heal + 2 * lease + transfer + versions + 180_000;
         let quiet = heal + 3 * lease + 2 * transfer + versions + 240_000;
         let links = u64::try_from(self.options.automatic.saturating_sub(4)).unwrap_or(0);
@@ -337,7 +344,7 @@ impl World {
             | Happening::Notice { .. } => {}
             Happening::Admit { node, who } => self.admit(node, who),
             Happening::Fault(fault) => self.fault(fault),
-            Happening::Restart { node } if !self.hosts[node].is_up() => {
+            Happening::Restart { node } if !self.hosts[node].is_up() && !self.hosts[node].lost => {
                 self.counts.fault(Broken::Restart);
                 self.boot(node);
             }
@@ -349,6 +356,7 @@ impl World {
             Happening::AskRival { index, node } => self.ask_rival(index, node),
             Happening::AskVerified { index } => self.ask_verified(index),
             Happening::Head { index, version, node } => self.head((index, version), node),
+            Happening::Operators(next) => self.operators(next),
             Happening::Heal => self.heal(),
             Happening::Deadline(deadline) => {
                 self.trace.note(self.now, format_args!("deadline {deadline:?}"));
@@ -466,6 +474,7 @@ impl World {
     fn heard(&mut self, node: usize, event: Event) {
         match event {
             Event::Consensus(ConsensusEvent::Certified(file)) => self.certified_here(node, &file),
+            Event::Consensus(ConsensusEvent::RecoveryOffered(offer)) => self.recovery_offered(node, offer),
             Event::Consensus(ConsensusEvent::HeadBlocked { group_id, manifest_hash, certified: true, .. }) => {
                 self.blocked_here(node, group_id, manifest_hash);
             }
@@ -517,7 +526,9 @@ impl World {
         match self.hosts[node].votes.complete() {
             Ok(Some((id, records))) => {
                 self.see(&Seen::VotesOnDisk { node, records: &records });
-                self.step(node, Input::Persisted(id));
+                if !self.link_is_lost(node) {
+                    self.step(node, Input::Persisted(id));
+                }
             }
             Ok(None) => {}
             Err(error) => self.violate("store", format!("n{node}: {error}")),

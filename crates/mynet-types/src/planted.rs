@@ -130,6 +130,12 @@ bugs!(
     ReplacedReceiptsCounted,
     /// A validator that said yes to the copies says that it hashed the bytes, and did not look at them.
     CopiesTakenForBytes,
+    /// One of the three offline keys makes a roster.
+    RecoveryByOneKey,
+    /// A node offers for a recovery and leaves the epoch open.
+    RecoveryLeavesEpochOpen,
+    /// A recovery carries what the epoch carried, and not what was acked in it.
+    RecoveryForgetsAcked,
 );
 
 thread_local! {

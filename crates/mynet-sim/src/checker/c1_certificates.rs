@@ -3,22 +3,23 @@
 //!
 //! Stronger than looking at certificates: every vote that ever left a node or reached its disk is counted, so that
 //! a second certificate that somebody *could* have assembled is found as well. Rosters are values of their own slot:
-//! no two nodes may have different rosters for one epoch.
+//! no two nodes may have different rosters for one epoch, but for one that votes made and one that the offline keys put in its
+//! place. What a recovery could not know of, because only lost seats did, may be certified once more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use mynet_proto::consensus::io::Record;
 use mynet_types::{
-    Claim, ConsensusMessage, ManifestHash, Message, Phase, Roster, SlotKey, Verdict, Vote, VoteStatement,
+    Claim, ConsensusMessage, ManifestHash, Message, Phase, RecoveryFile, Roster, SlotKey, Verdict, Vote, VoteStatement,
 };
 
-use super::{Checker, ensure, quorums};
+use super::{Checker, carries, ensure, quorums};
 use crate::observe::{Seen, View};
 
 /// Rosters of each epoch, and seats by what they signed.
 #[derive(Debug, Default)]
 pub(super) struct Certificates {
-    rosters: BTreeMap<u64, Roster>,
+    rosters: BTreeMap<(u64, bool), Roster>,
     signed: BTreeMap<VoteStatement, BTreeSet<u16>>,
     /// What has a quorum, by slot and round.
     decided: BTreeMap<(u64, Phase, SlotKey), VoteStatement>,
@@ -36,7 +37,7 @@ impl Checker for Certificates {
     fn see(&mut self, seen: &Seen<'_>, view: &View<'_>) -> Result<(), String> {
         match seen {
             Seen::VotesOnDisk { node, records } => records.iter().try_for_each(|record| match record {
-                Record::Link(link) => self.roster(*node, &link.roster),
+                Record::Link(link) => self.roster(*node, link.is_recovery(), &link.roster),
                 Record::Vote(vote) => self.vote(vote, view),
                 _ => Ok(()),
             }),
@@ -48,14 +49,25 @@ impl Checker for Certificates {
                     .seats()
                     .try_for_each(|seat| self.sign(statement, u16::try_from(seat).unwrap_or(u16::MAX), view))
             }
+            Seen::Recovery { file, .. } => {
+                self.recovers(file);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
 }
 
 impl Certificates {
-    fn roster(&mut self, node: usize, roster: &Roster) -> Result<(), String> {
-        let known = self.rosters.entry(roster.epoch).or_insert_with(|| roster.clone());
+    /// C6 looks whether a recovery leaves out what it had to know.
+    fn recovers(&mut self, file: &RecoveryFile) {
+        self.finals.retain(|slot, value| carries(file, slot, value));
+        self.decided.retain(|(epoch, ..), _| *epoch < file.roster.epoch);
+    }
+
+    /// A roster by votes, or one that was `recovered`.
+    fn roster(&mut self, node: usize, recovered: bool, roster: &Roster) -> Result<(), String> {
+        let known = self.rosters.entry((roster.epoch, recovered)).or_insert_with(|| roster.clone());
         ensure(known == roster, || format!("n{node} has another roster of epoch {} than others", roster.epoch))
     }
 
@@ -64,11 +76,8 @@ impl Certificates {
     }
 
     fn sign(&mut self, statement: VoteStatement, seat: u16, view: &View<'_>) -> Result<(), String> {
-        let first = view.cast.genesis.first_roster();
-        let roster = if statement.epoch == 0 { Some(&first) } else { self.rosters.get(&statement.epoch) };
-        // The roster of an epoch is on some disk before anybody votes in it; a vote for another one counts nowhere.
-        let Some(roster) = roster.filter(|roster| roster.hash() == statement.roster) else { return Ok(()) };
-        let Some((accept, reject)) = quorums(roster.validators.len(), &view.cast.genesis) else { return Ok(()) };
+        let Some(validators) = self.validators(&statement, view) else { return Ok(()) };
+        let Some((accept, reject)) = quorums(validators, &view.cast.genesis) else { return Ok(()) };
         let seats = self.signed.entry(statement).or_default();
         seats.insert(seat);
         let need = if statement.verdict == Verdict::Accept { accept } else { reject };
@@ -91,6 +100,15 @@ impl Certificates {
 }
 
 impl Certificates {
+    /// How many sit in the roster of a statement. The roster of an epoch is on some disk before anybody votes in it; a vote for
+    /// another one counts nowhere.
+    fn validators(&self, statement: &VoteStatement, view: &View<'_>) -> Option<usize> {
+        let first = view.cast.genesis.first_roster();
+        let of_epoch = [true, false].map(|recovered| self.rosters.get(&(statement.epoch, recovered)));
+        let mut rosters = of_epoch.into_iter().flatten().chain([&first]);
+        rosters.find(|roster| roster.hash() == statement.roster).map(|roster| roster.validators.len())
+    }
+
     /// A value has a quorum of a first round. Of wrong bytes the copies may be certified, and those of a later epoch who hash the
     /// bytes may say no.
     fn verdict(&mut self, statement: &VoteStatement, view: &View<'_>) -> Result<(), String> {
@@ -136,7 +154,7 @@ mod tests {
             let mut checker = Certificates::default();
             let mut roster = stage.cast.genesis.first_roster();
             roster.epoch = 1;
-            checker.roster(0, &roster).unwrap();
+            checker.roster(0, false, &roster).unwrap();
             let statement = stage.vote(0, first.1).statement;
             checker.sign(VoteStatement { claim: first.0, ..statement }, 0, &stage.view()).unwrap();
             let later = VoteStatement { epoch: 1, roster: roster.hash(), ..stage.vote(0, second.1).statement };
@@ -161,7 +179,7 @@ mod tests {
         // The next epoch has the founder alone too.
         let mut roster = stage.cast.genesis.first_roster();
         roster.epoch = 1;
-        assert_eq!(checker.roster(0, &roster), Ok(()));
+        assert_eq!(checker.roster(0, false, &roster), Ok(()));
         let later = VoteStatement { epoch: 1, roster: roster.hash(), ..first };
         assert_eq!(checker.sign(later, 0, &stage.view()), Ok(()), "the same value again");
         let other = VoteStatement { value: ManifestHash([2; 32]), ..later };
@@ -178,9 +196,12 @@ mod tests {
         let stage = Stage::new();
         let mut checker = Certificates::default();
         let mut roster = stage.cast.genesis.first_roster();
-        assert_eq!(checker.roster(0, &roster), Ok(()));
-        assert_eq!(checker.roster(1, &roster), Ok(()));
+        assert_eq!(checker.roster(0, false, &roster), Ok(()));
+        assert_eq!(checker.roster(1, false, &roster), Ok(()));
         roster.prev = RosterHash([9; 32]);
-        assert!(checker.roster(2, &roster).is_err());
+        assert!(checker.roster(2, false, &roster).is_err());
+        assert_eq!(checker.roster(2, true, &roster), Ok(()), "in the place of that by votes");
+        roster.prev = RosterHash([8; 32]);
+        assert!(checker.roster(1, true, &roster).is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! C5: in a healed network every value is decided within the bound, and the roster has grown as far as it may. Of a version
 //! of which the owner signed two values neither need be decided, nor what stands on top of it. A version that has a
-//! successor is certified somewhere; whoever asks for it only then may be told that it is over.
+//! successor is certified somewhere; whoever asks for it only then may be told that it is over. Nothing is expected of machines that
+//! were given up, nor of versions that were to be asked for there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,6 +10,7 @@ use mynet_types::{Claim, ManifestHash, Verdict};
 
 use super::{Checker, ensure, quorums};
 use crate::{
+    cast::Player,
     host::Host,
     observe::{Deadline, Seen, View},
     workload::Work,
@@ -51,21 +53,21 @@ impl Decided {
     }
 
     fn decided(&self, view: &View<'_>) -> Result<(), String> {
-        let wanted = view
-            .cast
-            .players
-            .iter()
-            .filter(|player| player.admission.body.roles.contains(mynet_types::Roles::VALIDATOR));
-        let wanted = wanted.count();
+        let may_sit = |player: &Player| player.admission.body.roles.contains(mynet_types::Roles::VALIDATOR);
+        let there = view.cast.players.iter().zip(view.hosts).filter(|(_, host)| !host.lost);
+        let wanted = there.filter(|(player, _)| may_sit(player)).count();
         let seats = wanted.clamp(1, self.automatic);
-        for (node, host) in view.hosts.iter().enumerate() {
+        for (node, host) in view.hosts.iter().enumerate().filter(|(_, host)| !host.lost) {
             let store = &host.votes.store;
             let has = store.links().last().map_or(1, |link| link.roster.validators.len());
             // A liar that was found out does not come back by itself.
             let without_liar = store.evidence().next().is_some() && has == (wanted - 1).clamp(1, self.automatic);
             ensure(has == seats || without_liar, || format!("n{node} knows a roster of {has} seats, not {seats}"))?;
             let sits = store.links().last().is_some_and(|link| link.roster.seat_of(&host.id).is_some());
-            let has_key = store.restored().keys.contains_key(&store.epoch());
+            let has_key = match store.links().last() {
+                Some(link) => store.has_key_in(&link.roster),
+                None => store.has_key_in(&view.cast.genesis.first_roster()),
+            };
             ensure(!sits || has_key || view.cast.liar == Some(node), || {
                 format!("n{node} has a seat and no key to vote with")
             })?;
@@ -73,7 +75,8 @@ impl Decided {
         if quorums(seats, &view.cast.genesis).is_none() {
             return Ok(());
         }
-        view.works.iter().filter(|work| work.taken && !work.unproven && is_due(work, view)).try_for_each(|work| {
+        let due = |work: &&Work| work.taken && !work.unproven && !view.hosts[work.node].lost && is_due(work, view);
+        view.works.iter().filter(due).try_for_each(|work| {
             let value = work.value;
             // Wrong bytes are a no or nothing to whoever asks about bytes; the copies may be certified or not.
             let no = work.verified_asked && work.has_wrong_bytes();
@@ -92,7 +95,7 @@ impl Decided {
     }
 
     fn heads(&self, work: &Work, view: &View<'_>) -> Result<(), String> {
-        let sound = work.heads.iter().take_while(|head| head.other.is_none());
+        let sound = work.heads.iter().take_while(|head| head.other.is_none() && !view.hosts[head.node].lost);
         sound.enumerate().try_for_each(|(version, head)| {
             ensure(!head.taken.is_empty(), || {
                 format!("version {} of {} was never asked for", version + 2, work.value)
@@ -105,7 +108,7 @@ impl Decided {
             if later.any(|later| view.files.contains_key(&later.value)) || view.hosts.iter().any(acked) {
                 return ensure(view.files.contains_key(&head.value), || format!("{} has a successor only", head.value));
             }
-            head.taken.iter().try_for_each(|node| {
+            head.taken.iter().filter(|node| !view.hosts[**node].lost).try_for_each(|node| {
                 let found = self.certified.get(&(*node, head.value));
                 ensure(found == Some(&Verdict::Accept), || format!("{} of n{node}, a head, is {found:?}", head.value))
             })

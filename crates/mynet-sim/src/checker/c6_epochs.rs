@@ -3,15 +3,19 @@
 //!
 //! Whether a value is final is counted from acks on disks, so that a certificate that somebody *could* have assembled counts
 //! like one that somebody has.
+//!
+//! A recovery keeps what is final if enough old seats report, or if the operators had its certificate. What only lost seats acked may
+//! be forgotten, and is no longer final then.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use mynet_proto::consensus::io::Record;
 use mynet_types::{
-    CarriedHead, ManifestHash, Phase, Roster, SlotKey, Verdict, VerifiedChain, Vote, VoteStatement, vote::head_slot,
+    CarriedHead, ManifestHash, Phase, RecoveryFile, Roster, SlotKey, Verdict, VerifiedChain, Vote, VoteStatement,
+    vote::head_slot,
 };
 
-use super::{Checker, ensure};
+use super::{Checker, carries, ensure};
 use crate::observe::{Deadline, Seen, View};
 
 /// What was acked and carried.
@@ -35,13 +39,17 @@ impl Checker for Epochs {
         match seen {
             Seen::VotesOnDisk { node, records } => records.iter().try_for_each(|record| match record {
                 Record::Link(link) => {
-                    self.rosters.entry(link.roster.epoch).or_insert_with(|| link.roster.clone());
+                    let known = self.rosters.entry(link.roster.epoch).or_insert_with(|| link.roster.clone());
+                    if link.is_recovery() {
+                        known.clone_from(&link.roster);
+                    }
                     Ok(())
                 }
                 Record::Vote(vote) => self.vote(*node, vote, view),
                 Record::Carried(heads) => heads.iter().try_for_each(|head| self.carry(*node, head)),
                 _ => Ok(()),
             }),
+            Seen::Recovery { file, complete, shown } => self.recovers(file, *complete, shown),
             Seen::Deadline(Deadline::Decided) => verify_all(view),
             _ => Ok(()),
         }
@@ -86,6 +94,19 @@ impl Epochs {
         }
     }
 
+    fn recovers(&mut self, file: &RecoveryFile, complete: bool, shown: &BTreeSet<ManifestHash>) -> Result<(), String> {
+        // What a roster made final that this one takes the place of is gone with it.
+        self.finals.retain(|_, (since, _)| *since < file.roster.epoch);
+        let (kept, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.finals).into_iter().partition(|(slot, (_, value))| carries(file, slot, value));
+        self.finals = kept;
+        gone.values().try_for_each(|(since, value)| {
+            ensure(!complete && !shown.contains(value), || {
+                format!("{value} is final since {since}, and the recovery to epoch {} forgets it", file.roster.epoch)
+            })
+        })
+    }
+
     fn carry(&mut self, node: usize, head: &CarriedHead) -> Result<(), String> {
         let slot = head_slot(&head.group_id, head.version);
         self.carried.entry(slot).or_default().insert(head.value);
@@ -98,7 +119,8 @@ impl Epochs {
 
 /// Every certificate that anybody had verifies against the newest chain.
 fn verify_all(view: &View<'_>) -> Result<(), String> {
-    let links = view.hosts.iter().map(|host| host.votes.store.links()).max_by_key(|links| links.len());
+    let there = view.hosts.iter().filter(|host| !host.lost);
+    let links = there.map(|host| host.votes.store.links()).max_by_key(|links| links.len());
     let mut chain = VerifiedChain::new(view.cast.genesis.clone());
     for link in links.unwrap_or_default() {
         chain.extend(link.clone()).map_err(|error| error.to_string())?;
@@ -111,12 +133,42 @@ fn verify_all(view: &View<'_>) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use mynet_types::{ManifestHash, Phase, Vote};
+    use std::collections::BTreeSet;
+
+    use mynet_types::{CarriedHead, ManifestHash, Phase, RecoveryFile, Vote};
 
     use super::{super::stage::Stage, Checker, Epochs, Record, Seen};
 
     fn on_disk(checker: &mut Epochs, stage: &Stage, record: Record) -> Result<(), String> {
         checker.see(&Seen::VotesOnDisk { node: 0, records: &[record] }, &stage.view())
+    }
+
+    #[test]
+    fn a_recovery_that_forgets_what_it_had_to_know_is_found() {
+        let stage = Stage::new();
+        let (kept, other) = (ManifestHash([1; 32]), ManifestHash([2; 32]));
+        let of = |record: &Record, change: &dyn Fn(&mut CarriedHead)| {
+            let Record::Carried(heads) = record else { panic!("heads that are carried") };
+            let mut heads = heads.to_vec();
+            heads.iter_mut().for_each(change);
+            RecoveryFile { heads: heads.try_into().unwrap(), ..stage.recovery() }
+        };
+        let recover = |file: &RecoveryFile, complete, shown: &[ManifestHash]| {
+            let mut checker = Epochs::default();
+            on_disk(&mut checker, &stage, Record::Vote(stage.head_vote(Phase::Ack, kept))).unwrap();
+            let shown: BTreeSet<ManifestHash> = shown.iter().copied().collect();
+            checker.see(&Seen::Recovery { file, complete, shown: &shown }, &stage.view())?;
+            let mut later = stage.head_vote(Phase::Vote, other);
+            later.statement.epoch = 1;
+            Ok::<_, String>(on_disk(&mut checker, &stage, Record::Vote(later)).is_err())
+        };
+        assert_eq!(recover(&of(&stage.carried(kept), &|_| ()), true, &[]), Ok(true), "it stays final");
+        assert_eq!(recover(&of(&stage.carried(other), &|head| head.version += 1), true, &[]), Ok(true), "so below");
+        for wrong in [stage.recovery(), of(&stage.carried(other), &|_| ())] {
+            assert!(recover(&wrong, true, &[]).is_err(), "enough seats reported");
+            assert!(recover(&wrong, false, &[kept]).is_err(), "its certificate was there");
+            assert_eq!(recover(&wrong, false, &[other]), Ok(false), "only lost seats knew it");
+        }
     }
 
     #[test]

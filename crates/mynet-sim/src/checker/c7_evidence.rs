@@ -42,7 +42,10 @@ impl Checker for Accusations {
             Seen::VotesOnDisk { node, records } => records.iter().try_for_each(|record| match record {
                 Record::Link(link) => {
                     let epoch = link.roster.epoch;
-                    self.rosters.entry(epoch).or_insert_with(|| link.roster.clone());
+                    let known = self.rosters.entry(epoch).or_insert_with(|| link.roster.clone());
+                    if link.is_recovery() {
+                        known.clone_from(&link.roster);
+                    }
                     // Its core has known the link for a while, and looked at votes of the old epoch no more.
                     self.due.retain(|(who, (of, _))| who != node || *of >= epoch);
                     Ok(())

@@ -10,6 +10,7 @@ mod c4_rejection;
 mod c5_decided;
 mod c6_epochs;
 mod c7_evidence;
+mod c8_recovery;
 mod g10_ends;
 mod g11_bytes;
 mod g12_deleted;
@@ -35,7 +36,7 @@ mod stage;
 
 use std::fmt;
 
-use mynet_types::Genesis;
+use mynet_types::{Genesis, ManifestHash, RecoveryFile, SlotKey, vote::head_slot};
 
 use crate::{
     observe::{Seen, View},
@@ -66,6 +67,7 @@ pub(crate) fn of(options: &Options) -> Vec<Box<dyn Checker>> {
         checkers.push(Box::new(c5_decided::Decided::new(options.automatic)));
         checkers.push(Box::new(c7_evidence::Accusations::default()));
         checkers.push(Box::new(c6_epochs::Epochs::default()));
+        checkers.push(Box::new(c8_recovery::Recoveries::default()));
         checkers.push(Box::new(w1_votes_first::VotesFirst::default()));
         checkers.push(Box::new(w3_same_proposal::SameProposal::default()));
     }
@@ -105,6 +107,14 @@ fn quorums(n: usize, genesis: &Genesis) -> Option<(usize, usize)> {
     let accept = least.max(usize::from(genesis.min_quorum));
     let reject = (1..=n).find(|reject| accept + reject > n + faulty)?;
     (accept <= n).then_some((accept, reject))
+}
+
+/// Whether what a recovery carries keeps another value out of `slot` than `value`: it carries that, or a later version.
+fn carries(file: &RecoveryFile, slot: &SlotKey, value: &ManifestHash) -> bool {
+    file.heads.iter().any(|head| {
+        let later = (1..head.version).any(|version| head_slot(&head.group_id, version) == *slot);
+        later || head.value == *value && head_slot(&head.group_id, head.version) == *slot
+    })
 }
 
 /// An error unless `holds`.

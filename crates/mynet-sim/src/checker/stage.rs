@@ -12,9 +12,10 @@ use mynet_proto::{
 };
 use mynet_types::{
     Blake3Root, BlobRef, BoundedVec, CarriedHead, CertificateFile, Claim, ConsensusMessage, ContentHash, ContentState,
-    Decision, DecryptedClass, Domain, HeadProof, Holding, ManifestHash, Message, Phase, Proposal, ProposalId,
-    QuorumCertificate, ReplicationMessage, RosterChain, SignedDecision, SignedManifest, SignedProposal, SignedReceipt,
-    SignerSet, StatesMask, StorageReceipt, Timestamp, TxId, Verdict, Vote, VoteStatement,
+    Decision, DecryptedClass, Domain, HeadProof, Holding, ManifestHash, Message, OfferFile, Phase, Proposal,
+    ProposalId, QuorumCertificate, RecoveryFile, RecoveryOffer, ReplicationMessage, RosterChain, RosterKey,
+    SignedDecision, SignedManifest, SignedProposal, SignedReceipt, SignedRecoveryOffer, SignerSet, StatesMask,
+    StorageReceipt, Timestamp, TxId, Validator, Verdict, Vote, VoteKey, VoteStatement,
     certificate::RECEIPTS_MAX,
     signing,
     vote::{attest_slot, head_slot},
@@ -103,6 +104,29 @@ impl Stage {
             verified_asked: false,
         };
         Self { cast, hosts, works: vec![work], files: BTreeMap::new() }
+    }
+
+    /// What node 1 brings to a recovery of the first roster.
+    pub(super) fn recovery_offer(&self) -> SignedRecoveryOffer {
+        let (player, first) = (&self.cast.players[1], self.cast.genesis.first_roster());
+        let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]).verifying_key();
+        let seat = Validator { vote_key: VoteKey(key.to_bytes()), node: player.id };
+        let key = RosterKey { epoch: 1, prev: first.hash(), seat };
+        let key_signature = signing::sign_as(Domain::RosterKey, &self.cast.network, &key, &player.key);
+        let (acked, carried) = (BoundedVec::new(), None);
+        let body = RecoveryOffer { key, key_signature, reports: false, acked, carried };
+        SignedRecoveryOffer::new(&self.cast.network, body, &player.key)
+    }
+
+    /// Operators put node 1 in the place of the founder, who is lost; the first two keys signed.
+    pub(super) fn recovery(&self) -> RecoveryFile {
+        let (genesis, chain) = (self.cast.genesis.clone(), RosterChain::default());
+        let offers = [OfferFile { genesis, chain, offer: self.recovery_offer() }];
+        let (mut file, _) = RecoveryFile::propose(&offers, &[], Timestamp::MAX).expect("an offer of one seat");
+        for key in &self.cast.recovery_keys[..2] {
+            file.sign(key).expect("a key of this network");
+        }
+        file
     }
 
     /// The states that anybody may store.

@@ -3,8 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use mynet_proto::consensus::io::Record;
-use mynet_types::{CertificateFile, ConsensusMessage, Message, ProposalId, RosterHash, VoteStatement};
+use mynet_proto::{
+    consensus::io::{Event as Told, Record},
+    node::io::Event,
+};
+use mynet_types::{CertificateFile, ConsensusMessage, Message, ProposalId, RosterHash, RosterKey, VoteStatement};
 
 use super::{Checker, ensure};
 use crate::observe::{Seen, View};
@@ -31,6 +34,9 @@ impl Checker for VotesFirst {
                 Ok(())
             }
             Seen::Sent { from, message: Message::Consensus(message), .. } => self.sent(*from, message, view),
+            Seen::Told { node, event: Event::Consensus(Told::RecoveryOffered(Some(offer))) } => {
+                self.offered(*node, &offer.body.key, view)
+            }
             _ => Ok(()),
         }
     }
@@ -102,6 +108,20 @@ impl VotesFirst {
         }
     }
 
+    /// What a node brings to a recovery; it has closed the epoch, so that it acks nothing that the recovery does not know of.
+    fn offered(&self, node: usize, key: &RosterKey, view: &View<'_>) -> Result<(), String> {
+        ensure(self.keys.contains(&(node, key.epoch)), || {
+            format!("n{node} offers a key for a recovery to epoch {} that is not on its disk", key.epoch)
+        })?;
+        let newest = view.hosts[node].votes.store.links().last().map(|link| &link.roster);
+        let sits = newest.map_or(view.cast.genesis.founder.node == view.hosts[node].id, |newest| {
+            newest.seat_of(&view.hosts[node].id).is_some()
+        });
+        ensure(!sits || self.closed.contains(&(node, key.epoch)), || {
+            format!("n{node} offers for a recovery, and has not closed the epoch before {} on its disk", key.epoch)
+        })
+    }
+
     /// A proposer's own vote leaves it inside a certificate.
     fn own_vote(&self, from: usize, file: &CertificateFile, view: &View<'_>) -> Result<(), String> {
         let statement = file.certificate.statement;
@@ -120,9 +140,31 @@ impl VotesFirst {
 
 #[cfg(test)]
 mod tests {
-    use mynet_types::{ConsensusMessage, Message, Verdict};
+    use mynet_proto::consensus::io::RosterLock;
+    use mynet_types::{BoundedVec, ConsensusMessage, Message, Verdict, VoteSecret};
 
-    use super::{super::stage::Stage, Checker, Record, Seen, VotesFirst};
+    use super::{super::stage::Stage, Checker, Event, Record, Seen, Told, VotesFirst};
+
+    #[test]
+    fn a_recovery_offered_before_key_and_close_are_on_disk_is_found() {
+        let mut stage = Stage::new();
+        let offer = stage.recovery_offer();
+        let lock = RosterLock { roster: stage.recovery().roster, keys: BoundedVec::new(), reports: BoundedVec::new() };
+        let records = [Record::Key { epoch: 1, secret: VoteSecret([7; 32]) }, Record::EpochClosed(lock)];
+        let event = Event::Consensus(Told::RecoveryOffered(Some(Box::new(offer))));
+        let told = Seen::Told { node: 1, event: &event };
+        let mut checker = VotesFirst::default();
+        let kept = |checker: &mut VotesFirst, stage: &Stage, records: &[Record]| {
+            checker.see(&Seen::VotesOnDisk { node: 1, records }, &stage.view()).unwrap();
+        };
+        assert!(checker.see(&told, &stage.view()).unwrap_err().contains("a key"));
+        kept(&mut checker, &stage, &records[..1]);
+        assert_eq!(checker.see(&told, &stage.view()), Ok(()), "it holds no seat");
+        stage.cast.genesis.founder.node = stage.cast.players[1].id;
+        assert!(checker.see(&told, &stage.view()).unwrap_err().contains("not closed"));
+        kept(&mut checker, &stage, &records[1..]);
+        assert_eq!(checker.see(&told, &stage.view()), Ok(()));
+    }
 
     #[test]
     fn a_vote_that_leaves_before_it_is_on_disk_is_found() {

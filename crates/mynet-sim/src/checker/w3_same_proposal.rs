@@ -1,5 +1,5 @@
-//! W3: a proposer that starts again goes on with its proposal, byte for byte, until that has expired, its epoch has ended, or it
-//! was given up with nothing in its place: another value of the version was certified.
+//! W3: a proposer that starts again goes on with its proposal, byte for byte, until that has expired, its epoch has ended
+//! or has another roster by a recovery, or it was given up with nothing in its place: another value of the version was certified.
 //!
 //! What remains of its life is taken from the wall clock at the start and measured by the monotonic one from there on, so it
 //! is over when either of them says so.
@@ -10,7 +10,9 @@ use mynet_proto::{
     consensus::io::{Config, Record},
     node::io::Input,
 };
-use mynet_types::{Claim, ConsensusMessage, ManifestHash, Message, Mono, Now, ProposalId, SignedProposal, Timestamp};
+use mynet_types::{
+    Claim, ConsensusMessage, ManifestHash, Message, Mono, Now, ProposalId, RosterHash, SignedProposal, Timestamp,
+};
 
 use super::{Checker, ensure};
 use crate::observe::{Seen, View};
@@ -20,6 +22,7 @@ use crate::observe::{Seen, View};
 struct Open {
     id: ProposalId,
     epoch: u64,
+    roster: RosterHash,
     expires_at: Timestamp,
     /// When it is over on the monotonic clock of its node, once that has started again.
     until: Option<Mono>,
@@ -37,7 +40,8 @@ impl Open {
 
     fn new(proposal: &SignedProposal) -> Self {
         let body = &proposal.body;
-        Self { id: body.id(), epoch: body.epoch, expires_at: body.expires_at, until: None, expired: false }
+        let (id, expires_at) = (body.id(), body.expires_at);
+        Self { id, epoch: body.epoch, roster: body.roster, expires_at, until: None, expired: false }
     }
 }
 
@@ -117,7 +121,8 @@ impl SameProposal {
             return Ok(());
         }
         self.resumed.remove(&key);
-        ensure(open.expired || body.epoch > open.epoch, || {
+        let over = body.epoch >= open.epoch && body.roster != open.roster;
+        ensure(open.expired || over, || {
             format!("n{from} proposes {} anew, although its proposal of before is alive", body.manifest_hash)
         })
     }
@@ -125,7 +130,7 @@ impl SameProposal {
 
 #[cfg(test)]
 mod tests {
-    use mynet_types::{ConsensusMessage, Message};
+    use mynet_types::{ConsensusMessage, Message, RosterHash};
 
     use super::{super::stage::Stage, Checker, Record, SameProposal, Seen};
 
@@ -149,6 +154,13 @@ mod tests {
         assert_eq!(checker.see(&stage.sent(0, &sent(&first)), &stage.view()), Ok(()));
         assert_eq!(checker.see(&stage.sent(1, &sent(&second)), &stage.view()), Ok(()), "another node's");
         assert!(checker.see(&stage.sent(0, &sent(&second)), &stage.view()).is_err());
+        // A recovery took the place of the roster.
+        let mut moved = second.clone();
+        moved.proposal.body.roster = RosterHash([7; 32]);
+        let mut forked = SameProposal::default();
+        forked.see(&Seen::VotesOnDisk { node: 0, records: &records }, &stage.view()).unwrap();
+        forked.see(&Seen::Crashed(0), &stage.view()).unwrap();
+        assert_eq!(forked.see(&stage.sent(0, &sent(&moved)), &stage.view()), Ok(()));
         // Another one in its place is no less wrong when the first is closed with it, but may be made when that was given up.
         let closed = Record::Closed(first.proposal.body.id());
         let batches = [vec![closed.clone(), Record::Proposal(second.clone())], vec![closed]];
