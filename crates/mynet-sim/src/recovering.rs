@@ -118,8 +118,13 @@ impl World {
                     self.hosts[node].lost = true;
                 }
                 Disaster::Stores => {
-                    let backup = self.recovery.rng.random_ratio(1, 3).then(|| self.hosts[node].votes_backup.clone());
-                    self.lose_votes(node, backup);
+                    let host = &self.hosts[node];
+                    let old = match self.recovery.rng.random_range(0..3) {
+                        0 => None,
+                        1 if !self.options.suite.replicates() => Some(host.votes.store.clone()),
+                        _ => Some(host.votes_backup.clone()),
+                    };
+                    self.lose_votes(node, old);
                 }
             }
         }
