@@ -22,7 +22,6 @@ use std::{
 use mynet_e2e::{
     content,
     process::{kill_group, program, run},
-    wait::until,
 };
 
 /// How long one command may take.
@@ -100,7 +99,6 @@ fn commands(page: &str) -> Vec<(usize, String)> {
 struct Shell {
     child: Child,
     lines: Receiver<String>,
-    dir: PathBuf,
     /// What the placeholders stand for.
     known: BTreeMap<&'static str, String>,
     /// Free ports in the place of those that are written.
@@ -126,7 +124,7 @@ impl Shell {
         let (to, lines) = channel();
         let from = BufReader::new(child.stdout.take().unwrap());
         thread::spawn(move || from.lines().map_while(Result::ok).try_for_each(|line| to.send(line)));
-        Self { child, lines, dir: work, known: BTreeMap::new(), ports: BTreeMap::new() }
+        Self { child, lines, known: BTreeMap::new(), ports: BTreeMap::new() }
     }
 
     /// What is typed for a written command.
@@ -175,29 +173,12 @@ impl Shell {
             let ticket = text.lines().filter_map(first_word).find(|word| word.starts_with("mynet1"));
             self.known.extend(ticket.map(|ticket| ("TICKET", ticket)));
         }
+        // A node says so in the background, when it is ready.
+        let ready = text.lines().filter_map(|line| line.strip_prefix("ready node=")).filter_map(first_word).next_back();
+        self.known.extend(ready.map(|node| ("NODE", node)));
         // As tables print it, and objects, whose manifests have hashes too.
         let hash = [" sha256:", "\"hash\":\"sha256:"].iter().find_map(|before| text.split_once(before));
         self.known.extend(hash.and_then(|(_, rest)| rest.get(..64)).map(|hex| ("HASH", format!("sha256:{hex}"))));
-    }
-
-    /// Waits until every node that was started in the background serves.
-    fn wait_for_nodes(&mut self, typed: &str) {
-        for part in typed.split(['&', ';']).filter(|part| part.contains("mynet run ")) {
-            let dir = part.split_whitespace().skip_while(|word| *word != "--data-dir").nth(1).unwrap();
-            // A loop names a variable, whose nodes the next command waits for itself.
-            if dir.contains('$') {
-                continue;
-            }
-            let dir = self.dir.join(dir).to_string_lossy().into_owned();
-            let serves = || {
-                let done = run(&["status", "--data-dir", &dir, "--json"])?;
-                anyhow::ensure!(done.status == 0, "{}", done.stderr);
-                let status: serde_json::Value = serde_json::from_slice(&done.stdout)?;
-                Ok(status["node_id"].as_str().unwrap_or_default().to_owned())
-            };
-            let node = until("the node to serve", COMMAND_MAX, serves).unwrap();
-            self.known.insert("NODE", node);
-        }
     }
 }
 
@@ -247,7 +228,6 @@ fn what_the_documents_tell_people_to_type_does_what_they_say() {
                 let told = printed.join("\n");
                 assert_eq!(status, expected(&command), "{place}: {command}\ntyped as: {typed}\n{told}");
                 shell.learn(&command, &printed);
-                shell.wait_for_nodes(&typed);
                 ran += 1;
             }
         }

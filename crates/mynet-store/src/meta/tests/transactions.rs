@@ -62,7 +62,7 @@ async fn a_batch_dropped_at_any_point_leaves_all_or_nothing_and_blocks_nobody() 
         assert_eq!(store.meta.counts(0).await.unwrap().states, 2 * committed as u64);
         if let Some(outcome) = finished {
             outcome.unwrap();
-            assert!(committed == 1 && wakes > 5 * STRIDE, "the points were inside the batch");
+            assert!(committed == 1 && wakes > STRIDE, "one point at least was inside the batch");
             return;
         }
     }
