@@ -126,7 +126,7 @@ codes! {
         "try again in a few seconds";
     NoSpace "no_space" INSUFFICIENT_STORAGE
         "the disk or the capacity is full; nothing was kept"
-        "free space or raise storage.capacity";
+        "free space on the disk or raise storage.capacity; GET /api/v1/storage tells which";
 }
 
 impl Code {

@@ -15,9 +15,41 @@ pub fn media_type(name: &str, head: &[u8]) -> &'static str {
     by_bytes.or_else(|| mime_guess::from_path(name).first_raw()).unwrap_or(UNKNOWN)
 }
 
+/// How names of files of a media type end, for the types that previews commonly have.
+#[must_use]
+pub fn ending(mime: &str) -> Option<&'static str> {
+    Some(match mime.split(';').next().unwrap_or_default().trim() {
+        "application/pdf" => "pdf",
+        "audio/flac" => "flac",
+        "audio/mpeg" => "mp3",
+        "audio/ogg" => "ogg",
+        "image/gif" => "gif",
+        "image/jpeg" => "jpg",
+        "image/png" => "png",
+        "image/webp" => "webp",
+        "text/plain" => "txt",
+        "video/mp4" => "mp4",
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::media_type;
+    use super::{ending, media_type};
+
+    #[test]
+    fn types_have_their_usual_endings() {
+        for (mime, want) in [
+            ("audio/ogg; codecs=opus", Some("ogg")),
+            ("image/jpeg", Some("jpg")),
+            ("image/png", Some("png")),
+            ("application/octet-stream", None),
+            ("nonsense", None),
+            ("", None),
+        ] {
+            assert_eq!(ending(mime), want, "{mime}");
+        }
+    }
 
     #[test]
     fn bytes_win_over_names_and_names_over_nothing() {

@@ -72,6 +72,9 @@ pub enum SetupError {
     /// The ticket is none.
     #[error("ticket: {0}")]
     Ticket(#[from] TicketError),
+    /// A network without a name.
+    #[error("the network has no name")]
+    NoName,
     /// A text is too long.
     #[error("{what}: {source}")]
     Text {
@@ -118,6 +121,9 @@ pub async fn found(
     options: &SetupOptions,
 ) -> Result<Prepared, SetupError> {
     let name = BoundedString::try_from(name).map_err(|source| SetupError::Text { what: "network name", source })?;
+    if name.is_empty() {
+        return Err(SetupError::NoName);
+    }
     check_texts(options)?;
     let place = Place::new(dir)?;
     let keys = KeyFiles::create(&place.temporary)?;

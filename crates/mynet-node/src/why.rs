@@ -223,7 +223,13 @@ pub(crate) fn replication_sentence(view: &GroupView, copies: &[CopyView], quorum
         ReplicationStatusView::Replicated => format!("replicated: {have} of {wanted} copies have their receipts"),
         ReplicationStatusView::Degraded => format!("durable, with {have} of {wanted} copies{waits}"),
         ReplicationStatusView::Pending => {
-            format!("waiting: {quorum} nodes must be able to hold it, and too few are admitted or asked yet{waits}")
+            let asked = copies.iter().filter(|copy| copy.attempt.is_some()).count();
+            match asked < usize::from(quorum) {
+                true => format!("waiting: {quorum} nodes must hold it, and too few that may are admitted{waits}"),
+                false => {
+                    format!("waiting: {quorum} nodes must hold it; {asked} are asked, and too few are ready{waits}")
+                }
+            }
         }
         ReplicationStatusView::Replicating => {
             format!("not durable yet: {have} receipts of the {quorum} needed{waits}")

@@ -221,7 +221,7 @@ impl Meta {
     /// [`MetaError`].
     pub async fn known_group(&self, key: &GroupKey) -> Result<Option<Group>, MetaError> {
         let (known, _) = self.groups_of(key).await?;
-        self.first_of(known).await?.as_ref().map(group).transpose().map_err(MetaError::from)
+        self.first_of(known).await?.as_ref().map(group).transpose()
     }
 
     /// The visible one of these groups that was uploaded here, or is the oldest.

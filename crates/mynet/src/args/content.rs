@@ -3,12 +3,15 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
-use mynet_types::{Claim, ContentState, ContentType};
+use mynet_types::{Claim, ContentState, ContentType, wire};
 
 use super::{
     Output,
     values::{duration, name, one_of, range, tag},
 };
+
+/// Copies that one transaction can name; a constant of the wire that fits the flag.
+const TARGETS_MAX: i64 = wire::TARGETS_MAX as i64;
 
 #[derive(Debug, Args)]
 pub(crate) struct Add {
@@ -28,7 +31,7 @@ pub(crate) struct Add {
     #[arg(long = "tag", value_parser = tag)]
     pub(crate) tags: Vec<String>,
     /// Copies wanted [default: the node's setting]
-    #[arg(long, value_parser = clap::value_parser!(u8).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=TARGETS_MAX))]
     pub(crate) replicas: Option<u8>,
     /// Who may read them: trusted, none, or node ids; may be repeated
     #[arg(long)]
@@ -102,7 +105,7 @@ pub(crate) struct Publish {
     #[arg(value_parser = name)]
     pub(crate) id: String,
     /// Copies wanted
-    #[arg(long, value_parser = clap::value_parser!(u8).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=TARGETS_MAX))]
     pub(crate) replicas: Option<u8>,
     /// When it has succeeded [default: replication.mode of the node's settings]
     #[arg(long)]

@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::Context;
 use futures::StreamExt;
-use mynet_node::view::{GroupView, Page, PlanView, WaitResult};
+use mynet_node::{
+    media::ending,
+    view::{GroupView, Page, PlanView, WaitResult},
+};
 use reqwest::{Method, header};
 use serde_json::json;
 
@@ -90,6 +93,10 @@ fn print_group(view: &GroupView) -> anyhow::Result<()> {
     if let Some(name) = &view.filename {
         output::line(&format!("name      {}", plain(name)))?;
     }
+    if let Some(tags) = view.tags.as_ref().filter(|tags| !tags.is_empty()) {
+        output::line(&format!("tags      {}", plain(&tags.join(", "))))?;
+    }
+    output::line(&format!("version   {}, of {}", view.version, view.created_at))?;
     for state in &view.states {
         let hash = state.hash.map_or_else(|| "(sealed)".to_owned(), |hash| hash.to_string());
         let size = state.file_size.map(output::size).unwrap_or_default();
@@ -139,7 +146,10 @@ pub(crate) async fn get(global: &Global, args: Get) -> anyhow::Result<()> {
         (None, None) => {
             let suggested = answer.headers().get(header::CONTENT_DISPOSITION).and_then(|value| value.to_str().ok());
             let suggested = suggested.and_then(save::name_in_disposition);
-            Save::suggested(suggested.as_deref(), &format!("{}.bin", key.replace(':', "-")))?
+            let mime = answer.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            let ending = mime.and_then(ending).unwrap_or("bin");
+            let state = args.state.map(|state| format!("-{state}")).unwrap_or_default();
+            Save::suggested(suggested.as_deref(), &format!("{}{state}.{ending}", key.replace(':', "-")))?
         }
     };
     let bar = meter.bytes(&save.path().file_name().unwrap_or_default().to_string_lossy(), answer.content_length());

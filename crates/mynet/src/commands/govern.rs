@@ -39,7 +39,7 @@ pub(crate) async fn roster(global: &Global, args: Roster) -> anyhow::Result<()> 
 fn show(roster: &RosterDetailView) -> anyhow::Result<()> {
     let counts = &roster.roster;
     output::line(&format!(
-        "epoch {}, {} votes of {} certify, {} bad validators are tolerated",
+        "epoch {}, {} votes of {} certify; bad validators tolerated: {}",
         counts.epoch,
         counts.quorum,
         roster.seats.len(),

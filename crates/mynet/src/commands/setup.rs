@@ -61,6 +61,7 @@ fn failure(error: SetupError) -> anyhow::Error {
         SetupError::OtherNetwork(_) => (Status::Failed, "other_network", "name another directory with --data-dir"),
         SetupError::HasSettings(_) => (Status::Usage, "has_settings", "leave the other flags out; edit config.toml"),
         SetupError::Ticket(_) => (Status::Usage, "bad_ticket", "ask for a new one: `mynet invite` prints it"),
+        SetupError::NoName => (Status::Usage, "no_name", "give it one: --network NAME"),
         SetupError::Text { .. } => (Status::Usage, "too_long", "shorten it"),
         SetupError::Roles => (Status::Usage, "roles_not_invited", "ask for another ticket, or take fewer roles"),
         SetupError::Keys(_) | SetupError::Votes(_) | SetupError::Io { .. } => {
