@@ -226,7 +226,7 @@ fn bad_usage_of_a_node_is_told_apart_and_changes_nothing() {
         ("add good --grant xyz", 2, "invalid_grant", "64 hex digits"),
         ("add good --grant NOBODY", 2, "invalid_grant", "not admitted"),
         ("add good --public --grant none", 2, "invalid_grant", "everybody may read it"),
-        ("add good --replicas 200", 2, "invalid_replicas", "200"),
+        ("add good --replicas 200", 2, "usage", "200"),
         ("token create --name _", 2, "invalid_name", "1 to 64 bytes"),
         ("roster recover submit good", 5, "unreadable", "its first bytes are wrong"),
         ("genesis -o dir", 2, "is_a_directory", "-o FILE"),

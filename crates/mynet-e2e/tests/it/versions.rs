@@ -49,7 +49,7 @@ fn another_preview_takes_the_old_ones_place_on_every_node_and_the_song_stays() {
         assert!(preview_of(node, group, 2) == second);
         assert_eq!(hash(&node.bytes(&["get", group, "--state", "decrypted", "-o", "-"]).unwrap()), hash(&song));
     }
-    network.settled(0, group).unwrap();
+    let settled = network.settled(0, group).unwrap();
 
     // The certificate proves the second version, and says that it is durable.
     let certificate = network.temp.path().join("c").to_string_lossy().into_owned();
@@ -63,7 +63,9 @@ fn another_preview_takes_the_old_ones_place_on_every_node_and_the_song_stays() {
     .unwrap();
 
     // Any holder may have a later version certified as more, without the version before.
-    let told = network.nodes[2].json(&["propose", group, "--claim", "verified", "--timeout", "60s"]).unwrap();
+    let holder = settled["replicated_on_peers"][0].as_str().unwrap();
+    let holder = network.nodes.iter().find(|node| node.id == holder).unwrap();
+    let told = holder.json(&["propose", group, "--claim", "verified", "--timeout", "60s"]).unwrap();
     assert_eq!((&told["outcome"], &told["claim"]), (&"approved".into(), &"verified".into()), "{told}");
 
     // What only the old version needed is garbage on every node.
