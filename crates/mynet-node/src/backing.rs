@@ -9,7 +9,7 @@
 
 use mynet_types::{
     CertificateFile, Claim, ContentState, Holding, Manifest, ManifestHash, NodeId, SignedReceipt, Timestamp, Verdict,
-    VerifiedChain, certificate::Verified,
+    VerifiedChain, VoteStatement, certificate::Verified,
 };
 
 use crate::members::Members;
@@ -105,12 +105,8 @@ impl Backing {
 
     /// Whether `file` says more than the certificate that is here.
     fn is_stronger(&self, file: &CertificateFile) -> bool {
-        self.certificate.as_deref().is_none_or(|known| {
-            let (known, said) = (&known.certificate.statement, &file.certificate.statement);
-            // A no about bytes holds against a yes about copies; no other no comes after a yes.
-            let weighs = said.verdict == Verdict::Accept || said.claim == Claim::Verified;
-            known.verdict == Verdict::Accept && weighs && known.claim < said.claim
-        })
+        let known = self.certificate.as_deref();
+        known.is_none_or(|known| outweighs(&file.certificate.statement, &known.certificate.statement))
     }
 
     fn insert_certificate(&mut self, file: Box<CertificateFile>, holders: usize) {
@@ -121,6 +117,16 @@ impl Backing {
         self.certified_readers = if durable { file.holdings.iter().filter(reads).count() } else { 0 };
         self.certificate = Some(file);
     }
+}
+
+/// Whether `said` takes the place of `known`, both certified about one manifest: a stronger yes, or a no about bytes against a yes
+/// about copies in another epoch. No other no comes after a yes (decision 0008).
+fn outweighs(said: &VoteStatement, known: &VoteStatement) -> bool {
+    let counts = match said.verdict {
+        Verdict::Accept => true,
+        Verdict::Reject => said.claim == Claim::Verified && said.epoch != known.epoch,
+    };
+    known.verdict == Verdict::Accept && counts && known.claim < said.claim
 }
 
 impl Judge<'_> {
@@ -176,4 +182,37 @@ impl Judge<'_> {
 
 fn is_accept(file: &CertificateFile) -> bool {
     file.certificate.statement.verdict == Verdict::Accept
+}
+
+#[cfg(test)]
+mod tests {
+    use mynet_types::{
+        Claim::{self, Durable, Seen, Verified},
+        ManifestHash, Phase, RosterHash, SlotKey, StatesMask,
+        Verdict::{self, Accept, Reject},
+        VoteStatement,
+    };
+
+    use super::outweighs;
+
+    fn statement((epoch, claim, verdict): (u64, Claim, Verdict)) -> VoteStatement {
+        let (roster, slot, value) = (RosterHash([1; 32]), SlotKey([2; 32]), ManifestHash([3; 32]));
+        VoteStatement { epoch, roster, phase: Phase::Vote, slot, value, verdict, claim, states: StatesMask::EMPTY }
+    }
+
+    #[test]
+    fn a_stronger_yes_and_a_no_about_bytes_of_another_epoch_take_the_place_of_a_yes() {
+        for (said, known, want) in [
+            ((1, Durable, Accept), (1, Seen, Accept), true),
+            ((1, Seen, Accept), (1, Durable, Accept), false),
+            ((1, Durable, Accept), (1, Durable, Accept), false),
+            ((2, Verified, Reject), (1, Durable, Accept), true),
+            ((1, Verified, Reject), (1, Durable, Accept), false),
+            ((2, Verified, Reject), (1, Verified, Accept), false),
+            ((2, Durable, Reject), (1, Seen, Accept), false),
+            ((2, Verified, Accept), (1, Seen, Reject), false),
+        ] {
+            assert_eq!(outweighs(&statement(said), &statement(known)), want, "{said:?} against {known:?}");
+        }
+    }
 }

@@ -15,8 +15,7 @@ use crate::{
     publish::need,
     shell::Shell,
     view::{
-        CopyView, GroupView, OperationId, OperationState, OperationTargetView, OperationView, OutcomeView,
-        ReplicationStatusView,
+        CopyView, OperationId, OperationState, OperationTargetView, OperationView, OutcomeView, ReplicationStatusView,
     },
     why::{Explained, consensus_sentence, copies, replication_sentence, seats},
 };
@@ -51,7 +50,7 @@ impl Shell {
             operation_id: id.to_string(),
             group_id: id.group_id,
             version: id.version,
-            state: state(&view, stuck),
+            state: state(view.consensus.outcome, view.replication_status, stuck),
             summary,
             copies_done: view.replica_count,
             copies_needed,
@@ -104,10 +103,10 @@ impl Shell {
     }
 }
 
-/// How an operation stands by its group; `stuck` if too few nodes were found for its copies.
-fn state(view: &GroupView, stuck: bool) -> OperationState {
-    let copied = view.replication_status == ReplicationStatusView::Replicated;
-    match view.consensus.outcome {
+/// How an operation stands by what became of its group; `stuck` if too few nodes were found for its copies.
+fn state(outcome: OutcomeView, replication: ReplicationStatusView, stuck: bool) -> OperationState {
+    let copied = replication == ReplicationStatusView::Replicated;
+    match outcome {
         OutcomeView::Rejected => OperationState::Failed,
         OutcomeView::Approved if copied => OperationState::Succeeded,
         OutcomeView::NotEnoughValidators if copied => OperationState::Waiting,
@@ -120,4 +119,33 @@ fn state(view: &GroupView, stuck: bool) -> OperationState {
 fn bytes_of(manifest: &Manifest, states: StatesMask) -> u64 {
     let blobs = manifest.blobs().filter(|(member, _)| states.contains(member.state));
     blobs.map(|(_, blob)| blob.size).fold(0, u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        OperationState::{self, Failed, Running, Succeeded, Waiting},
+        OutcomeView::{self, Approved, NotEnoughValidators, Pending, Rejected, Undecided},
+        ReplicationStatusView::{Degraded, Pending as Open, Replicated},
+        state,
+    };
+
+    #[test]
+    fn an_operation_succeeds_with_all_copies_and_a_yes_and_fails_with_a_no_alone() {
+        let cases: [(OutcomeView, _, bool, OperationState); 10] = [
+            (Approved, Replicated, false, Succeeded),
+            (Approved, Replicated, true, Succeeded),
+            (Approved, Degraded, false, Running),
+            (Approved, Degraded, true, Waiting),
+            (Pending, Open, false, Running),
+            (Pending, Open, true, Waiting),
+            (Undecided, Replicated, false, Running),
+            (NotEnoughValidators, Replicated, false, Waiting),
+            (NotEnoughValidators, Degraded, false, Running),
+            (Rejected, Replicated, true, Failed),
+        ];
+        for (outcome, replication, stuck, want) in cases {
+            assert_eq!(state(outcome, replication, stuck), want, "{outcome:?} {replication:?} {stuck}");
+        }
+    }
 }

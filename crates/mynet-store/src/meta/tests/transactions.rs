@@ -37,9 +37,9 @@ async fn a_batch_that_fails_in_the_middle_leaves_nothing() {
 
 #[tokio::test]
 async fn a_batch_dropped_at_any_point_leaves_all_or_nothing_and_blocks_nobody() {
-    /// Every third point at which a batch waits: some ten runs, spread over its statements.
-    const STRIDE: usize = 3;
-    for wakes in (1..).step_by(STRIDE) {
+    /// Points within the batch at which it must have been dropped. How often it waits at all depends on how busy the machine is.
+    const DROPPED_MIN: usize = 5;
+    for wakes in 1.. {
         let store = Store::new().await;
         let mut batch = Box::pin(store.meta.batch(replicate(1, 1, UNREAD), NOW));
         let mut left = wakes;
@@ -62,7 +62,7 @@ async fn a_batch_dropped_at_any_point_leaves_all_or_nothing_and_blocks_nobody() 
         assert_eq!(store.meta.counts(0).await.unwrap().states, 2 * committed as u64);
         if let Some(outcome) = finished {
             outcome.unwrap();
-            assert!(committed == 1 && wakes > STRIDE, "one point at least was inside the batch");
+            assert!(committed == 1 && wakes > DROPPED_MIN, "the points were inside the batch");
             return;
         }
     }
