@@ -286,12 +286,13 @@ fn group_write(shell: &Shell, record: Record) -> Result<Vec<MetaWrite>, Translat
             replicas: publication.replicas,
             mode: stored_mode(publication.mode),
             publication: codec::encode(&publication),
+            earlier: publication.head.map(|head| head.holders.into_vec()).unwrap_or_default(),
         }],
         Record::Decided(decided) => {
             vec![MetaWrite::Decided { group_id: decided.group_id, decided: codec::encode(&decided) }]
         }
-        Record::Receipts { manifest_hash, receipts, .. } => {
-            vec![MetaWrite::Receipts { manifest_hash, receipts: receipts.into_vec() }]
+        Record::Receipts { group_id, manifest_hash, receipts } => {
+            vec![MetaWrite::Receipts { group_id, manifest_hash, receipts: receipts.into_vec() }]
         }
         Record::Wraps { group_id, wraps } => vec![MetaWrite::Wraps { group_id, wraps: wraps.into_vec() }],
         Record::End(group_id) => vec![MetaWrite::End(group_id)],
@@ -357,6 +358,7 @@ pub(crate) mod restore {
             committed: restored.committed,
             aborted: restored.aborted,
             publications,
+            versions: restored.versions,
             tombstones: restored.tombstones,
             deletions: restored.deletions,
         })

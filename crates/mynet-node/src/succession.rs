@@ -16,7 +16,7 @@
 //! A draft that cannot be leaves its number behind. Only a data directory that is older than a signature of this node can sign
 //! a second one, see `docs/protocol/consensus.md`.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
@@ -29,8 +29,8 @@ use mynet_proto::{
 use mynet_store::meta::{Group, GroupRows, MetaWrite, NewGroup, StoredBlob};
 use mynet_types::{
     BlobRef, BoundedString, BoundedVec, CertificateFile, Claim, ContentHash, ContentId, ContentState, GroupId,
-    HeadProof, Link, Manifest, ManifestHash, Member, NodeId, RelationshipKind, Signed, SignedManifest, Verdict, codec,
-    rpc::GroupKey, vote::is_head, wire::TARGETS_MAX,
+    HeadProof, Link, Manifest, ManifestHash, Member, QuorumCertificate, RelationshipKind, Signed, SignedManifest,
+    Verdict, codec, rpc::GroupKey, vote::is_head,
 };
 
 use crate::{
@@ -51,11 +51,20 @@ const LINEAGE_BYTES_MAX: usize = 1024 * 1024;
 struct Lineage {
     /// What made the version here the one of its number, as long as it is not the first. Whoever holds it or certifies it as
     /// more looks at that.
-    head: Option<Head>,
+    head: Option<Crowned>,
     /// The next version.
     draft: Option<Draft>,
     /// The version of a draft that can never be. No other one is signed for it.
     spent: Option<u64>,
+}
+
+/// What made a later version the one of its number.
+#[derive(Debug, Clone, BorshSerialize, BorshDeserialize)]
+struct Crowned {
+    /// The acks of a quorum.
+    certificate: QuorumCertificate,
+    /// The version before.
+    previous: HeadProof,
 }
 
 /// A version that is being certified.
@@ -178,15 +187,12 @@ impl Shell {
             return false;
         }
         let installed = async {
-            let Lineage { head: before, draft: Some(draft), .. } = self.lineage(group_id).await? else {
-                return Ok(false);
-            };
+            let Some(draft) = self.lineage(group_id).await?.draft else { return Ok(false) };
             if draft.manifest.body.hash() != value {
                 return Ok(false);
             }
             let rows = self.next_rows(&draft.manifest).await?;
-            let holders = self.holders_so_far(group_id, before).await?;
-            let head = Head { certificate: file.certificate.clone(), previous: draft.previous, holders };
+            let head = Crowned { certificate: file.certificate.clone(), previous: draft.previous };
             let kept = Lineage { head: Some(head), ..Lineage::default() };
             let lineage = Some(codec::encode(&kept));
             let (kept, dropped) = (Vec::new(), Vec::new());
@@ -206,29 +212,6 @@ impl Shell {
             tracing::error!(group = %group_id.short(), error = %Chain(&error), "a version waits for the next start");
             true
         })
-    }
-
-    /// Every other node that gave a receipt for the version here, or for one before it.
-    async fn holders_so_far(
-        &self,
-        group_id: GroupId,
-        head: Option<Head>,
-    ) -> Result<BoundedVec<NodeId, TARGETS_MAX>, NodeError> {
-        let receipts = self.meta.receipts_of_group(group_id).await.map_err(NodeError::storage)?;
-        let before = head.into_iter().flat_map(|head| head.holders.into_vec());
-        let holders: BTreeSet<NodeId> = receipts
-            .iter()
-            .map(|receipt| receipt.body.holder)
-            .chain(before)
-            .filter(|node| *node != self.me())
-            .collect();
-        Ok(BoundedVec::truncated(holders))
-    }
-
-    /// Every other node that gave a receipt for an earlier version than the one here, whose receipts went with it.
-    pub(crate) async fn holders_of_earlier(&self, group_id: GroupId) -> Result<Vec<NodeId>, NodeError> {
-        let head = self.lineage(group_id).await?.head;
-        Ok(head.map(|head| head.holders.into_vec()).unwrap_or_default())
     }
 
     /// What a draft makes visible here. The content and its key are those of the version before.
@@ -302,7 +285,9 @@ impl Shell {
         let head = self.lineage(manifest.group_id).await?.head;
         let head = head.filter(|head| head.certificate.statement.value == group.manifest_hash);
         let lost = || NodeError::NotFound(format!("what certifies version {}", manifest.version));
-        head.map(Some).ok_or_else(lost)
+        let Crowned { certificate, previous } = head.ok_or_else(lost)?;
+        let holders = self.meta.former_holders(manifest.group_id).await.map_err(NodeError::storage)?;
+        Ok(Some(Head { certificate, previous, holders: BoundedVec::truncated(holders) }))
     }
 
     /// The version that is being certified as the next of a group.

@@ -14,6 +14,7 @@ use mynet_proto::replication::{
 use mynet_types::{
     BlobRef, ContentHash, ContentState, GroupId, ManifestHash, NodeId, OwnerKey, QuorumCertificate, SignedManifest,
     SignedReceipt, SignedTombstone, StatesMask, TxId,
+    vote::is_head,
     wire::{Receipts, Tombstones},
 };
 
@@ -109,6 +110,8 @@ pub(crate) struct GroupStore {
     origins: BTreeMap<GroupId, Publication>,
     /// How the versions of groups ingested here follow each other.
     lineages: BTreeMap<GroupId, Lineage>,
+    /// Who gave a receipt for a version of such a group that another one took the place of.
+    former: BTreeMap<GroupId, BTreeSet<NodeId>>,
 }
 
 /// Bytes that `states` of `manifest` need on disk.
@@ -144,6 +147,12 @@ impl GroupStore {
                 .collect(),
             aborted: self.aborted.iter().map(|(tx, attempt)| (*tx, *attempt)).collect(),
             publications: self.coordinated.values().map(|group| self.restored_publication(group)).collect(),
+            versions: self
+                .rows
+                .iter()
+                .filter(|(_, row)| is_head(row.manifest.body.version))
+                .map(|(group, row)| (*group, row.manifest.body.version))
+                .collect(),
             tombstones: self.buried.iter().filter_map(|name| self.tombstones.get(name)).cloned().collect(),
             deletions: self.tombstones.values().filter_map(|tombstone| self.unconfirmed(tombstone)).collect(),
         }
@@ -331,6 +340,12 @@ impl GroupStore {
         self.coordinated.get(group).filter(lower).map(|it| it.decided.is_some())
     }
 
+    /// Whether this manifest is visible here, or coordinated.
+    pub(crate) fn knows(&self, group: &GroupId, manifest: &ManifestHash) -> bool {
+        let coordinated = self.coordinated.get(group).map(|it| it.publication.manifest.body.hash());
+        coordinated == Some(*manifest) || self.rows.get(group).is_some_and(|row| row.hash == *manifest)
+    }
+
     /// The logged commit of a group that is coordinated here.
     pub(crate) fn decided(&self) -> impl Iterator<Item = &Decided> {
         self.coordinated.values().filter_map(|group| group.decided.as_ref())
@@ -447,6 +462,8 @@ impl GroupStore {
         self.ended.remove(&group_id);
         let same = |group: &Coordinated| group.publication.manifest == publication.manifest;
         let decided = self.coordinated.remove(&group_id).filter(same).and_then(|group| group.decided);
+        let earlier = publication.head.iter().flat_map(|head| head.holders.iter().copied());
+        self.held_before(group_id, earlier);
         self.origins.insert(group_id, Publication { head: None, ..publication.clone() });
         self.coordinated.insert(group_id, Coordinated { publication: publication.clone(), decided });
     }
@@ -496,9 +513,15 @@ impl Store for GroupStore {
             Record::Decided(decided) => return self.decide(decided),
             Record::Receipts { .. } if mynet_types::planted!(ReceiptsUnwritten) => {}
             Record::End(_) if mynet_types::planted!(EndUnwritten) => {}
-            // A store keeps no receipts beside another version than the one that it shows.
-            Record::Receipts { group_id, manifest_hash, .. }
-                if self.rows.get(group_id).is_some_and(|row| row.hash != *manifest_hash) => {}
+            // A store keeps no receipts beside another version than the one that it shows. Where that took the place of the one that
+            // is coordinated, it keeps who gave them.
+            Record::Receipts { group_id, manifest_hash, receipts }
+                if self.rows.get(group_id).is_some_and(|row| row.hash != *manifest_hash) =>
+            {
+                if self.coordinated.contains_key(group_id) {
+                    self.held_before(*group_id, receipts.iter().map(|receipt| receipt.body.holder));
+                }
+            }
             Record::Receipts { manifest_hash, receipts, .. } => self.merge_receipts(*manifest_hash, receipts),
             Record::Wraps { group_id, wraps } => self.merge_wraps(group_id, wraps),
             Record::End(group_id) => {

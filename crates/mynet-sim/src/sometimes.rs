@@ -207,8 +207,10 @@ counters!(
         HigherVersionReplacesCommitted,
         /// A version took the place of one that was finished.
         HigherVersionReplacesFinished,
-        /// A participant was to stage a version below the one that it shows.
+        /// A participant was asked to hold a version below the one that it shows.
         LowerVersionRefused,
+        /// A receipt came to a coordinator for a version whose place another one had taken on its disk.
+        ReceiptAfterItsVersion,
         /// A participant gave a lower version up that it was prepared for.
         LowerVersionGivenUp,
         /// A group was deleted while its next version was being certified.

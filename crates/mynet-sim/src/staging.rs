@@ -67,7 +67,6 @@ impl World {
             return self.staged(node, (tx, attempt), Err(reason));
         }
         if self.hosts[node].groups.store.not_older(&job.prepare.manifest.body).is_some() {
-            self.counts.met(Rare::LowerVersionRefused);
             return self.staged(node, (tx, attempt), Err(RefuseReason::Superseded));
         }
         let store = &mut self.hosts[node].groups.store;

@@ -36,6 +36,12 @@ const GAP_MS_MAX: u64 = 50;
 /// How long a node stays down at most that dies while it puts a version in the place of another.
 const INSTALL_DOWN_MS_MAX: u64 = 20_000;
 
+/// In one run of so many the driver is slow to put a version in the place of another, so that receipts for the old one come meanwhile;
+/// without that, in one of 25,000.
+const SLOW_INSTALLS_EVERY: u64 = 4;
+/// How many times as long as another write it takes then.
+const SLOW_INSTALL: u64 = 40;
+
 /// How late an old prepare comes at most.
 const LATE_MS_MAX: u64 = 30_000;
 
@@ -105,11 +111,12 @@ impl World {
 
     /// The driver of a node has something to write.
     fn drive(&mut self, node: usize, write: DriverWrite) {
-        let delay = self.fsync(node);
+        let installs = matches!(write, DriverWrite::Install(_));
+        let slow = installs && self.options.seed.is_multiple_of(SLOW_INSTALLS_EVERY);
+        let delay = self.fsync(node) * if slow { SLOW_INSTALL } else { 1 };
         if self.write_fails(node) {
             return;
         }
-        let installs = matches!(write, DriverWrite::Install { .. });
         if installs && !self.healed && self.options.faults.crashes > 0 && self.versions.rng.random_ratio(1, 12) {
             let down_ms = self.versions.rng.random_range(1..=INSTALL_DOWN_MS_MAX);
             let at = self.now + self.versions.rng.random_range(0..=delay + GAP_MS_MAX);
@@ -144,7 +151,7 @@ impl World {
     fn driver_goes_on(&mut self, node: usize, write: DriverWrite) {
         match write {
             DriverWrite::Draft(draft) => self.certify_draft(node, *draft),
-            DriverWrite::Install { file, .. } => {
+            DriverWrite::Install(file) => {
                 let at = self.now + self.versions.rng.random_range(0..=GAP_MS_MAX);
                 let (boot, group_id) = (self.hosts[node].boot, file.manifest.body.group_id);
                 self.queue.push(at, Happening::PublishVersion { node, boot, group_id });
@@ -166,10 +173,7 @@ impl World {
             return;
         }
         let write = match statement.verdict {
-            Verdict::Accept => {
-                let holders = self.hosts[node].groups.store.holders_so_far(&group_id);
-                DriverWrite::Install { file: Box::new(file.clone()), holders }
-            }
+            Verdict::Accept => DriverWrite::Install(Box::new(file.clone())),
             Verdict::Reject => DriverWrite::Drop { group_id, value: statement.value },
         };
         self.drive(node, write);
@@ -216,7 +220,7 @@ impl World {
         }
         let kept = self.versions.rng.random_range(0..=unwritten.len());
         for (place, write) in unwritten.iter().enumerate() {
-            let installs = matches!(write, DriverWrite::Install { .. });
+            let installs = matches!(write, DriverWrite::Install(_));
             if place < kept {
                 self.driver_wrote(node, write);
                 installs.then(|| self.counts.met(Rare::CrashInsideInstallKept));
@@ -302,7 +306,7 @@ impl World {
 fn described(write: &DriverWrite) -> String {
     match write {
         DriverWrite::Draft(draft) => format!("the draft {}", version(&draft.manifest)),
-        DriverWrite::Install { file, .. } => format!("version {}", version(&file.manifest)),
+        DriverWrite::Install(file) => format!("version {}", version(&file.manifest)),
         DriverWrite::Drop { value, .. } => format!("the end of the draft {value}"),
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mynet_types::{
-    GroupId, ManifestHash, NodeId, OwnerKey, ReplicationMessage, SignedDecision, SignedReceipt, Timestamp, Tombstone,
+    BoundedVec, GroupId, ManifestHash, NodeId, OwnerKey, ReplicationMessage, SignedDecision, SignedReceipt, Tombstone,
     TxId,
     wire::{DecisionOutcome, Receipts, RefuseReason, TxStatus, Wraps},
 };
@@ -74,7 +74,7 @@ impl Coordinator {
 
     /// Takes a group up. The same manifest again changes what is wanted of it, and a higher version takes the place of a lower
     /// one, whatever that had come to. One that no participant would take is ignored, and so is another manifest.
-    pub(super) fn publish(&mut self, publication: Publication, step: &mut Step<'_>) {
+    pub(super) fn publish(&mut self, mut publication: Publication, step: &mut Step<'_>) {
         let manifest = &publication.manifest.body;
         let (group_id, owner, manifest_hash) = (manifest.group_id, manifest.owner, manifest.hash());
         let head = publication.head.as_ref().map(|head| &head.certificate);
@@ -89,13 +89,16 @@ impl Coordinator {
             tracing::info!(%group_id, "not published: its owner deleted it");
             return;
         }
-        let mut records = vec![Record::Begin(Box::new(publication.clone()))];
+        let mut records = Vec::new();
         match self.groups.get_mut(&group_id) {
             Some(group) if group.publication.manifest != publication.manifest => {
                 if group.publication.manifest.body.version >= publication.manifest.body.version {
                     tracing::warn!(%group_id, "not published: another manifest of a version as high is");
                     return;
                 }
+                follow(&mut publication, group.holders(), step.shared.node);
+                // What the old version had come to is over in the moment in which the new one begins.
+                records.extend([Record::End(group_id), Record::Begin(Box::new(publication.clone()))]);
                 let mut old = std::mem::replace(group, Group::new(publication));
                 if let Some(transaction) = old.transaction.take() {
                     // Without a logged commit nothing brings it back, and its targets need not wait for their leases.
@@ -103,16 +106,17 @@ impl Coordinator {
                     self.transactions.remove(&transaction.id);
                     self.withdrawn.insert(transaction.id, (group_id, owner));
                 }
-                // What the old version had come to is over in the moment in which the new one begins.
-                records.insert(0, Record::End(group_id));
             }
             Some(group) => {
+                follow(&mut publication, group.holders_of_earlier(), step.shared.node);
+                records.push(Record::Begin(Box::new(publication.clone())));
                 let wraps = publication.wraps.clone();
                 group.publication = publication;
                 group.told_too_few = None;
                 group.set_wraps(wraps, step);
             }
             None => {
+                records.push(Record::Begin(Box::new(publication.clone())));
                 self.groups.insert(group_id, Group::new(publication));
             }
         }
@@ -128,10 +132,7 @@ impl Coordinator {
             return BTreeSet::new();
         }
         let Some(group) = self.groups.remove(&tombstone.group_id) else { return BTreeSet::new() };
-        // A receipt that ended says nothing about whether the bytes are gone.
-        let mut holders: BTreeSet<NodeId> = group.receipts.holders(Timestamp(0)).collect();
-        // Nor are receipts for a version before this one here any more.
-        holders.extend(group.publication.head.iter().flat_map(|head| head.holders.iter().copied()));
+        let mut holders = group.holders();
         if let Some(transaction) = group.transaction {
             self.transactions.remove(&transaction.id);
             self.withdrawn.insert(transaction.id, (tombstone.group_id, tombstone.owner));
@@ -341,5 +342,13 @@ impl Coordinator {
         if !self.is_withdrawn(&tx) {
             step.send(to, ReplicationMessage::Status { tx, status: TxStatus::Unknown, decision: None });
         }
+    }
+}
+
+/// A later version is for these nodes too, but this one, wherever placement puts it.
+fn follow(publication: &mut Publication, holders: BTreeSet<NodeId>, me: NodeId) {
+    if let Some(head) = &mut publication.head {
+        let all: BTreeSet<NodeId> = head.holders.iter().copied().chain(holders).filter(|node| *node != me).collect();
+        head.holders = BoundedVec::truncated(all);
     }
 }

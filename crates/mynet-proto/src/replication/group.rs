@@ -8,7 +8,10 @@
 
 mod sending;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use mynet_types::{
     BoundedVec, ManifestHash, NodeId, SignedDecision, SignedReceipt, StatesMask, Timestamp, TxId,
@@ -130,6 +133,21 @@ impl Group {
         } else {
             ReplicationStatus::Pending
         }
+    }
+
+    /// Every node that may show this version or an earlier one. Who was told to commit may have done it, whether or not its
+    /// receipt came back; who gave up its attempt since, or will not, has not.
+    pub(super) fn holders(&self) -> BTreeSet<NodeId> {
+        let told = self.transaction.iter().filter(|transaction| transaction.stage == Stage::Committed);
+        let told = told.flat_map(|transaction| &transaction.targets).filter(|(_, target)| target.may_hold());
+        // A receipt that ended says nothing about whether the bytes are gone.
+        let proved = self.receipts.holders(Timestamp(0));
+        self.holders_of_earlier().into_iter().chain(proved).chain(told.map(|(node, _)| *node)).collect()
+    }
+
+    /// Every node that may show an earlier version, whose receipts are not here any more.
+    pub(super) fn holders_of_earlier(&self) -> BTreeSet<NodeId> {
+        self.publication.head.iter().flat_map(|head| head.holders.iter().copied()).collect()
     }
 
     /// A line for the log of this group.

@@ -90,8 +90,8 @@ pub struct Head {
     pub certificate: QuorumCertificate,
     /// That the version before was certified too: needed to have this one certified as more.
     pub previous: HeadProof,
-    /// Nodes that gave a receipt for an earlier version. They get this one too, wherever placement puts it, or they would show
-    /// what is over.
+    /// Nodes that gave a receipt for an earlier version, or may have been about to: the core adds those that it told to commit one.
+    /// They get this one too, wherever placement puts it, or they would show what is over.
     pub holders: BoundedVec<NodeId, TARGETS_MAX>,
 }
 
@@ -277,13 +277,15 @@ pub enum Record {
     /// T4's outcome or T5 may be forgotten: late messages about the transaction are not expected any more. What T4 made
     /// visible stays.
     Forget(TxId),
-    /// C1: this node coordinates the group until [`Record::End`]. Written again it replaces the publication and keeps C2.
+    /// C1: this node coordinates the group until [`Record::End`]. Written again it replaces the publication and keeps C2. The store
+    /// remembers whom its head names as holders of an earlier version.
     Begin(Box<Publication>),
     /// C2: the decision, before anybody hears of it.
     Decided(Decided),
     /// Receipts known for a manifest; merged with those on disk, one per holder, the longest wins. Their signatures were
-    /// checked; the store ignores those of a manifest that is neither held nor coordinated here, and those that do not
-    /// count for it ([`mynet_types::StorageReceipt::counts_for`]).
+    /// checked; the store ignores those of a manifest that it does not hold, and those that do not count for it
+    /// ([`mynet_types::StorageReceipt::counts_for`]). If another version took its place meanwhile and the group is coordinated here,
+    /// their holders hold an earlier version, which the store remembers.
     Receipts {
         /// The group.
         group_id: GroupId,
@@ -440,6 +442,8 @@ pub struct Restored {
     pub aborted: Vec<(TxId, u32)>,
     /// Coordinator: groups without [`Record::End`], their logged commit and the receipts known.
     pub publications: Vec<(Publication, Option<Decided>, Receipts)>,
+    /// Groups that are here in a later version than the first, and which; any 65,536 of them are enough.
+    pub versions: Vec<(GroupId, u64)>,
     /// Tombstones, oldest first; the newest 65,536 are enough.
     pub tombstones: Vec<SignedTombstone>,
     /// Tombstones that not every holder has confirmed, and who has not.

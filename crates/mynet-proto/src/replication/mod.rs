@@ -110,12 +110,12 @@ impl Replication {
     /// A core that goes on from `restored`. `key` is the node key: it signs decisions and receipts.
     #[must_use]
     pub fn new(config: Config, key: SigningKey, network: NetworkId, restored: Restored) -> Self {
-        let Restored { boot, intents, committed, aborted, publications, tombstones, deletions } = restored;
+        let Restored { boot, intents, committed, aborted, publications, versions, tombstones, deletions } = restored;
         Self {
             shared: Shared::new(config, key, network, Known::new(tombstones)),
             tombstones: Tombstones::new(deletions),
             coordinator: Coordinator::new(boot, publications),
-            participant: Participant::new(intents, committed, aborted),
+            participant: Participant::new(intents, committed, aborted, versions),
         }
     }
 
@@ -197,7 +197,11 @@ impl Replication {
                 step.send(from, ReplicationMessage::Status { tx, status, decision });
             }
             ReplicationMessage::Receipts { group_id, manifest_hash, receipts } => {
-                let group = self.coordinator.group(&group_id).filter(|group| group.manifest_hash == manifest_hash);
+                let group = self.coordinator.group(&group_id);
+                if group.is_some_and(|group| group.manifest_hash != manifest_hash) {
+                    // Who holds an earlier version is for the coordinator to know, and a peer may say anything.
+                    return;
+                }
                 let manifest = group.map(|group| &group.publication.manifest.body);
                 learn_receipts((group_id, manifest_hash), manifest, &receipts, step);
             }

@@ -60,6 +60,8 @@ pub(super) struct Outcomes {
     oldest_first: BTreeMap<u64, TxId>,
     /// Outcomes that were ever remembered.
     count: u64,
+    /// Groups that are here in a later version than the first, and which.
+    versions: BTreeMap<GroupId, u64>,
     rejected: BTreeSet<ManifestHash>,
     rejected_first: VecDeque<ManifestHash>,
 }
@@ -82,6 +84,20 @@ impl Outcomes {
         let by_tx = &self.by_tx;
         let of_group = |tx: &TxId| by_tx.get(tx).is_some_and(|outcome| outcome.group_id.as_ref() == Some(group_id));
         self.by_manifest.retain(|manifest, tx| manifest == by || !of_group(tx));
+    }
+
+    /// A later version of a group is visible here. Of more than [`REMEMBERED_MAX`] some are forgotten, of which the store finds out
+    /// while staging.
+    pub(super) fn shown(&mut self, group_id: GroupId, version: u64) {
+        if self.versions.len() >= REMEMBERED_MAX && !self.versions.contains_key(&group_id) {
+            self.versions.pop_first();
+        }
+        self.versions.insert(group_id, version);
+    }
+
+    /// The version of a group that is visible here, if it is a later one than the first and is remembered.
+    pub(super) fn version(&self, group_id: &GroupId) -> Option<u64> {
+        self.versions.get(group_id).copied()
     }
 
     /// The validators rejected a manifest: what was given for it is not given again, and it is not taken a second time.

@@ -174,8 +174,12 @@ impl Participant {
         intents: Vec<(Intent, Option<StatesMask>)>,
         committed: Vec<(TxId, u32, GroupId, SignedReceipt)>,
         aborted: Vec<(TxId, u32)>,
+        versions: Vec<(GroupId, u64)>,
     ) -> Self {
         let mut outcomes = Outcomes::default();
+        for (group_id, version) in versions {
+            outcomes.shown(group_id, version);
+        }
         for (tx, attempt, group_id, receipt) in committed {
             outcomes.insert(tx, Outcome::new(attempt, Ending::Committed(receipt), None, Mono(0)).of(group_id));
         }
@@ -261,7 +265,7 @@ impl Participant {
         let busy = !superseded && self.open.values().filter(|part| part.coordinator == from).count() >= budget;
         let checked = if busy {
             Err(RefuseReason::Busy)
-        } else if self.is_taking_place_of(&prepare) {
+        } else if self.is_over(&prepare) {
             Err(RefuseReason::Superseded)
         } else {
             checks::check_prepare(&prepare, step.shared)
@@ -304,9 +308,12 @@ impl Participant {
         self.open.insert(tx, part);
     }
 
-    /// Whether a higher version is being made visible; the store refuses the lower one only from then on.
-    fn is_taking_place_of(&self, prepare: &Prepare) -> bool {
+    /// Whether a higher version is visible here, or is being made visible; the store refuses the lower one only from then on.
+    fn is_over(&self, prepare: &Prepare) -> bool {
         let manifest = &prepare.manifest.body;
+        if self.outcomes.version(&manifest.group_id).is_some_and(|shown| shown > manifest.version) {
+            return true;
+        }
         let higher = |part: &Part| part.group_id == manifest.group_id && part.version > manifest.version;
         self.open.values().any(|part| higher(part) && matches!(part.state, PartState::Committing { .. }))
     }
@@ -468,6 +475,7 @@ impl Participant {
         self.remember(tx, outcome.of(part.group_id), step);
         if part.version > 1 {
             self.outcomes.replaced(&part.group_id, &part.manifest_hash);
+            self.outcomes.shown(part.group_id, part.version);
         }
         step.event(Event::Committed { group_id: part.group_id });
         step.note(Note::about(part.group_id, Reason::CommittedHere).with(part.coordinator));

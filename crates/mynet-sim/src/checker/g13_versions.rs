@@ -100,8 +100,10 @@ impl Versions {
     /// Notes who holds a group as far as its coordinator will remember.
     fn receipts(&mut self, node: usize, record: &Record, view: &View<'_>) {
         let Record::Receipts { group_id, manifest_hash, receipts } = record else { return };
-        let row = view.hosts[node].groups.store.row(group_id);
-        if row.is_some_and(|row| row.tx.is_none() && row.hash == *manifest_hash) {
+        let store = &view.hosts[node].groups.store;
+        let ingested = store.row(group_id).is_some_and(|row| row.tx.is_none());
+        // Also those of a version that another one takes the place of meanwhile; what a peer says of others is nothing.
+        if ingested && store.knows(group_id, manifest_hash) {
             let holders = self.holders.entry(*group_id).or_default();
             holders.extend(receipts.iter().map(|receipt| receipt.body.holder));
         }

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use mynet_proto::replication::io::{Head, Publication};
 use mynet_types::{
     BoundedVec, CertificateFile, ContentHash, GroupId, HeadProof, Manifest, ManifestHash, NodeId, SignedManifest,
-    wire::TARGETS_MAX,
 };
 
 use super::{GroupStore, Row};
@@ -15,7 +14,7 @@ use super::{GroupStore, Row};
 /// How the versions of one group follow each other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Lineage {
-    /// What made the version here the one of its number; none for the first.
+    /// What made the version here the one of its number; none for the first. Who holds an earlier one is kept apart.
     head: Option<Head>,
     draft: Option<Draft>,
 }
@@ -28,16 +27,13 @@ pub(crate) struct Draft {
     pub(crate) previous: HeadProof,
 }
 
-/// Who held a version, or one before it.
-pub(crate) type Holders = BoundedVec<NodeId, TARGETS_MAX>;
-
 /// One local transaction of the driver.
 #[derive(Debug, Clone)]
 pub(crate) enum DriverWrite {
     /// The next version, and the pins of what is new in it.
     Draft(Box<Draft>),
     /// The draft with this certificate takes the place of the version here, and is for whoever held that.
-    Install { file: Box<CertificateFile>, holders: Holders },
+    Install(Box<CertificateFile>),
     /// The draft of this value can never be.
     Drop { group_id: GroupId, value: ManifestHash },
 }
@@ -47,7 +43,7 @@ impl DriverWrite {
     pub(crate) fn group_id(&self) -> GroupId {
         match self {
             Self::Draft(draft) => draft.manifest.body.group_id,
-            Self::Install { file, .. } => file.manifest.body.group_id,
+            Self::Install(file) => file.manifest.body.group_id,
             Self::Drop { group_id, .. } => *group_id,
         }
     }
@@ -59,7 +55,7 @@ impl GroupStore {
     pub(crate) fn write(&mut self, write: &DriverWrite) -> bool {
         match write {
             DriverWrite::Draft(draft) => self.keep_draft(draft),
-            DriverWrite::Install { file, holders } => self.install(file, holders),
+            DriverWrite::Install(file) => self.install(file),
             DriverWrite::Drop { group_id, value } => self.drop_draft(group_id, value),
         }
     }
@@ -78,20 +74,26 @@ impl GroupStore {
     pub(crate) fn publication(&self, group: &GroupId) -> Option<Publication> {
         let manifest = self.rows.get(group)?.manifest.clone();
         let head = self.lineages.get(group).and_then(|lineage| lineage.head.clone());
+        let holders = BoundedVec::truncated(self.held_earlier(group));
+        let head = head.map(|head| Head { holders, ..head });
         Some(Publication { manifest, head, ..self.origins.get(group)?.clone() })
+    }
+
+    /// Every other node that gave a receipt for an earlier version than the one here.
+    fn held_earlier(&self, group: &GroupId) -> impl Iterator<Item = NodeId> + use<'_> {
+        let me = self.node;
+        self.former.get(group).into_iter().flatten().copied().filter(move |node| Some(*node) != me)
     }
 
     /// Every node that gave a receipt for the version here, or for one before it.
     pub(crate) fn ever_held(&self, group: &GroupId) -> BTreeSet<NodeId> {
         let here = self.rows.get(group).into_iter().flat_map(|row| self.receipts(&row.hash));
-        let before = self.lineages.get(group).and_then(|lineage| lineage.head.as_ref());
-        let before = before.into_iter().flat_map(|head| head.holders.iter().copied());
-        here.map(|receipt| receipt.body.holder).chain(before).collect()
+        here.map(|receipt| receipt.body.holder).chain(self.held_earlier(group)).collect()
     }
 
-    /// The same without this node.
-    pub(crate) fn holders_so_far(&self, group: &GroupId) -> Holders {
-        BoundedVec::truncated(self.ever_held(group).into_iter().filter(|node| Some(*node) != self.node))
+    /// These hold an earlier version of a group that was ingested here.
+    pub(super) fn held_before(&mut self, group: GroupId, nodes: impl IntoIterator<Item = NodeId>) {
+        self.former.entry(group).or_default().extend(nodes);
     }
 
     #[cfg(test)]
@@ -121,7 +123,10 @@ impl GroupStore {
         let Some(old) = self.rows.insert(group_id, row).filter(|old| self.rows[&group_id].hash != old.hash) else {
             return;
         };
-        self.receipts.remove(&old.hash);
+        let receipts = self.receipts.remove(&old.hash).unwrap_or_default();
+        if old.tx.is_none() {
+            self.held_before(group_id, receipts.into_keys());
+        }
         self.committed.retain(|_, (_, group, _)| *group != group_id);
         if mynet_types::planted!(OldPreviewShown)
             && let Some(row) = self.rows.get_mut(&group_id)
@@ -150,12 +155,12 @@ impl GroupStore {
         true
     }
 
-    fn install(&mut self, file: &CertificateFile, holders: &Holders) -> bool {
+    fn install(&mut self, file: &CertificateFile) -> bool {
         let (group_id, value) = (file.manifest.body.group_id, file.certificate.statement.value);
         let Some(lineage) = self.lineages.get_mut(&group_id) else { return false };
         let Some(draft) = lineage.draft.take_if(|draft| draft.manifest.body.hash() == value) else { return false };
         let certificate = file.certificate.clone();
-        lineage.head = Some(Head { certificate, previous: draft.previous, holders: holders.clone() });
+        lineage.head = Some(Head { certificate, previous: draft.previous, holders: BoundedVec::new() });
         let states = draft.manifest.body.states();
         self.show(Row::new(draft.manifest, (states, states), None, Some(file.certificate.clone())));
         true
@@ -174,6 +179,7 @@ impl GroupStore {
     /// The group is gone, and its next version with it.
     pub(super) fn end_lineage(&mut self, group_id: &GroupId) {
         self.origins.remove(group_id);
+        self.former.remove(group_id);
         let draft = self.lineages.remove(group_id).and_then(|lineage| lineage.draft);
         self.files.doom(draft.iter().flat_map(|draft| draft.manifest.body.blobs().map(|(_, blob)| blob.sha256)));
     }

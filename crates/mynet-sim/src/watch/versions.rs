@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mynet_proto::replication::io::Record;
-use mynet_types::{GroupId, ManifestHash, vote::is_head};
+use mynet_proto::{node::io::Input, replication::io::Record};
+use mynet_types::{GroupId, ManifestHash, Message, ReplicationMessage, TxId, vote::is_head, wire::RefuseReason};
 
 use super::Watch;
 use crate::{
@@ -19,6 +19,8 @@ pub(super) struct Versions {
     certified_at_death: BTreeSet<(usize, ManifestHash)>,
     /// The version of each group that its coordinator published last.
     begun: BTreeMap<(usize, GroupId), u64>,
+    /// Transactions of versions lower than the one shown where they were asked for.
+    late: BTreeSet<(usize, TxId)>,
 }
 
 impl Watch {
@@ -32,10 +34,23 @@ impl Watch {
                 let certified: Vec<_> = values.filter(|name| self.certified.contains(name)).collect();
                 self.versions.certified_at_death.extend(certified);
             }
-            Seen::DriverOnDisk { node, write: DriverWrite::Install { file, .. }, useful: true }
+            Seen::DriverOnDisk { node, write: DriverWrite::Install(file), useful: true }
                 if self.versions.certified_at_death.contains(&(*node, file.certificate.statement.value)) =>
             {
                 counts.met(Rare::InstallAfterCrash);
+            }
+            Seen::Given { node, input: Input::Message { message, .. } } => {
+                let Message::Replication(ReplicationMessage::Prepare(prepare)) = message else { return };
+                if view.hosts[*node].groups.store.not_older(&prepare.manifest.body).is_some() {
+                    self.versions.late.insert((*node, prepare.tx));
+                }
+            }
+            Seen::Sent {
+                from,
+                message: Message::Replication(ReplicationMessage::PrepareNo { tx, reason, .. }),
+                ..
+            } if *reason == RefuseReason::Superseded && self.versions.late.remove(&(*from, *tx)) => {
+                counts.met(Rare::LowerVersionRefused);
             }
             Seen::Writing { node, records } => {
                 records.iter().for_each(|record| self.versions.writing(*node, record, view, counts));
@@ -48,6 +63,15 @@ impl Watch {
                     _ => None,
                 });
                 commits.filter(|row| row.manifest.body.version > 2).for_each(|_| counts.met(Rare::ThirdVersionHeld));
+                let store = &view.hosts[*node].groups.store;
+                let late = |record: &&Record| match record {
+                    Record::Receipts { group_id, manifest_hash, .. } => {
+                        store.row(group_id).is_some_and(|row| row.tx.is_none() && row.hash != *manifest_hash)
+                            && store.knows(group_id, manifest_hash)
+                    }
+                    _ => false,
+                };
+                records.iter().filter(late).for_each(|_| counts.met(Rare::ReceiptAfterItsVersion));
             }
             _ => {}
         }

@@ -35,6 +35,9 @@ pub(super) const PREPARED: &str = "prepared";
 pub(super) const COMMITTED: &str = "committed";
 const ABORTED: &str = "aborted";
 
+/// Groups whose later versions a restart is told of: those beyond it cost a prepare of an old version a write or two.
+const VERSIONS_MAX: u64 = 65_536;
+
 /// A transaction and its attempt.
 type Attempt = (TxId, u32);
 
@@ -100,7 +103,8 @@ impl WriteScope<'_> {
             Some(_) | None => return Err(self.wrong_phase(tx, "committed").await?),
         };
         self.install(rows, false).await?;
-        self.receipts(receipt.body.manifest_hash, std::slice::from_ref(receipt)).await?;
+        let manifest = &rows.manifest.body;
+        self.receipts((manifest.group_id, receipt.body.manifest_hash), std::slice::from_ref(receipt)).await?;
         self.release(tx).await?;
         self.put_transaction(transactions::Model {
             phase: COMMITTED.to_owned(),
@@ -277,6 +281,8 @@ pub struct RestoredTransactions {
     pub aborted: Vec<(TxId, u32)>,
     /// Coordinations without an end.
     pub coordinations: Vec<Coordination>,
+    /// Groups that are here in a later version than the first, and which; some of them, if they are very many.
+    pub versions: Vec<(GroupId, u64)>,
     /// The newest tombstones, oldest first.
     pub tombstones: Vec<SignedTombstone>,
     /// Tombstones that somebody has not confirmed, and who.
@@ -334,6 +340,7 @@ impl Meta {
             let receipts = self.receipts_of_group(group_id).await?;
             restored.coordinations.push(Coordination { group_id, publication, decided, receipts });
         }
+        restored.versions = self.later_versions(VERSIONS_MAX).await?;
         restored.tombstones = self.newest_tombstones().await?;
         restored.deletions = self.unconfirmed().await?;
         Ok(restored)

@@ -4,9 +4,10 @@
 //! 1. A reader sees the old version whole or the new one whole: rows, links, states, wraps and pins change hands in one
 //!    transaction.
 //! 2. Only a higher version takes a place. Whether it is the right one is for whoever hands it in to know.
-//! 3. What was proved of the old version, receipts and certificate, goes with it.
+//! 3. What was proved of the old version, receipts and certificate, goes with it. Where the group was uploaded it stays known who
+//!    holds an earlier version, also if the receipt comes after the new one.
 
-use mynet_types::{ContentHash, GroupId, Manifest, ManifestHash, SignedWrap};
+use mynet_types::{ContentHash, GroupId, Manifest, ManifestHash, NodeId, SignedWrap};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, Condition, EntityTrait, ExprTrait, IntoActiveModel, QueryFilter, QueryOrder,
     QuerySelect, prelude::Uuid, sea_query::OnConflict,
@@ -14,11 +15,11 @@ use sea_orm::{
 
 use super::{
     Meta, MetaError, SMALL_RECORD_MAX,
-    column::{Damage, fixed, pack, to_column, unpack, unpack_record},
+    column::{Damage, fixed, from_column, pack, to_column, unpack, unpack_record},
     model::{GroupRows, PinKind, StoredBlob, WriteError},
     schema::{
         content::{content_relationships, encryption_keys, stored_content, user_content},
-        holdings::{certificates, groups, receipts, states, wraps},
+        holdings::{certificates, former_holders, groups, receipts, states, wraps},
         pending::{lineages, transactions},
     },
     sql,
@@ -41,6 +42,10 @@ impl WriteScope<'_> {
     pub(super) async fn replace(&mut self, old: groups::Model, rows: &GroupRows) -> Result<groups::Model, WriteError> {
         let manifest = &rows.manifest.body;
         let wraps = self.wraps_of(&old).await?;
+        if old.origin {
+            let holders = self.ever_proved(&old.manifest_hash).await?;
+            self.held_before(manifest.group_id, &holders).await?;
+        }
         self.take_away(&old).await?;
         self.forget_receipts_given(&old.group_id).await?;
         self.drop_old_keys(&old, manifest).await?;
@@ -55,6 +60,25 @@ impl WriteScope<'_> {
             ..model.into_active_model()
         };
         Ok(groups::Entity::update(kept).exec(self.db).await?)
+    }
+
+    /// Who gave a receipt for a manifest, ended ones too.
+    async fn ever_proved(&self, manifest_hash: &[u8]) -> Result<Vec<NodeId>, MetaError> {
+        let rows = receipts::Entity::find()
+            .filter(receipts::Column::ManifestHash.eq(manifest_hash.to_vec()))
+            .all(self.db)
+            .await?;
+        let holders: Result<Vec<_>, Damage> = rows.iter().map(|row| Ok(NodeId(fixed(&row.holder)?))).collect();
+        holders.map_err(|damage| damage.within("mynet_receipts"))
+    }
+
+    /// These hold an earlier version of a group that was uploaded here.
+    pub(super) async fn held_before(&self, group_id: GroupId, nodes: &[NodeId]) -> Result<(), WriteError> {
+        for node in nodes.iter().filter(|node| **node != self.me) {
+            let row = former_holders::Model { group_id: group_id.0.to_vec(), node: node.0.to_vec() };
+            sql::insert_new(self.db, row).await?;
+        }
+        Ok(())
     }
 
     /// The receipts that this node gave out for a group are not given out again.
@@ -164,6 +188,37 @@ impl WriteScope<'_> {
 }
 
 impl Meta {
+    /// Every other node that gave a receipt for an earlier version of a group uploaded here than the one that is here now, and whom
+    /// its coordinator told to commit one, in the order of their ids.
+    ///
+    /// # Errors
+    /// [`MetaError`].
+    pub async fn former_holders(&self, group_id: GroupId) -> Result<Vec<NodeId>, MetaError> {
+        let rows = former_holders::Entity::find()
+            .filter(former_holders::Column::GroupId.eq(group_id.0.to_vec()))
+            .order_by_asc(former_holders::Column::Node)
+            .all(&self.read)
+            .await?;
+        let nodes: Result<Vec<_>, Damage> = rows.iter().map(|row| Ok(NodeId(fixed(&row.node)?))).collect();
+        nodes.map_err(|damage| damage.within("mynet_former_holders"))
+    }
+
+    /// Groups that are here in a later version than the first, and which; `limit` of them at most.
+    pub(super) async fn later_versions(&self, limit: u64) -> Result<Vec<(GroupId, u64)>, MetaError> {
+        let rows: Vec<(Vec<u8>, i64)> = groups::Entity::find()
+            .select_only()
+            .column(groups::Column::GroupId)
+            .column(groups::Column::Version)
+            .filter(groups::Column::Version.gt(1))
+            .limit(limit)
+            .into_tuple()
+            .all(&self.read)
+            .await?;
+        let known = |(group_id, version): &(Vec<u8>, i64)| Ok((GroupId(fixed(group_id)?), from_column(*version)?));
+        let known: Result<Vec<_>, Damage> = rows.iter().map(known).collect();
+        known.map_err(|damage| damage.within("mynet_groups"))
+    }
+
     /// What [`MetaWrite::Lineage`](super::MetaWrite::Lineage) kept, of one group or of all.
     ///
     /// # Errors

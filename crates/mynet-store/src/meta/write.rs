@@ -85,6 +85,8 @@ pub enum MetaWrite {
         mode: Mode,
         /// What is replicated; opaque.
         publication: Vec<u8>,
+        /// Who holds an earlier version, as far as its core knows; see [`Meta::former_holders`].
+        earlier: Vec<NodeId>,
     },
     /// The first prepare of the group left: its status is no longer `pending`.
     Started(GroupId),
@@ -109,8 +111,11 @@ pub enum MetaWrite {
         /// Blobs of a next version that will not be: the group keeps them no longer.
         dropped: Vec<ContentHash>,
     },
-    /// Receipts known for a manifest: one per holder, the longest wins. Those of manifests not here are dropped.
+    /// Receipts known for a manifest: one per holder, the longest wins. Those of manifests not here are dropped; if the group is
+    /// coordinated here, it stays known who gave them ([`Meta::former_holders`]).
     Receipts {
+        /// The group.
+        group_id: GroupId,
         /// Their manifest; receipts that name another one are dropped.
         manifest_hash: ManifestHash,
         /// The receipts; verified by whoever hands them in.
@@ -248,8 +253,9 @@ impl WriteScope<'_> {
             MetaWrite::Abort { tx, attempt } => self.abort((tx, attempt)).await,
             MetaWrite::Forget(tx) => self.forget(tx).await,
             MetaWrite::Publish { group_id, replicas, mode } => self.publish(group_id, (replicas, mode)).await,
-            MetaWrite::Begin { group_id, replicas, mode, publication } => {
-                self.begin(group_id, (replicas, mode), &publication).await
+            MetaWrite::Begin { group_id, replicas, mode, publication, earlier } => {
+                self.begin(group_id, (replicas, mode), &publication).await?;
+                self.held_before(group_id, &earlier).await
             }
             MetaWrite::Started(group_id) => self.started(group_id).await,
             MetaWrite::Decided { group_id, decided } => self.decided(group_id, &decided).await,
@@ -257,7 +263,9 @@ impl WriteScope<'_> {
             MetaWrite::Lineage { group_id, lineage, kept, dropped } => {
                 self.lineage(group_id, lineage.as_deref(), (&kept, &dropped)).await
             }
-            MetaWrite::Receipts { manifest_hash, receipts } => self.receipts(manifest_hash, &receipts).await,
+            MetaWrite::Receipts { group_id, manifest_hash, receipts } => {
+                self.receipts((group_id, manifest_hash), &receipts).await
+            }
             MetaWrite::Wraps { group_id, wraps } => self.wraps(group_id, &wraps).await,
             MetaWrite::Grant { group_id, granted } => self.grant(group_id, &granted).await,
             MetaWrite::Certificate(file) => self.certificate(&file).await,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use mynet_types::{
     BlobRef, BoundedVec, Claim, Domain, Genesis, HeadProof, Manifest, Phase, QuorumCertificate, ReplicationMessage,
-    SignedManifest, SignedTombstone, SignerSet, Timestamp, Tombstone, TxId, Validator, Verdict, VerifiedChain, VoteKey,
-    VoteStatement,
+    SignedManifest, SignedReceipt, SignedTombstone, SignerSet, StorageReceipt, Timestamp, Tombstone, TxId, Validator,
+    Verdict, VerifiedChain, VoteKey, VoteStatement,
     roster::GENESIS_FORMAT,
     signing,
     vote::head_slot,
@@ -14,7 +14,9 @@ use mynet_types::{
 
 use super::{
     participant::{Bench, decision, prepare, refused},
-    world::{NETWORK, World, is_durable, key, node, owner, publication},
+    world::{
+        ADMITTED_UNTIL, Envelope, NETWORK, World, encrypted_and_preview, is_durable, key, node, owner, publication,
+    },
 };
 use crate::replication::io::{Head, Input, Output, Publication, Record};
 
@@ -182,6 +184,110 @@ fn whoever_has_an_earlier_version_gets_the_next_wherever_placement_puts_it() {
         assert_eq!(world.holders(&second.manifest.body.hash()), expected);
         world.assert_clean();
     }
+}
+
+/// Its acknowledgement is on its way, or its receipt on its way to the disk, while the next version takes the place of what it holds.
+#[test]
+fn whoever_was_told_to_commit_gets_the_next_version_whether_or_not_it_answered() {
+    let first = publication(1, (2, 3), &[]);
+    let second = next(&first, 77);
+    let named = |world: &mut World| {
+        let (begun, _) = &world.host(1).disk.publications[&first.manifest.body.group_id];
+        begun.head.as_ref().map(|head| head.holders.to_vec())
+    };
+    let mut both = vec![node(2), node(3)];
+    both.sort();
+    for (lost, expected) in [(true, both.clone()), (false, both)] {
+        let mut world = world();
+        world.lose = lost.then(|| -> Box<dyn Fn(&Envelope) -> bool> {
+            Box::new(|sent| matches!(sent.message, ReplicationMessage::DecisionAck { .. }))
+        });
+        world.host(1).freeze_before = Some(Box::new(|record| matches!(record, Record::Receipts { .. })));
+        world.publish(1, first.clone());
+        world.settle();
+        assert_eq!(world.holders(&first.manifest.body.hash()), [2, 3]);
+        world.host(1).freeze_before = Some(Box::new(|record| matches!(record, Record::Decided(_))));
+        world.publish(1, second.clone());
+        world.settle();
+        assert_eq!(named(&mut world), Some(expected), "acknowledgements lost: {lost}");
+        // Published again by a driver that knows of nobody, as after a restart.
+        world.input(1, Input::Publish(Box::new(second.clone())));
+        world.settle();
+        assert_eq!(named(&mut world).map(|named| named.len()), Some(2));
+    }
+}
+
+/// Until C2 is on disk nobody was told anything, and who gave up holds nothing.
+#[test]
+fn whoever_was_not_told_to_commit_need_not_get_the_next_version() {
+    let first = publication(1, (2, 3), &[]);
+    let mut world = world();
+    world.host(1).freeze_before = Some(Box::new(|record| matches!(record, Record::Decided(_))));
+    world.publish(1, first.clone());
+    world.settle();
+    world.host(1).freeze_before = Some(Box::new(|record| matches!(record, Record::Decided(_))));
+    let second = next(&first, 77);
+    world.publish(1, second.clone());
+    world.host(1).freeze_before = None;
+    world.settle();
+    assert_eq!(world.holders(&first.manifest.body.hash()), [] as [u8; 0]);
+    assert_eq!(world.holders(&second.manifest.body.hash()), [1, 2, 3]);
+}
+
+/// An old prepare that comes long after, and after a restart, when no transaction of that version is remembered any more.
+#[test]
+fn a_prepare_of_a_lower_version_than_the_one_here_is_declined_before_anything_is_written() {
+    let first = publication(1, (2, 3), &[]);
+    let second = next(&first, 77);
+    for restarted in [false, true] {
+        let mut world = world();
+        world.publish(1, first.clone());
+        world.settle();
+        let old = world.sent.iter().find_map(|sent| match &sent.message {
+            ReplicationMessage::Prepare(prepare) if sent.to == node(2) => Some(prepare.clone()),
+            _ => None,
+        });
+        world.publish(1, second.clone());
+        world.settle();
+        if restarted {
+            world.restart(2);
+            world.input(2, Input::Chain(Box::new(chain())));
+            world.settle();
+        }
+        let before = world.sent.len();
+        let mut fresh = old.clone().unwrap();
+        fresh.tx = TxId([0xaa; 32]);
+        for late in [fresh, old.unwrap()] {
+            let message = ReplicationMessage::Prepare(late);
+            world.input(2, Input::Message { from: node(1), message });
+        }
+        assert!(!world.write_one(2), "an intent is on its way to the disk");
+        let answers = world.sent[before..].iter().filter(|sent| {
+            matches!(sent.message, ReplicationMessage::PrepareNo { reason: RefuseReason::Superseded, .. })
+        });
+        assert_eq!(answers.count(), if restarted { 2 } else { 1 }, "the other one is answered from memory");
+    }
+}
+
+/// A peer may name anybody as the holder of anything.
+#[test]
+fn a_coordinator_learns_receipts_of_the_version_that_it_coordinates_only() {
+    let first = publication(1, (2, 3), &[]);
+    let second = next(&first, 77);
+    let mut bench = Bench::new();
+    bench.step(Input::Chain(Box::new(chain())));
+    bench.step(Input::Publish(Box::new(second.clone())));
+    let learns = |bench: &mut Bench, of: &Publication| {
+        let (group_id, manifest_hash) = (of.manifest.body.group_id, of.manifest.body.hash());
+        let until = ADMITTED_UNTIL;
+        let body = StorageReceipt { manifest_hash, states: encrypted_and_preview(), holder: node(3), until };
+        let receipts = BoundedVec::truncated([SignedReceipt::new(&NETWORK, body, &key(3))]);
+        let message = ReplicationMessage::Receipts { group_id, manifest_hash, receipts };
+        let outputs = bench.step(Input::Message { from: node(3), message });
+        outputs.iter().any(|output| matches!(output, Output::Persist { .. }))
+    };
+    assert!(!learns(&mut bench, &first));
+    assert!(learns(&mut bench, &second));
 }
 
 #[test]

@@ -147,6 +147,8 @@ pub(super) struct Disk {
     pub(super) visible: BTreeMap<ManifestHash, StatesMask>,
     pub(super) tombstones: BTreeMap<GroupId, SignedTombstone>,
     pub(super) silent: BTreeMap<GroupId, BTreeSet<NodeId>>,
+    /// The version of each group that is here.
+    pub(super) versions: BTreeMap<GroupId, u64>,
     /// Which group a manifest seen here is of, and whose.
     groups: BTreeMap<ManifestHash, (GroupId, OwnerKey)>,
 }
@@ -190,11 +192,14 @@ impl Disk {
                 assert_eq!(staged, Some(receipt.body.states), "T4 makes visible what T3 staged");
                 assert_eq!(intent.prepare.attempt, attempt, "T4 is of the attempt of T1");
                 self.visible.insert(receipt.body.manifest_hash, receipt.body.states);
-                self.receipts
-                    .entry(receipt.body.manifest_hash)
-                    .or_default()
-                    .insert(receipt.body.holder, receipt.clone());
-                self.committed.insert(tx, (attempt, intent.prepare.manifest.body.group_id, receipt));
+                let receipts = self.receipts.entry(receipt.body.manifest_hash).or_default();
+                receipts.insert(receipt.body.holder, receipt.clone());
+                let Manifest { group_id, version, .. } = intent.prepare.manifest.body;
+                if self.versions.insert(group_id, version).is_some_and(|lower| lower < version) {
+                    // As the store: receipts given for lower versions are not given again.
+                    self.committed.retain(|_, (_, group, _)| *group != group_id);
+                }
+                self.committed.insert(tx, (attempt, group_id, receipt));
             }
             Record::Abort { tx, attempt } => {
                 self.intents.remove(&tx);
@@ -252,10 +257,9 @@ impl Disk {
                     (publication.clone(), decided.clone(), receipts_of(publication.manifest.body.hash()))
                 })
                 .collect(),
+            versions: self.versions.clone().into_iter().collect(),
             tombstones: self.tombstones.values().cloned().collect(),
-            deletions: self
-                .silent
-                .iter()
+            deletions: (self.silent.iter())
                 .map(|(group, silent)| (self.tombstones[group].clone(), silent.iter().copied().collect()))
                 .collect(),
         }

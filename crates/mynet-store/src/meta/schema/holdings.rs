@@ -128,6 +128,25 @@ pub(in crate::meta) mod pins {
     super::super::plain_table!();
 }
 
+/// Who gave a receipt for a version of a group uploaded here that another one took the place of.
+pub(in crate::meta) mod former_holders {
+    use sea_orm::entity::prelude::{
+        ActiveModelBehavior, DeriveEntityModel, DerivePrimaryKey, DeriveRelation, EntityTrait, EnumIter,
+        PrimaryKeyTrait,
+    };
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "mynet_former_holders")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub group_id: Vec<u8>,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub node: Vec<u8>,
+    }
+
+    super::super::plain_table!();
+}
+
 /// Receipts, one per manifest and holder.
 pub(in crate::meta) mod receipts {
     use sea_orm::entity::prelude::{

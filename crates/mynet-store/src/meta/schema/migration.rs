@@ -29,7 +29,7 @@ struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(Foundation), Box::new(GroupLog)]
+        vec![Box::new(Foundation), Box::new(GroupLog), Box::new(FormerHolders)]
     }
 
     fn migration_table_name() -> DynIden {
@@ -97,6 +97,27 @@ impl MigrationTrait for GroupLog {
         manager.create_table(keyed("mynet_group_log", &["group_id", "code", "peer"], columns)).await?;
         manager.create_index(index("idx_mynet_group_log_group", "mynet_group_log", &["group_id", "seq"])).await?;
         manager.create_index(index("idx_mynet_group_log_seq", "mynet_group_log", &["seq"])).await
+    }
+
+    fn use_transaction(&self) -> Option<bool> {
+        Some(false)
+    }
+}
+
+/// Who holds an earlier version of a group.
+struct FormerHolders;
+
+impl MigrationName for FormerHolders {
+    fn name(&self) -> &'static str {
+        "m0003_former_holders"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for FormerHolders {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let columns = [binary("group_id"), binary("node")];
+        manager.create_table(keyed("mynet_former_holders", &["group_id", "node"], columns)).await
     }
 
     fn use_transaction(&self) -> Option<bool> {
