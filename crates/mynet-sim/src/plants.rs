@@ -64,6 +64,7 @@ fn expectation(bug: Bug) -> (Suite, &'static str) {
         Bug::CopiesTakenForBytes => (Node, "C4"),
         Bug::DurableUnheard | Bug::ReplacedReceiptsCounted => (Node, "G4"),
         Bug::HeadUncertified | Bug::LowerVersionTakes | Bug::OldPreviewShown | Bug::DraftShown => (Node, "G13"),
+        Bug::HoldersLeftBehind => (Node, "G13"),
     }
 }
 

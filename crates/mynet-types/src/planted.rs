@@ -136,6 +136,8 @@ bugs!(
     RecoveryLeavesEpochOpen,
     /// A recovery carries what the epoch carried, and not what was acked in it.
     RecoveryForgetsAcked,
+    /// Who holds an earlier version gets the next one only where placement puts it there.
+    HoldersLeftBehind,
 );
 
 thread_local! {

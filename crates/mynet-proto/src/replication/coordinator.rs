@@ -89,6 +89,9 @@ impl Coordinator {
             tracing::info!(%group_id, "not published: its owner deleted it");
             return;
         }
+        if mynet_types::planted!(HoldersLeftBehind) {
+            publication.head.iter_mut().for_each(|head| head.holders = BoundedVec::new());
+        }
         let mut records = Vec::new();
         match self.groups.get_mut(&group_id) {
             Some(group) if group.publication.manifest != publication.manifest => {
@@ -347,7 +350,7 @@ impl Coordinator {
 
 /// A later version is for these nodes too, but this one, wherever placement puts it.
 fn follow(publication: &mut Publication, holders: BTreeSet<NodeId>, me: NodeId) {
-    if let Some(head) = &mut publication.head {
+    if let Some(head) = publication.head.as_mut().filter(|_| !mynet_types::planted!(HoldersLeftBehind)) {
         let all: BTreeSet<NodeId> = head.holders.iter().copied().chain(holders).filter(|node| *node != me).collect();
         head.holders = BoundedVec::truncated(all);
     }
