@@ -162,11 +162,7 @@ impl Shell {
         }
         let news = backing.claim() != claimed;
         let receipts = BoundedVec::<_, { mynet_types::certificate::RECEIPTS_MAX }>::truncated(backing.receipts);
-        let receipts = MetaWrite::Receipts {
-            group_id: manifest.group_id,
-            manifest_hash: group.manifest_hash,
-            receipts: receipts.into_vec(),
-        };
+        let receipts = MetaWrite::Receipts { manifest_hash: group.manifest_hash, receipts: receipts.into_vec() };
         let certificate = backing.certificate.filter(|_| news).map(MetaWrite::Certificate);
         let wrap = wrap.map(|wrap| MetaWrite::Wraps { group_id: manifest.group_id, wraps: vec![wrap] });
         let writes = learned.then_some(receipts).into_iter().chain(certificate).chain(wrap);
@@ -305,11 +301,7 @@ mod tests {
         // All copies are known here, and that the group was seen. That it is durable was told in a message that got lost.
         let receipts = vec![one.receipt(&info.manifest), two.receipt(&info.manifest)];
         let writes = vec![
-            MetaWrite::Receipts {
-                group_id: info.manifest.body.group_id,
-                manifest_hash: info.manifest.body.hash(),
-                receipts,
-            },
+            MetaWrite::Receipts { manifest_hash: info.manifest.body.hash(), receipts },
             MetaWrite::Certificate(Box::new(founder.certified(&info.manifest, &[], Claim::Seen))),
         ];
         founder.shell().meta.batch(writes, wall_clock()).await.unwrap();

@@ -121,8 +121,7 @@ impl Shell {
         // Also those whose receipts have ended: that says nothing about whether the bytes are gone.
         let receipts = self.meta.receipts_of_group(found.manifest.group_id).await.map_err(NodeError::storage)?;
         let mut holders: BTreeSet<NodeId> = receipts.into_iter().map(|receipt| receipt.body.holder).collect();
-        let former = self.meta.former_holders(found.manifest.group_id).await.map_err(NodeError::storage)?;
-        holders.extend(former);
+        holders.extend(self.meta.told(found.manifest.group_id).await.map_err(NodeError::storage)?);
         holders.extend(found.backing.holders());
         holders.extend(found.holders);
         Ok((found.manifest, holders.into_iter().collect()))

@@ -238,6 +238,7 @@ fn ended_transaction(record: &Record) -> Option<mynet_types::TxId> {
         | Record::Forget(_)
         | Record::Begin(_)
         | Record::Decided(_)
+        | Record::Told { .. }
         | Record::Receipts { .. }
         | Record::Wraps { .. }
         | Record::End(_)
@@ -286,13 +287,15 @@ fn group_write(shell: &Shell, record: Record) -> Result<Vec<MetaWrite>, Translat
             replicas: publication.replicas,
             mode: stored_mode(publication.mode),
             publication: codec::encode(&publication),
-            earlier: publication.head.map(|head| head.holders.into_vec()).unwrap_or_default(),
         }],
         Record::Decided(decided) => {
-            vec![MetaWrite::Decided { group_id: decided.group_id, decided: codec::encode(&decided) }]
+            let nodes = decided.decisions.iter().map(|(node, _)| *node).collect();
+            let told = MetaWrite::Told { group_id: decided.group_id, nodes };
+            vec![MetaWrite::Decided { group_id: decided.group_id, decided: codec::encode(&decided) }, told]
         }
-        Record::Receipts { group_id, manifest_hash, receipts } => {
-            vec![MetaWrite::Receipts { group_id, manifest_hash, receipts: receipts.into_vec() }]
+        Record::Told { group_id, nodes } => vec![MetaWrite::Told { group_id, nodes }],
+        Record::Receipts { manifest_hash, receipts, .. } => {
+            vec![MetaWrite::Receipts { manifest_hash, receipts: receipts.into_vec() }]
         }
         Record::Wraps { group_id, wraps } => vec![MetaWrite::Wraps { group_id, wraps: wraps.into_vec() }],
         Record::End(group_id) => vec![MetaWrite::End(group_id)],

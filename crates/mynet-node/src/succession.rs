@@ -51,7 +51,7 @@ const LINEAGE_BYTES_MAX: usize = 1024 * 1024;
 struct Lineage {
     /// What made the version here the one of its number, as long as it is not the first. Whoever holds it or certifies it as
     /// more looks at that.
-    head: Option<Crowned>,
+    head: Option<Certified>,
     /// The next version.
     draft: Option<Draft>,
     /// The version of a draft that can never be. No other one is signed for it.
@@ -60,7 +60,7 @@ struct Lineage {
 
 /// What made a later version the one of its number.
 #[derive(Debug, Clone, BorshSerialize, BorshDeserialize)]
-struct Crowned {
+struct Certified {
     /// The acks of a quorum.
     certificate: QuorumCertificate,
     /// The version before.
@@ -192,7 +192,7 @@ impl Shell {
                 return Ok(false);
             }
             let rows = self.next_rows(&draft.manifest).await?;
-            let head = Crowned { certificate: file.certificate.clone(), previous: draft.previous };
+            let head = Certified { certificate: file.certificate.clone(), previous: draft.previous };
             let kept = Lineage { head: Some(head), ..Lineage::default() };
             let lineage = Some(codec::encode(&kept));
             let (kept, dropped) = (Vec::new(), Vec::new());
@@ -285,8 +285,8 @@ impl Shell {
         let head = self.lineage(manifest.group_id).await?.head;
         let head = head.filter(|head| head.certificate.statement.value == group.manifest_hash);
         let lost = || NodeError::NotFound(format!("what certifies version {}", manifest.version));
-        let Crowned { certificate, previous } = head.ok_or_else(lost)?;
-        let holders = self.meta.former_holders(manifest.group_id).await.map_err(NodeError::storage)?;
+        let Certified { certificate, previous } = head.ok_or_else(lost)?;
+        let holders = self.meta.told(manifest.group_id).await.map_err(NodeError::storage)?;
         Ok(Some(Head { certificate, previous, holders: BoundedVec::truncated(holders) }))
     }
 

@@ -110,8 +110,8 @@ pub(crate) struct GroupStore {
     origins: BTreeMap<GroupId, Publication>,
     /// How the versions of groups ingested here follow each other.
     lineages: BTreeMap<GroupId, Lineage>,
-    /// Who gave a receipt for a version of such a group that another one took the place of.
-    former: BTreeMap<GroupId, BTreeSet<NodeId>>,
+    /// Who was told to commit a version of a group that is coordinated here, or was.
+    told: BTreeMap<GroupId, BTreeSet<NodeId>>,
 }
 
 /// Bytes that `states` of `manifest` need on disk.
@@ -462,8 +462,6 @@ impl GroupStore {
         self.ended.remove(&group_id);
         let same = |group: &Coordinated| group.publication.manifest == publication.manifest;
         let decided = self.coordinated.remove(&group_id).filter(same).and_then(|group| group.decided);
-        let earlier = publication.head.iter().flat_map(|head| head.holders.iter().copied());
-        self.held_before(group_id, earlier);
         self.origins.insert(group_id, Publication { head: None, ..publication.clone() });
         self.coordinated.insert(group_id, Coordinated { publication: publication.clone(), decided });
     }
@@ -472,6 +470,7 @@ impl GroupStore {
     fn decide(&mut self, decided: &Decided) -> Result<(), String> {
         let group = self.coordinated.get_mut(&decided.group_id).ok_or("a decision without a publication")?;
         group.decided = Some(decided.clone());
+        self.tell(decided.group_id, decided.decisions.iter().map(|(node, _)| *node));
         Ok(())
     }
 
@@ -513,17 +512,12 @@ impl Store for GroupStore {
             Record::Decided(decided) => return self.decide(decided),
             Record::Receipts { .. } if mynet_types::planted!(ReceiptsUnwritten) => {}
             Record::End(_) if mynet_types::planted!(EndUnwritten) => {}
-            // A store keeps no receipts beside another version than the one that it shows. Where that took the place of the one that
-            // is coordinated, it keeps who gave them.
-            Record::Receipts { group_id, manifest_hash, receipts }
-                if self.rows.get(group_id).is_some_and(|row| row.hash != *manifest_hash) =>
-            {
-                if self.coordinated.contains_key(group_id) {
-                    self.held_before(*group_id, receipts.iter().map(|receipt| receipt.body.holder));
-                }
-            }
+            // A store keeps no receipts beside another version than the one that it shows.
+            Record::Receipts { group_id, manifest_hash, .. }
+                if self.rows.get(group_id).is_some_and(|row| row.hash != *manifest_hash) => {}
             Record::Receipts { manifest_hash, receipts, .. } => self.merge_receipts(*manifest_hash, receipts),
             Record::Wraps { group_id, wraps } => self.merge_wraps(group_id, wraps),
+            Record::Told { group_id, nodes } => self.tell(*group_id, nodes.iter().copied()),
             Record::End(group_id) => {
                 self.coordinated.remove(group_id);
                 self.ended.insert(*group_id);

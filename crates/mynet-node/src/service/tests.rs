@@ -110,7 +110,7 @@ async fn a_coordinator_that_lost_its_bytes_says_nothing_of_them_until_they_are_b
     let publication =
         Publication { manifest, sealed, wraps: BoundedVec::new(), mode: CoreMode::Quorum, replicas: 2, head: None };
     let publication = codec::encode(&publication);
-    let begin = MetaWrite::Begin { group_id, replicas: 2, mode: Mode::Quorum, publication, earlier: Vec::new() };
+    let begin = MetaWrite::Begin { group_id, replicas: 2, mode: Mode::Quorum, publication };
     shell.meta.batch(vec![MetaWrite::Upload(Box::new(group)), begin], wall_clock()).await.unwrap();
     let goes_on = async || {
         let restored = restore::replication(shell.meta.restore().await.unwrap()).unwrap();

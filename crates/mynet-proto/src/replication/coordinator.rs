@@ -251,6 +251,12 @@ impl Coordinator {
         }
     }
 
+    pub(super) fn told(&mut self, group_id: GroupId, (tx, node): (TxId, NodeId), step: &mut Step<'_>) {
+        if let Some(group) = self.groups.get_mut(&group_id) {
+            group.on_told(tx, node, step);
+        }
+    }
+
     pub(super) fn receipts(&mut self, group_id: GroupId, receipts: &[SignedReceipt], step: &mut Step<'_>) {
         if self.groups.get_mut(&group_id).is_some_and(|group| group.on_receipts(receipts, step)) {
             self.end(group_id, step);

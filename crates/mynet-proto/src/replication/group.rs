@@ -60,6 +60,8 @@ pub(super) struct Group {
     /// Receipts that are on disk.
     pub(super) receipts: ReceiptSet,
     pub(super) transaction: Option<Transaction>,
+    /// Other nodes that are told to commit this version, and whether that is on disk yet. Of before a restart those of C2 only.
+    told: BTreeMap<NodeId, bool>,
     /// Whether C1 is on disk.
     pub(super) begun: bool,
     /// Whether success was reported since this node started.
@@ -80,6 +82,7 @@ impl Group {
             publication,
             receipts: ReceiptSet::default(),
             transaction: None,
+            told: BTreeMap::new(),
             begun: false,
             durable: false,
             rewrapped: false,
@@ -98,6 +101,8 @@ impl Group {
         for receipt in own.filter(|receipt| receipt.body.counts_for(&group.manifest_hash, manifest)) {
             group.receipts.merge(receipt);
         }
+        group.told =
+            decided.iter().flat_map(|decided| decided.decisions.iter().map(|(node, _)| (*node, true))).collect();
         // What a target was asked to hold is not on disk; every holder holds at least what strangers may.
         let least = group.publication.manifest.body.allowed(false);
         group.transaction = decided.map(|decided| Transaction {
@@ -135,17 +140,12 @@ impl Group {
         }
     }
 
-    /// Every node that may show this version or an earlier one. Who was told to commit may have done it, whether or not its
-    /// receipt came back; who gave up its attempt since, or will not, has not.
+    /// Every node that may show this version or an earlier one.
     pub(super) fn holders(&self) -> BTreeSet<NodeId> {
-        let told = self.transaction.iter().filter(|transaction| transaction.stage == Stage::Committed);
-        let told = told.flat_map(|transaction| &transaction.targets).filter(|(_, target)| target.may_hold());
-        // A receipt that ended says nothing about whether the bytes are gone.
-        let proved = self.receipts.holders(Timestamp(0));
-        self.holders_of_earlier().into_iter().chain(proved).chain(told.map(|(node, _)| *node)).collect()
+        self.holders_of_earlier().into_iter().chain(self.told.keys().copied()).collect()
     }
 
-    /// Every node that may show an earlier version, whose receipts are not here any more.
+    /// Every node that may show an earlier version.
     pub(super) fn holders_of_earlier(&self) -> BTreeSet<NodeId> {
         self.publication.head.iter().flat_map(|head| head.holders.iter().copied()).collect()
     }
@@ -299,6 +299,8 @@ impl Group {
             .filter(|(_, target)| !target.is_local())
             .map(|(node, target)| (*node, step.sign_decision((tx, target.attempt), hash, true)))
             .collect();
+        // Nobody hears of it before it is on disk.
+        self.told.extend(decisions.iter().map(|(node, _)| (*node, true)));
         let group_id = self.publication.manifest.body.group_id;
         let decided = Decided { group_id, tx, decisions };
         transaction.stage = Stage::Deciding;
@@ -329,6 +331,22 @@ impl Group {
         }
     }
 
+    /// Whether it is on disk that a node is told to commit.
+    fn is_told(&self, node: &NodeId) -> bool {
+        self.told.get(node).is_some_and(|on_disk| *on_disk)
+    }
+
+    /// That a node is told to commit is on disk: it hears of the decision, if it still waits for that.
+    pub(super) fn on_told(&mut self, tx: TxId, node: NodeId, step: &mut Step<'_>) {
+        if self.transaction.as_ref().is_none_or(|transaction| transaction.id != tx) {
+            return;
+        }
+        self.told.insert(node, true);
+        if self.target_mut(&node).is_some_and(|target| target.state == TargetState::Prepared) {
+            self.run(node, Errand::Commit, step);
+        }
+    }
+
     /// Signs and keeps the receipt for this node's own copy, which is complete and visible since the publication.
     fn issue_own_receipt(&mut self, step: &mut Step<'_>) {
         let node = step.shared.node;
@@ -339,14 +357,20 @@ impl Group {
         self.keep(vec![receipt], step);
     }
 
-    fn keep(&self, receipts: Vec<SignedReceipt>, step: &mut Step<'_>) {
+    fn keep(&mut self, receipts: Vec<SignedReceipt>, step: &mut Step<'_>) {
         let group_id = self.publication.manifest.body.group_id;
-        let record = Record::Receipts {
+        let mut records = vec![Record::Receipts {
             group_id,
             manifest_hash: self.manifest_hash,
             receipts: BoundedVec::truncated(receipts.iter().cloned()),
-        };
-        step.persist(vec![record], Pending::Receipts(group_id, receipts));
+        }];
+        // Others pass decisions on, so this node may not have been the one that told it.
+        let holders = receipts.iter().map(|receipt| receipt.body.holder).filter(|holder| *holder != step.shared.node);
+        let nodes: Vec<NodeId> = holders.filter(|holder| self.told.insert(*holder, true).is_none()).collect();
+        if !nodes.is_empty() {
+            records.push(Record::Told { group_id, nodes });
+        }
+        step.persist(records, Pending::Receipts(group_id, receipts));
     }
 
     /// A participant committed: its receipt is checked, then kept; it counts once it is on disk.
@@ -396,6 +420,10 @@ impl Group {
             for receipt in receipts {
                 self.send_wraps(receipt.body.holder, step);
             }
+        }
+        if changed && self.publication.head.is_some() {
+            // Who follows may have waited for a place among the targets.
+            self.replan(step);
         }
         changed && self.announce(step)
     }
@@ -490,7 +518,8 @@ impl Group {
         }
         let taken = held.iter().filter(|holder| !transaction.targets.contains_key(holder)).count();
         let standing = transaction.targets.values().filter(|target| !target.is_full()).count();
-        let mut room = wire::TARGETS_MAX.saturating_sub(transaction.targets.len());
+        let open = transaction.targets.values().filter(|target| target.state != TargetState::Held).count();
+        let mut room = wire::TARGETS_MAX.saturating_sub(open);
         let mut missing = copies.saturating_sub(taken + standing);
         let known: Vec<NodeId> = transaction.targets.keys().chain(&held).copied().collect();
         if missing == 0 && self.publication.head.is_none() {
@@ -556,12 +585,14 @@ impl Group {
     pub(super) fn on_query(&mut self, node: NodeId, step: &mut Step<'_>) -> Option<SignedDecision> {
         let committed = self.is_committed();
         let hash = self.manifest_hash;
+        let told = self.is_told(&node);
         let transaction = self.transaction.as_mut()?;
         let target = transaction.targets.get(&node);
         if committed {
-            // Who is no target was one before a restart; its first attempt is the one it most likely made.
+            // Who was not told yet hears of it when it says that it is prepared. Who is no target was one before a restart; its first
+            // attempt is the one it most likely made.
             let attempt = target.map_or(1, |target| target.attempt);
-            return Some(step.sign_decision((transaction.id, attempt), hash, true));
+            return told.then(|| step.sign_decision((transaction.id, attempt), hash, true));
         }
         match target.map(|target| target.state) {
             Some(TargetState::Prepared) => {

@@ -6,7 +6,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use mynet_types::{
     BoundedVec, GroupId, HeadProof, ManifestHash, Mono, NodeId, OwnerKey, QuorumCertificate, ReplicationMessage,
     SignedAdmission, SignedDecision, SignedManifest, SignedReceipt, SignedTombstone, StatesMask, TxId, VerifiedChain,
-    wire::{Prepare, Receipts, RefuseReason, SealedBytes, TARGETS_MAX, Wraps},
+    wire::{Prepare, Receipts, RefuseReason, SealedBytes, Wraps},
 };
 
 use crate::{persist::PersistId, reason::Note};
@@ -83,6 +83,10 @@ pub struct Publication {
     pub head: Option<Head>,
 }
 
+/// Holders of earlier versions that are looked after. With fewer a group that moved often leaves some behind sooner; each costs 32 bytes
+/// where its group is coordinated.
+pub const HOLDERS_MAX: usize = 1024;
+
 /// Why a later version is the one of its group, and who has the one before.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Head {
@@ -90,9 +94,9 @@ pub struct Head {
     pub certificate: QuorumCertificate,
     /// That the version before was certified too: needed to have this one certified as more.
     pub previous: HeadProof,
-    /// Nodes that gave a receipt for an earlier version, or may have been about to: the core adds those that it told to commit one.
-    /// They get this one too, wherever placement puts it, or they would show what is over.
-    pub holders: BoundedVec<NodeId, TARGETS_MAX>,
+    /// Nodes that were told to commit an earlier version, see [`Record::Told`]. They get this one too, wherever placement puts it,
+    /// or they would show what is over.
+    pub holders: BoundedVec<NodeId, HOLDERS_MAX>,
 }
 
 /// An occurrence that the core must hear of.
@@ -277,15 +281,21 @@ pub enum Record {
     /// T4's outcome or T5 may be forgotten: late messages about the transaction are not expected any more. What T4 made
     /// visible stays.
     Forget(TxId),
-    /// C1: this node coordinates the group until [`Record::End`]. Written again it replaces the publication and keeps C2. The store
-    /// remembers whom its head names as holders of an earlier version.
+    /// C1: this node coordinates the group until [`Record::End`]. Written again it replaces the publication and keeps C2.
     Begin(Box<Publication>),
-    /// C2: the decision, before anybody hears of it.
+    /// C2: the decision, before anybody hears of it. Its targets are told, see [`Record::Told`].
     Decided(Decided),
+    /// These are about to be told to commit, so from here on they may show the group, whatever they answer. Kept for as long as the
+    /// group is here: whoever shows a version gets the next one, and hears that the group is deleted.
+    Told {
+        /// The group.
+        group_id: GroupId,
+        /// Whom.
+        nodes: Vec<NodeId>,
+    },
     /// Receipts known for a manifest; merged with those on disk, one per holder, the longest wins. Their signatures were
-    /// checked; the store ignores those of a manifest that it does not hold, and those that do not count for it
-    /// ([`mynet_types::StorageReceipt::counts_for`]). If another version took its place meanwhile and the group is coordinated here,
-    /// their holders hold an earlier version, which the store remembers.
+    /// checked; the store ignores those of a manifest that is neither held nor coordinated here, and those that do not
+    /// count for it ([`mynet_types::StorageReceipt::counts_for`]).
     Receipts {
         /// The group.
         group_id: GroupId,

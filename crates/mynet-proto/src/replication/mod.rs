@@ -18,6 +18,7 @@
 //! - G9: a prepare asks for exactly the states that its receiver may hold, and the receiver checks that itself.
 //! - G10: every transaction ends: by its decision, its deadline or its lease.
 //! - G12: a group whose tombstone is here is neither prepared, nor published, nor made visible again.
+//! - G13: it is on disk who is told to commit before anybody is, and each of them gets the next version.
 //!
 //! Deliberately absent: replacement of targets that are out or banned (repair does that), an end of the coordination of a group
 //! that the validators rejected (its owner's node made it, and nobody takes it any more), jitter on questions, and any look at
@@ -197,11 +198,7 @@ impl Replication {
                 step.send(from, ReplicationMessage::Status { tx, status, decision });
             }
             ReplicationMessage::Receipts { group_id, manifest_hash, receipts } => {
-                let group = self.coordinator.group(&group_id);
-                if group.is_some_and(|group| group.manifest_hash != manifest_hash) {
-                    // Who holds an earlier version is for the coordinator to know, and a peer may say anything.
-                    return;
-                }
+                let group = self.coordinator.group(&group_id).filter(|group| group.manifest_hash == manifest_hash);
                 let manifest = group.map(|group| &group.publication.manifest.body);
                 learn_receipts((group_id, manifest_hash), manifest, &receipts, step);
             }
@@ -238,6 +235,7 @@ impl Replication {
             Pending::Begun(group_id, manifest) => self.coordinator.begun((group_id, manifest), step),
             Pending::Rewrapped(group_id) => self.coordinator.rewrapped(group_id, step),
             Pending::Decided(group_id, tx) => self.coordinator.decided(group_id, tx, step),
+            Pending::Told(group_id, tx, node) => self.coordinator.told(group_id, (tx, node), step),
             Pending::Receipts(group_id, receipts) => self.coordinator.receipts(group_id, &receipts, step),
             Pending::Reserved(tx, attempt) => self.participant.reserved(tx, attempt, step),
             Pending::Prepared(tx, attempt) => self.participant.prepared(tx, attempt, step),

@@ -263,17 +263,12 @@ impl Participant {
         let superseded = self.open.contains_key(&tx);
         let budget = step.shared.config.transactions_per_peer_max;
         let busy = !superseded && self.open.values().filter(|part| part.coordinator == from).count() >= budget;
-        let checked = if busy {
-            Err(RefuseReason::Busy)
-        } else if self.is_over(&prepare) {
-            Err(RefuseReason::Superseded)
-        } else {
-            checks::check_prepare(&prepare, step.shared)
-        };
+        let checked = if busy { Err(RefuseReason::Busy) } else { checks::check_prepare(&prepare, step.shared) };
         let hash = match checked {
             Ok(hash) if self.outcomes.is_rejected(&hash) => {
                 return decline(from, &prepare, RefuseReason::Rejected, step);
             }
+            Ok(_) if self.is_over(&prepare) => return decline(from, &prepare, RefuseReason::Superseded, step),
             Ok(hash) if self.open.get(&tx).is_none_or(|part| part.manifest_hash == hash) => hash,
             Ok(_) => return decline(from, &prepare, RefuseReason::ManifestInvalid, step),
             Err(reason) => return decline(from, &prepare, reason, step),

@@ -24,6 +24,8 @@ pub(super) enum Pending {
     Rewrapped(GroupId),
     /// Coordinator: send the decisions.
     Decided(GroupId, TxId),
+    /// Coordinator: send the decision to this node too.
+    Told(GroupId, TxId, NodeId),
     /// Coordinator: count these receipts.
     Receipts(GroupId, Vec<SignedReceipt>),
     /// Participant: answer that space is reserved, and stage.

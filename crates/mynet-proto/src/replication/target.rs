@@ -139,12 +139,6 @@ impl Target {
         self.state != TargetState::Held && self.no_space >= FULL_AFTER
     }
 
-    /// Whether it may show the group, once the commit of its transaction went out: it neither gave up its last attempt, nor will not,
-    /// nor has no space.
-    pub(super) fn may_hold(&self) -> bool {
-        !self.is_full() && !matches!(self.state, TargetState::Paused | TargetState::Refused)
-    }
-
     /// Whether it came another [`PARTS`]th of `total` bytes further since the last look. Only more bytes than it ever
     /// reported count, so a target can say so [`PARTS`] times at most, whatever it reports.
     pub(super) fn advances(&mut self, total: u64) -> bool {

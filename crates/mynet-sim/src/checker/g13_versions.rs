@@ -35,7 +35,7 @@ pub(super) struct Versions {
     claims: BTreeSet<(usize, ManifestHash, Claim)>,
     /// What was reported durable.
     durable: BTreeSet<ManifestHash>,
-    /// Whose receipts for a group its coordinator had on disk, of whatever version.
+    /// Who ever showed a group, in whatever version.
     holders: BTreeMap<GroupId, BTreeSet<NodeId>>,
 }
 
@@ -47,7 +47,7 @@ impl Checker for Versions {
     fn see(&mut self, seen: &Seen<'_>, view: &View<'_>) -> Result<(), String> {
         match seen {
             Seen::GroupsOnDisk { node, records } => {
-                records.iter().for_each(|record| self.receipts(*node, record, view));
+                records.iter().for_each(|record| self.holder(*node, record, view));
                 let shows = |record: &Record| matches!(record, Record::Commit { .. });
                 if records.iter().any(shows) { self.look(*node, view) } else { Ok(()) }
             }
@@ -97,15 +97,11 @@ impl Versions {
         })
     }
 
-    /// Notes who holds a group as far as its coordinator will remember.
-    fn receipts(&mut self, node: usize, record: &Record, view: &View<'_>) {
-        let Record::Receipts { group_id, manifest_hash, receipts } = record else { return };
-        let store = &view.hosts[node].groups.store;
-        let ingested = store.row(group_id).is_some_and(|row| row.tx.is_none());
-        // Also those of a version that another one takes the place of meanwhile; what a peer says of others is nothing.
-        if ingested && store.knows(group_id, manifest_hash) {
-            let holders = self.holders.entry(*group_id).or_default();
-            holders.extend(receipts.iter().map(|receipt| receipt.body.holder));
+    /// Notes who shows a group, whether or not its coordinator ever heard of it.
+    fn holder(&mut self, node: usize, record: &Record, view: &View<'_>) {
+        let Record::Commit { receipt, .. } = record else { return };
+        if let Some(row) = view.hosts[node].groups.store.row_of(&receipt.body.manifest_hash) {
+            self.holders.entry(row.manifest.body.group_id).or_default().insert(receipt.body.holder);
         }
     }
 
@@ -259,13 +255,13 @@ mod tests {
         let durable = stage.durable_event();
         assert_eq!(checker.see(&Seen::Told { node: 0, event: &durable }, &stage.view()), Ok(()));
         assert_eq!(checker.see(&deadline, &stage.view()), Ok(()));
-        let receipts = stage.receipts_on(0);
-        checker.see(&Seen::GroupsOnDisk { node: 0, records: &receipts }, &stage.view()).unwrap();
-        assert!(checker.see(&deadline, &stage.view()).unwrap_err().contains("does not show"));
         for node in [1, 2] {
-            stage.commit_on(node, Stage::stored());
+            let records = stage.commit_on(node, Stage::stored());
+            checker.see(&Seen::GroupsOnDisk { node, records: &records }, &stage.view()).unwrap();
         }
         assert_eq!(checker.see(&deadline, &stage.view()), Ok(()));
+        stage.forget_on(1);
+        assert!(checker.see(&deadline, &stage.view()).unwrap_err().contains("does not show"));
     }
 
     #[test]

@@ -74,26 +74,23 @@ impl GroupStore {
     pub(crate) fn publication(&self, group: &GroupId) -> Option<Publication> {
         let manifest = self.rows.get(group)?.manifest.clone();
         let head = self.lineages.get(group).and_then(|lineage| lineage.head.clone());
-        let holders = BoundedVec::truncated(self.held_earlier(group));
-        let head = head.map(|head| Head { holders, ..head });
+        let told = self.told.get(group).into_iter().flatten().copied();
+        let head = head.map(|head| Head { holders: BoundedVec::truncated(told), ..head });
         Some(Publication { manifest, head, ..self.origins.get(group)?.clone() })
     }
 
-    /// Every other node that gave a receipt for an earlier version than the one here.
-    fn held_earlier(&self, group: &GroupId) -> impl Iterator<Item = NodeId> + use<'_> {
-        let me = self.node;
-        self.former.get(group).into_iter().flatten().copied().filter(move |node| Some(*node) != me)
-    }
-
-    /// Every node that gave a receipt for the version here, or for one before it.
+    /// Every node that gave a receipt for the version here, or was told to commit one.
     pub(crate) fn ever_held(&self, group: &GroupId) -> BTreeSet<NodeId> {
         let here = self.rows.get(group).into_iter().flat_map(|row| self.receipts(&row.hash));
-        here.map(|receipt| receipt.body.holder).chain(self.held_earlier(group)).collect()
+        let told = self.told.get(group).into_iter().flatten().copied();
+        here.map(|receipt| receipt.body.holder).chain(told).collect()
     }
 
-    /// These hold an earlier version of a group that was ingested here.
-    pub(super) fn held_before(&mut self, group: GroupId, nodes: impl IntoIterator<Item = NodeId>) {
-        self.former.entry(group).or_default().extend(nodes);
+    /// These are told to commit a group.
+    pub(super) fn tell(&mut self, group: GroupId, nodes: impl IntoIterator<Item = NodeId>) {
+        if self.rows.contains_key(&group) {
+            self.told.entry(group).or_default().extend(nodes);
+        }
     }
 
     #[cfg(test)]
@@ -123,10 +120,7 @@ impl GroupStore {
         let Some(old) = self.rows.insert(group_id, row).filter(|old| self.rows[&group_id].hash != old.hash) else {
             return;
         };
-        let receipts = self.receipts.remove(&old.hash).unwrap_or_default();
-        if old.tx.is_none() {
-            self.held_before(group_id, receipts.into_keys());
-        }
+        self.receipts.remove(&old.hash);
         self.committed.retain(|_, (_, group, _)| *group != group_id);
         if mynet_types::planted!(OldPreviewShown)
             && let Some(row) = self.rows.get_mut(&group_id)
@@ -179,7 +173,7 @@ impl GroupStore {
     /// The group is gone, and its next version with it.
     pub(super) fn end_lineage(&mut self, group_id: &GroupId) {
         self.origins.remove(group_id);
-        self.former.remove(group_id);
+        self.told.remove(group_id);
         let draft = self.lineages.remove(group_id).and_then(|lineage| lineage.draft);
         self.files.doom(draft.iter().flat_map(|draft| draft.manifest.body.blobs().map(|(_, blob)| blob.sha256)));
     }

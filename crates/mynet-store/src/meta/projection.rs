@@ -4,7 +4,7 @@
 //! `last_sync_timestamp` and `network_metadata` are a projection of receipts, certificate and manifest; `project` is their
 //! only writer and runs in the transaction that changed what they follow from.
 
-use mynet_types::{GroupId, ManifestHash, NodeId, SignedReceipt, Timestamp};
+use mynet_types::{ManifestHash, NodeId, SignedReceipt, Timestamp};
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
@@ -20,7 +20,6 @@ use super::{
     schema::{
         content::stored_content,
         holdings::{groups, receipts, states},
-        pending::coordinations,
     },
     sql,
     write::{BatchDone, WriteScope},
@@ -128,12 +127,10 @@ impl Extension {
 impl WriteScope<'_> {
     pub(super) async fn receipts(
         &mut self,
-        (group_id, manifest_hash): (GroupId, ManifestHash),
+        manifest_hash: ManifestHash,
         known: &[SignedReceipt],
     ) -> Result<(), WriteError> {
-        let Some(model) = self.find_manifest(manifest_hash).await? else {
-            return self.late_receipts((group_id, manifest_hash), known).await;
-        };
+        let Some(model) = self.find_manifest(manifest_hash).await? else { return Ok(()) };
         let manifest = signed_manifest_of(&model)?.body;
         for receipt in known.iter().filter(|receipt| receipt.body.counts_for(&manifest_hash, &manifest)) {
             let row = receipts::Model {
@@ -152,22 +149,6 @@ impl WriteScope<'_> {
         let model = groups::Entity::update(synced).exec(self.db).await?;
         self.project(&model).await?;
         Ok(())
-    }
-
-    /// Receipts for a manifest that is not here: of one that is coordinated here, because another version took its place just now,
-    /// and whoever gave them has to get that one.
-    async fn late_receipts(
-        &mut self,
-        (group_id, manifest_hash): (GroupId, ManifestHash),
-        known: &[SignedReceipt],
-    ) -> Result<(), WriteError> {
-        let coordinated = coordinations::Entity::find_by_id(group_id.0.to_vec()).one(self.db).await?.is_some();
-        if !coordinated || self.find_group(group_id).await?.is_none() {
-            return Ok(());
-        }
-        let own = known.iter().filter(|receipt| receipt.body.manifest_hash == manifest_hash);
-        let holders: Vec<NodeId> = own.map(|receipt| receipt.body.holder).collect();
-        self.held_before(group_id, &holders).await
     }
 
     /// Writes the extension columns of every row of the group, and its status.

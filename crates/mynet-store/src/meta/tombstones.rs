@@ -26,7 +26,7 @@ use super::{
     schema::{
         content::{encryption_keys, user_content},
         deletions::{confirmations, tombstones},
-        holdings::{former_holders, groups},
+        holdings::{groups, told},
         pending::{coordinations, lineages},
     },
     sql,
@@ -146,8 +146,7 @@ impl WriteScope<'_> {
         encryption_keys::Entity::delete_many().filter(keys).exec(self.db).await?;
         coordinations::Entity::delete_by_id(id.clone()).exec(self.db).await?;
         lineages::Entity::delete_by_id(id.clone()).exec(self.db).await?;
-        let former = former_holders::Column::GroupId.eq(id.clone());
-        former_holders::Entity::delete_many().filter(former).exec(self.db).await?;
+        told::Entity::delete_many().filter(told::Column::GroupId.eq(id.clone())).exec(self.db).await?;
         self.forget_receipts_given(&id).await
     }
 

@@ -103,8 +103,7 @@ impl WriteScope<'_> {
             Some(_) | None => return Err(self.wrong_phase(tx, "committed").await?),
         };
         self.install(rows, false).await?;
-        let manifest = &rows.manifest.body;
-        self.receipts((manifest.group_id, receipt.body.manifest_hash), std::slice::from_ref(receipt)).await?;
+        self.receipts(receipt.body.manifest_hash, std::slice::from_ref(receipt)).await?;
         self.release(tx).await?;
         self.put_transaction(transactions::Model {
             phase: COMMITTED.to_owned(),

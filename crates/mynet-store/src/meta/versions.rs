@@ -4,8 +4,8 @@
 //! 1. A reader sees the old version whole or the new one whole: rows, links, states, wraps and pins change hands in one
 //!    transaction.
 //! 2. Only a higher version takes a place. Whether it is the right one is for whoever hands it in to know.
-//! 3. What was proved of the old version, receipts and certificate, goes with it. Where the group was uploaded it stays known who
-//!    holds an earlier version, also if the receipt comes after the new one.
+//! 3. What was proved of the old version, receipts and certificate, goes with it. Who was told to commit a version is of the
+//!    group, and stays.
 
 use mynet_types::{ContentHash, GroupId, Manifest, ManifestHash, NodeId, SignedWrap};
 use sea_orm::{
@@ -19,7 +19,7 @@ use super::{
     model::{GroupRows, PinKind, StoredBlob, WriteError},
     schema::{
         content::{content_relationships, encryption_keys, stored_content, user_content},
-        holdings::{certificates, former_holders, groups, receipts, states, wraps},
+        holdings::{certificates, groups, receipts, states, told, wraps},
         pending::{lineages, transactions},
     },
     sql,
@@ -42,10 +42,6 @@ impl WriteScope<'_> {
     pub(super) async fn replace(&mut self, old: groups::Model, rows: &GroupRows) -> Result<groups::Model, WriteError> {
         let manifest = &rows.manifest.body;
         let wraps = self.wraps_of(&old).await?;
-        if old.origin {
-            let holders = self.ever_proved(&old.manifest_hash).await?;
-            self.held_before(manifest.group_id, &holders).await?;
-        }
         self.take_away(&old).await?;
         self.forget_receipts_given(&old.group_id).await?;
         self.drop_old_keys(&old, manifest).await?;
@@ -62,20 +58,13 @@ impl WriteScope<'_> {
         Ok(groups::Entity::update(kept).exec(self.db).await?)
     }
 
-    /// Who gave a receipt for a manifest, ended ones too.
-    async fn ever_proved(&self, manifest_hash: &[u8]) -> Result<Vec<NodeId>, MetaError> {
-        let rows = receipts::Entity::find()
-            .filter(receipts::Column::ManifestHash.eq(manifest_hash.to_vec()))
-            .all(self.db)
-            .await?;
-        let holders: Result<Vec<_>, Damage> = rows.iter().map(|row| Ok(NodeId(fixed(&row.holder)?))).collect();
-        holders.map_err(|damage| damage.within("mynet_receipts"))
-    }
-
-    /// These hold an earlier version of a group that was uploaded here.
-    pub(super) async fn held_before(&self, group_id: GroupId, nodes: &[NodeId]) -> Result<(), WriteError> {
-        for node in nodes.iter().filter(|node| **node != self.me) {
-            let row = former_holders::Model { group_id: group_id.0.to_vec(), node: node.0.to_vec() };
+    /// These are told to commit a group. Nothing is kept of one that is not here: it was deleted meanwhile.
+    pub(super) async fn told(&self, group_id: GroupId, nodes: &[NodeId]) -> Result<(), WriteError> {
+        if self.find_group(group_id).await?.is_none() {
+            return Ok(());
+        }
+        for node in nodes {
+            let row = told::Model { group_id: group_id.0.to_vec(), node: node.0.to_vec() };
             sql::insert_new(self.db, row).await?;
         }
         Ok(())
@@ -188,19 +177,18 @@ impl WriteScope<'_> {
 }
 
 impl Meta {
-    /// Every other node that gave a receipt for an earlier version of a group uploaded here than the one that is here now, and whom
-    /// its coordinator told to commit one, in the order of their ids.
+    /// Every node that was told to commit a version of a group that is coordinated here, or was, in the order of their ids.
     ///
     /// # Errors
     /// [`MetaError`].
-    pub async fn former_holders(&self, group_id: GroupId) -> Result<Vec<NodeId>, MetaError> {
-        let rows = former_holders::Entity::find()
-            .filter(former_holders::Column::GroupId.eq(group_id.0.to_vec()))
-            .order_by_asc(former_holders::Column::Node)
+    pub async fn told(&self, group_id: GroupId) -> Result<Vec<NodeId>, MetaError> {
+        let rows = told::Entity::find()
+            .filter(told::Column::GroupId.eq(group_id.0.to_vec()))
+            .order_by_asc(told::Column::Node)
             .all(&self.read)
             .await?;
         let nodes: Result<Vec<_>, Damage> = rows.iter().map(|row| Ok(NodeId(fixed(&row.node)?))).collect();
-        nodes.map_err(|damage| damage.within("mynet_former_holders"))
+        nodes.map_err(|damage| damage.within("mynet_told"))
     }
 
     /// Groups that are here in a later version than the first, and which; `limit` of them at most.

@@ -85,8 +85,6 @@ pub enum MetaWrite {
         mode: Mode,
         /// What is replicated; opaque.
         publication: Vec<u8>,
-        /// Who holds an earlier version, as far as its core knows; see [`Meta::former_holders`].
-        earlier: Vec<NodeId>,
     },
     /// The first prepare of the group left: its status is no longer `pending`.
     Started(GroupId),
@@ -96,6 +94,13 @@ pub enum MetaWrite {
         group_id: GroupId,
         /// The decision; opaque.
         decided: Vec<u8>,
+    },
+    /// These are told to commit a version of the group; see [`Meta::told`].
+    Told {
+        /// The group.
+        group_id: GroupId,
+        /// Whom.
+        nodes: Vec<NodeId>,
     },
     /// C3: every holder has it; the coordination is forgotten.
     End(GroupId),
@@ -111,11 +116,8 @@ pub enum MetaWrite {
         /// Blobs of a next version that will not be: the group keeps them no longer.
         dropped: Vec<ContentHash>,
     },
-    /// Receipts known for a manifest: one per holder, the longest wins. Those of manifests not here are dropped; if the group is
-    /// coordinated here, it stays known who gave them ([`Meta::former_holders`]).
+    /// Receipts known for a manifest: one per holder, the longest wins. Those of manifests not here are dropped.
     Receipts {
-        /// The group.
-        group_id: GroupId,
         /// Their manifest; receipts that name another one are dropped.
         manifest_hash: ManifestHash,
         /// The receipts; verified by whoever hands them in.
@@ -253,19 +255,17 @@ impl WriteScope<'_> {
             MetaWrite::Abort { tx, attempt } => self.abort((tx, attempt)).await,
             MetaWrite::Forget(tx) => self.forget(tx).await,
             MetaWrite::Publish { group_id, replicas, mode } => self.publish(group_id, (replicas, mode)).await,
-            MetaWrite::Begin { group_id, replicas, mode, publication, earlier } => {
-                self.begin(group_id, (replicas, mode), &publication).await?;
-                self.held_before(group_id, &earlier).await
+            MetaWrite::Begin { group_id, replicas, mode, publication } => {
+                self.begin(group_id, (replicas, mode), &publication).await
             }
             MetaWrite::Started(group_id) => self.started(group_id).await,
             MetaWrite::Decided { group_id, decided } => self.decided(group_id, &decided).await,
+            MetaWrite::Told { group_id, nodes } => self.told(group_id, &nodes).await,
             MetaWrite::End(group_id) => self.end(group_id).await,
             MetaWrite::Lineage { group_id, lineage, kept, dropped } => {
                 self.lineage(group_id, lineage.as_deref(), (&kept, &dropped)).await
             }
-            MetaWrite::Receipts { group_id, manifest_hash, receipts } => {
-                self.receipts((group_id, manifest_hash), &receipts).await
-            }
+            MetaWrite::Receipts { manifest_hash, receipts } => self.receipts(manifest_hash, &receipts).await,
             MetaWrite::Wraps { group_id, wraps } => self.wraps(group_id, &wraps).await,
             MetaWrite::Grant { group_id, granted } => self.grant(group_id, &granted).await,
             MetaWrite::Certificate(file) => self.certificate(&file).await,

@@ -6,9 +6,9 @@ use mynet_types::{BoundedVec, NodeId, ReplicationMessage, wire::Prepare};
 
 use super::{
     super::{
-        io::Timer,
+        io::{Record, Timer},
         lease, plan,
-        step::Step,
+        step::{Pending, Step},
         target::{Errand, TargetState},
     },
     Group, Stage, Transaction,
@@ -57,13 +57,23 @@ impl Group {
         step.note(self.about(Reason::PrepareSent).with(node).value(attempt));
     }
 
-    /// Sends the commit. Only with the decision on disk: that is the one rule of this protocol that must never break.
+    /// Sends the commit. Only with the decision on disk: that is the one rule of this protocol that must never break. And only with it
+    /// on disk that this node is told, or nobody would know later who may show the group.
     pub(super) fn send_commit(&mut self, node: NodeId, step: &mut Step<'_>) {
         if !self.is_committed() {
             return;
         }
+        let told = self.is_told(&node) || node == step.shared.node;
         let Some(transaction) = &mut self.transaction else { return };
         let Some(target) = transaction.targets.get_mut(&node) else { return };
+        if !told {
+            let group_id = self.publication.manifest.body.group_id;
+            if self.told.insert(node, false).is_none() {
+                let record = Record::Told { group_id, nodes: vec![node] };
+                step.persist(vec![record], Pending::Told(group_id, transaction.id, node));
+            }
+            return;
+        }
         target.state = TargetState::Committing;
         let attempt = target.attempt;
         let decision = step.sign_decision((transaction.id, attempt), self.manifest_hash, true);

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use mynet_types::{
-    BlobRef, BoundedVec, Claim, Domain, Genesis, HeadProof, Manifest, Phase, QuorumCertificate, ReplicationMessage,
-    SignedManifest, SignedReceipt, SignedTombstone, SignerSet, StorageReceipt, Timestamp, Tombstone, TxId, Validator,
-    Verdict, VerifiedChain, VoteKey, VoteStatement,
+    BlobRef, BoundedVec, Claim, Domain, Genesis, GroupId, HeadProof, Manifest, Phase, QuorumCertificate,
+    ReplicationMessage, SignedManifest, SignedTombstone, SignerSet, Timestamp, Tombstone, TxId, Validator, Verdict,
+    VerifiedChain, VoteKey, VoteStatement,
     roster::GENESIS_FORMAT,
     signing,
     vote::head_slot,
@@ -14,9 +14,7 @@ use mynet_types::{
 
 use super::{
     participant::{Bench, decision, prepare, refused},
-    world::{
-        ADMITTED_UNTIL, Envelope, NETWORK, World, encrypted_and_preview, is_durable, key, node, owner, publication,
-    },
+    world::{Envelope, NETWORK, World, is_durable, key, node, owner, publication},
 };
 use crate::replication::io::{Head, Input, Output, Publication, Record};
 
@@ -186,18 +184,20 @@ fn whoever_has_an_earlier_version_gets_the_next_wherever_placement_puts_it() {
     }
 }
 
-/// Its acknowledgement is on its way, or its receipt on its way to the disk, while the next version takes the place of what it holds.
+/// Whom the publication that is on disk names as holders of an earlier version, by their numbers.
+fn named(world: &mut World, group_id: &GroupId) -> Vec<u8> {
+    let (begun, _) = &world.host(1).disk.publications[group_id];
+    let holders = begun.head.as_ref().map(|head| head.holders.to_vec()).unwrap_or_default();
+    (1..9).filter(|number| holders.contains(&node(*number))).collect()
+}
+
+/// Its acknowledgement is lost, or its receipt is on its way to the disk, while the next version takes the place of what it holds.
 #[test]
 fn whoever_was_told_to_commit_gets_the_next_version_whether_or_not_it_answered() {
-    let first = publication(1, (2, 3), &[]);
+    let first = publication(1, (3, 3), &[]);
     let second = next(&first, 77);
-    let named = |world: &mut World| {
-        let (begun, _) = &world.host(1).disk.publications[&first.manifest.body.group_id];
-        begun.head.as_ref().map(|head| head.holders.to_vec())
-    };
-    let mut both = vec![node(2), node(3)];
-    both.sort();
-    for (lost, expected) in [(true, both.clone()), (false, both)] {
+    let group_id = first.manifest.body.group_id;
+    for lost in [true, false] {
         let mut world = world();
         world.lose = lost.then(|| -> Box<dyn Fn(&Envelope) -> bool> {
             Box::new(|sent| matches!(sent.message, ReplicationMessage::DecisionAck { .. }))
@@ -209,29 +209,53 @@ fn whoever_was_told_to_commit_gets_the_next_version_whether_or_not_it_answered()
         world.host(1).freeze_before = Some(Box::new(|record| matches!(record, Record::Decided(_))));
         world.publish(1, second.clone());
         world.settle();
-        assert_eq!(named(&mut world), Some(expected), "acknowledgements lost: {lost}");
-        // Published again by a driver that knows of nobody, as after a restart.
+        assert_eq!(named(&mut world, &group_id), [2, 3], "acknowledgements lost: {lost}");
+        // Published again by a driver that knows of nobody.
         world.input(1, Input::Publish(Box::new(second.clone())));
         world.settle();
-        assert_eq!(named(&mut world).map(|named| named.len()), Some(2));
+        assert_eq!(named(&mut world, &group_id), [2, 3]);
     }
 }
 
-/// Until C2 is on disk nobody was told anything, and who gave up holds nothing.
+/// Until C2 is on disk nobody was told anything.
 #[test]
 fn whoever_was_not_told_to_commit_need_not_get_the_next_version() {
-    let first = publication(1, (2, 3), &[]);
+    let first = publication(1, (2, 2), &[]);
+    let second = next(&first, 77);
     let mut world = world();
-    world.host(1).freeze_before = Some(Box::new(|record| matches!(record, Record::Decided(_))));
+    world.host(1).hold_staging = true;
+    (2..=3).for_each(|number| world.host(number).hold_staging = true);
     world.publish(1, first.clone());
     world.settle();
-    world.host(1).freeze_before = Some(Box::new(|record| matches!(record, Record::Decided(_))));
-    let second = next(&first, 77);
     world.publish(1, second.clone());
+    world.settle();
+    assert_eq!(named(&mut world, &first.manifest.body.group_id), [] as [u8; 0]);
+}
+
+/// It prepares after C2, which does not name it, so that a crash would forget it.
+#[test]
+fn a_late_target_is_told_to_commit_when_it_is_on_disk_that_it_is() {
+    let mut world = world();
+    let first = publication(1, (2, 3), &[]);
+    world.host(3).hold_staging = true;
+    world.publish(1, first.clone());
+    world.settle();
+    assert_eq!(world.host(1).disk.told, [node(2)].into());
+    world.host(1).freeze_before = Some(Box::new(|record| matches!(record, Record::Told { .. })));
+    world.host(3).hold_staging = false;
+    while world.stage_one(3) {}
+    world.settle();
+    let hash = first.manifest.body.hash();
+    assert_eq!(world.holders(&hash), [1, 2]);
+    // It asks, at half its lease, and is not answered before that either; a little later it would ask others.
+    world.run(Duration::from_secs(310));
+    assert_eq!(world.holders(&hash), [1, 2]);
     world.host(1).freeze_before = None;
     world.settle();
-    assert_eq!(world.holders(&first.manifest.body.hash()), [] as [u8; 0]);
-    assert_eq!(world.holders(&second.manifest.body.hash()), [1, 2, 3]);
+    world.run(Duration::from_secs(60));
+    assert_eq!(world.holders(&hash), [1, 2, 3]);
+    assert_eq!(world.host(1).disk.told, [node(2), node(3)].into());
+    world.assert_clean();
 }
 
 /// An old prepare that comes long after, and after a restart, when no transaction of that version is remembered any more.
@@ -267,27 +291,6 @@ fn a_prepare_of_a_lower_version_than_the_one_here_is_declined_before_anything_is
         });
         assert_eq!(answers.count(), if restarted { 2 } else { 1 }, "the other one is answered from memory");
     }
-}
-
-/// A peer may name anybody as the holder of anything.
-#[test]
-fn a_coordinator_learns_receipts_of_the_version_that_it_coordinates_only() {
-    let first = publication(1, (2, 3), &[]);
-    let second = next(&first, 77);
-    let mut bench = Bench::new();
-    bench.step(Input::Chain(Box::new(chain())));
-    bench.step(Input::Publish(Box::new(second.clone())));
-    let learns = |bench: &mut Bench, of: &Publication| {
-        let (group_id, manifest_hash) = (of.manifest.body.group_id, of.manifest.body.hash());
-        let until = ADMITTED_UNTIL;
-        let body = StorageReceipt { manifest_hash, states: encrypted_and_preview(), holder: node(3), until };
-        let receipts = BoundedVec::truncated([SignedReceipt::new(&NETWORK, body, &key(3))]);
-        let message = ReplicationMessage::Receipts { group_id, manifest_hash, receipts };
-        let outputs = bench.step(Input::Message { from: node(3), message });
-        outputs.iter().any(|output| matches!(output, Output::Persist { .. }))
-    };
-    assert!(!learns(&mut bench, &first));
-    assert!(learns(&mut bench, &second));
 }
 
 #[test]

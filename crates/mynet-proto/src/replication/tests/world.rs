@@ -147,6 +147,8 @@ pub(super) struct Disk {
     pub(super) visible: BTreeMap<ManifestHash, StatesMask>,
     pub(super) tombstones: BTreeMap<GroupId, SignedTombstone>,
     pub(super) silent: BTreeMap<GroupId, BTreeSet<NodeId>>,
+    /// Who was told to commit something.
+    pub(super) told: BTreeSet<NodeId>,
     /// The version of each group that is here.
     pub(super) versions: BTreeMap<GroupId, u64>,
     /// Which group a manifest seen here is of, and whose.
@@ -218,8 +220,10 @@ impl Disk {
             }
             Record::Decided(decided) => {
                 let publication = self.publications.get_mut(&decided.group_id).expect("C2 follows C1");
+                self.told.extend(decided.decisions.iter().map(|(node, _)| *node));
                 publication.1 = Some(decided);
             }
+            Record::Told { nodes, .. } => self.told.extend(nodes),
             // As the store: those of a manifest that is not here, because it was deleted, are ignored.
             Record::Receipts { manifest_hash, .. } if self.is_deleted(&manifest_hash) => {}
             Record::Receipts { manifest_hash, receipts, .. } => {
@@ -240,19 +244,14 @@ impl Disk {
     }
 
     fn restore(&self, boot: u64) -> Restored {
-        let receipts_of = |hash| {
-            let known: Vec<SignedReceipt> =
-                self.receipts.get(&hash).into_iter().flat_map(|set| set.values().cloned()).collect();
-            known.try_into().unwrap()
-        };
+        let receipts_of =
+            |hash| BoundedVec::truncated(self.receipts.get(&hash).into_iter().flatten().map(|(_, it)| it.clone()));
         Restored {
             boot,
             intents: self.intents.values().cloned().collect(),
             committed: self.committed.iter().map(|(tx, it)| (*tx, it.0, it.1, it.2.clone())).collect(),
             aborted: self.aborted.iter().map(|(tx, attempt)| (*tx, *attempt)).collect(),
-            publications: self
-                .publications
-                .values()
+            publications: (self.publications.values())
                 .map(|(publication, decided)| {
                     (publication.clone(), decided.clone(), receipts_of(publication.manifest.body.hash()))
                 })
@@ -548,6 +547,7 @@ impl World {
             | Record::Wraps { .. }
             | Record::End(_)
             | Record::Tombstone { .. }
+            | Record::Told { .. }
             | Record::Confirmed { .. } => {}
         }
     }

@@ -128,15 +128,15 @@ pub(in crate::meta) mod pins {
     super::super::plain_table!();
 }
 
-/// Who gave a receipt for a version of a group uploaded here that another one took the place of.
-pub(in crate::meta) mod former_holders {
+/// Who was told to commit a version of a group that is coordinated here, or was.
+pub(in crate::meta) mod told {
     use sea_orm::entity::prelude::{
         ActiveModelBehavior, DeriveEntityModel, DerivePrimaryKey, DeriveRelation, EntityTrait, EnumIter,
         PrimaryKeyTrait,
     };
 
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-    #[sea_orm(table_name = "mynet_former_holders")]
+    #[sea_orm(table_name = "mynet_told")]
     pub struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
         pub group_id: Vec<u8>,

@@ -29,7 +29,7 @@ struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(Foundation), Box::new(GroupLog), Box::new(FormerHolders)]
+        vec![Box::new(Foundation), Box::new(GroupLog), Box::new(Told)]
     }
 
     fn migration_table_name() -> DynIden {
@@ -104,20 +104,20 @@ impl MigrationTrait for GroupLog {
     }
 }
 
-/// Who holds an earlier version of a group.
-struct FormerHolders;
+/// Who was told to commit a group.
+struct Told;
 
-impl MigrationName for FormerHolders {
+impl MigrationName for Told {
     fn name(&self) -> &'static str {
-        "m0003_former_holders"
+        "m0003_told"
     }
 }
 
 #[async_trait::async_trait]
-impl MigrationTrait for FormerHolders {
+impl MigrationTrait for Told {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let columns = [binary("group_id"), binary("node")];
-        manager.create_table(keyed("mynet_former_holders", &["group_id", "node"], columns)).await
+        manager.create_table(keyed("mynet_told", &["group_id", "node"], columns)).await
     }
 
     fn use_transaction(&self) -> Option<bool> {

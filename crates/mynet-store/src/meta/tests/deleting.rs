@@ -52,14 +52,8 @@ async fn everything_of_a_deleted_group_goes_and_nothing_of_others() {
         .meta
         .batch(
             vec![
-                MetaWrite::Begin {
-                    group_id: group_id(1),
-                    replicas: 3,
-                    mode: Mode::Quorum,
-                    publication: vec![1],
-                    earlier: Vec::new(),
-                },
-                MetaWrite::Receipts { group_id: group_id(1), manifest_hash: hash_of(1), receipts },
+                MetaWrite::Begin { group_id: group_id(1), replicas: 3, mode: Mode::Quorum, publication: vec![1] },
+                MetaWrite::Receipts { manifest_hash: hash_of(1), receipts },
             ],
             NOW,
         )

@@ -122,13 +122,8 @@ async fn the_columns_are_what_the_receipts_say_whatever_came_in_which_order() {
         let store = Store::new().await;
         store.meta.insert_uploaded_group(upload(1), NOW).await.unwrap();
         let wanted = rng.random_range(2..5_u8);
-        let begin = MetaWrite::Begin {
-            group_id: group_id(1),
-            replicas: wanted,
-            mode: Mode::Quorum,
-            publication: Vec::new(),
-            earlier: Vec::new(),
-        };
+        let begin =
+            MetaWrite::Begin { group_id: group_id(1), replicas: wanted, mode: Mode::Quorum, publication: Vec::new() };
         store.write(begin).await;
         let (mut told, mut started, mut now) = (Vec::new(), false, NOW);
         for step in 0..12 {
@@ -141,7 +136,7 @@ async fn the_columns_are_what_the_receipts_say_whatever_came_in_which_order() {
             } else {
                 told.push((holder, until));
                 let receipts = vec![receipt(hash_of(1), holder, until)];
-                MetaWrite::Receipts { group_id: group_id(1), manifest_hash: hash_of(1), receipts }
+                MetaWrite::Receipts { manifest_hash: hash_of(1), receipts }
             };
             store.meta.batch(vec![write], now).await.unwrap();
         }

@@ -287,13 +287,7 @@ async fn counts_add_up() {
     let store = Store::new().await;
     store.meta.insert_uploaded_group(upload(1), NOW).await.unwrap();
     store.meta.batch(replicate(1, 2, UNREAD), NOW).await.unwrap();
-    let begin = MetaWrite::Begin {
-        group_id: group_id(1),
-        replicas: 3,
-        mode: Mode::Quorum,
-        publication: vec![1],
-        earlier: Vec::new(),
-    };
+    let begin = MetaWrite::Begin { group_id: group_id(1), replicas: 3, mode: Mode::Quorum, publication: vec![1] };
     store.write(begin).await;
     let counts = store.meta.counts(1).await.unwrap();
     assert_eq!((counts.groups, counts.states, counts.at_risk), (2, 5, 1));
@@ -307,13 +301,7 @@ async fn counts_add_up() {
 async fn a_coordinator_that_is_also_a_holder_keeps_its_origin() {
     let store = Store::new().await;
     store.meta.insert_uploaded_group(upload(1), NOW).await.unwrap();
-    let begin = MetaWrite::Begin {
-        group_id: group_id(1),
-        replicas: 3,
-        mode: Mode::All,
-        publication: vec![1],
-        earlier: Vec::new(),
-    };
+    let begin = MetaWrite::Begin { group_id: group_id(1), replicas: 3, mode: Mode::All, publication: vec![1] };
     store.write(begin).await;
     let done = store.meta.batch(replicate(1, 1, FULL), NOW).await.unwrap();
     assert!(done.redundant.is_empty());

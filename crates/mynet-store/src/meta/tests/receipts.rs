@@ -19,20 +19,14 @@ async fn view(store: &Store) -> GroupView {
 async fn published() -> Store {
     let store = Store::new().await;
     store.meta.insert_uploaded_group(upload(1), NOW).await.unwrap();
-    let begin = MetaWrite::Begin {
-        group_id: group_id(1),
-        replicas: 3,
-        mode: Mode::Quorum,
-        publication: vec![],
-        earlier: Vec::new(),
-    };
+    let begin = MetaWrite::Begin { group_id: group_id(1), replicas: 3, mode: Mode::Quorum, publication: vec![] };
     store.write(begin).await;
     store
 }
 
 fn receipts(holders: &[(u8, Timestamp)]) -> MetaWrite {
     let receipts = holders.iter().map(|(holder, until)| receipt(hash_of(1), NodeId([*holder; 32]), *until)).collect();
-    MetaWrite::Receipts { group_id: group_id(1), manifest_hash: hash_of(1), receipts }
+    MetaWrite::Receipts { manifest_hash: hash_of(1), receipts }
 }
 
 /// Every row says the same as the group, in the specification's own columns.
@@ -80,16 +74,8 @@ async fn one_receipt_per_holder_counts_and_the_longest_wins() {
 async fn receipts_of_other_manifests_are_dropped() {
     let store = published().await;
     let foreign = receipt(hash_of(2), NodeId([2; 32]), later(9));
-    store
-        .write(MetaWrite::Receipts {
-            group_id: group_id(1),
-            manifest_hash: hash_of(1),
-            receipts: vec![foreign.clone()],
-        })
-        .await;
-    store
-        .write(MetaWrite::Receipts { group_id: group_id(1), manifest_hash: hash_of(2), receipts: vec![foreign] })
-        .await;
+    store.write(MetaWrite::Receipts { manifest_hash: hash_of(1), receipts: vec![foreign.clone()] }).await;
+    store.write(MetaWrite::Receipts { manifest_hash: hash_of(2), receipts: vec![foreign] }).await;
     assert!(store.meta.receipts_of_group(group_id(1)).await.unwrap().is_empty());
     store.meta.insert_uploaded_group(upload(2), NOW).await.unwrap();
     assert!(store.meta.receipts_of_group(group_id(2)).await.unwrap().is_empty());
@@ -100,7 +86,7 @@ async fn a_receipt_for_a_part_of_the_states_is_dropped() {
     let store = published().await;
     let mut part = receipt(hash_of(1), NodeId([2; 32]), later(9));
     part.body.states = StatesMask::EMPTY.with(ContentState::Encrypted);
-    store.write(MetaWrite::Receipts { group_id: group_id(1), manifest_hash: hash_of(1), receipts: vec![part] }).await;
+    store.write(MetaWrite::Receipts { manifest_hash: hash_of(1), receipts: vec![part] }).await;
     assert!(store.meta.receipts_of_group(group_id(1)).await.unwrap().is_empty());
 }
 
@@ -170,8 +156,7 @@ async fn incomplete_are_groups_of_others_without_a_certificate_or_with_too_few_c
 
     // Neither copies alone nor a certificate alone completes a group.
     let holders = (0..manifest(2).body.replicas).map(|n| receipt(hash_of(2), NodeId([n + 1; 32]), later(1000)));
-    let receipts =
-        MetaWrite::Receipts { group_id: group_id(1), manifest_hash: hash_of(2), receipts: holders.collect() };
+    let receipts = MetaWrite::Receipts { manifest_hash: hash_of(2), receipts: holders.collect() };
     let certified = |seed| MetaWrite::Certificate(Box::new(certificate(seed, Verdict::Accept)));
     let mut seen = certificate(2, Verdict::Accept);
     seen.certificate.statement.claim = Claim::Seen;

@@ -26,7 +26,7 @@ async fn every_table_and_index_of_the_design_exists() {
         assert!(tables.contains(name), "{name}");
     }
     let ours = "groups certificates states blobs pins receipts wraps transactions claims coordinations tombstones \
-                confirmations admissions node_records invites trust tokens settings migrations group_log lineages former_holders";
+                confirmations admissions node_records invites trust tokens settings migrations group_log lineages told";
     for name in ours.split_whitespace() {
         assert!(tables.contains(&format!("mynet_{name}")), "{name}");
     }

@@ -167,13 +167,7 @@ async fn staging_pins_what_is_here_and_needs_an_open_transaction() {
 async fn a_restart_gives_back_everything_that_was_unfinished_or_is_remembered() {
     let store = Store::new().await;
     store.meta.insert_uploaded_group(upload(9), NOW).await.unwrap();
-    let begin = |publication| MetaWrite::Begin {
-        group_id: group_id(9),
-        replicas: 3,
-        mode: Mode::Quorum,
-        publication,
-        earlier: Vec::new(),
-    };
+    let begin = |publication| MetaWrite::Begin { group_id: group_id(9), replicas: 3, mode: Mode::Quorum, publication };
     let receipts = vec![receipt(hash_of(9), ME, later(5))];
     store
         .meta
@@ -186,7 +180,7 @@ async fn a_restart_gives_back_everything_that_was_unfinished_or_is_remembered() 
                 begin(vec![1]),
                 begin(vec![2]),
                 MetaWrite::Decided { group_id: group_id(9), decided: vec![3] },
-                MetaWrite::Receipts { group_id: group_id(9), manifest_hash: hash_of(9), receipts: receipts.clone() },
+                MetaWrite::Receipts { manifest_hash: hash_of(9), receipts: receipts.clone() },
             ],
             NOW,
         )
@@ -218,13 +212,7 @@ async fn a_restart_gives_back_everything_that_was_unfinished_or_is_remembered() 
 async fn coordinating_or_deciding_what_is_not_here_is_refused() {
     let store = Store::new().await;
     let unknown = [
-        MetaWrite::Begin {
-            group_id: group_id(1),
-            replicas: 3,
-            mode: Mode::Quorum,
-            publication: vec![],
-            earlier: Vec::new(),
-        },
+        MetaWrite::Begin { group_id: group_id(1), replicas: 3, mode: Mode::Quorum, publication: vec![] },
         MetaWrite::Decided { group_id: group_id(1), decided: vec![] },
     ];
     for write in unknown {

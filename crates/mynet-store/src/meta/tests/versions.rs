@@ -1,11 +1,11 @@
 //! Versions: one takes the place of another whole, and only a higher one does.
 
 use mynet_types::{
-    BoundedVec, ContentHash, ContentState, Link, ManifestHash, Member, NodeId, Protection, RelationshipKind, Signature,
-    Signed, SignedManifest, StatesMask, Tombstone, rpc::GroupKey,
+    BoundedVec, ContentHash, ContentState, Link, Member, NodeId, Protection, RelationshipKind, Signature, Signed,
+    SignedManifest, StatesMask, Tombstone, rpc::GroupKey,
 };
 
-use super::super::{GroupRows, MetaWrite, Mode, NewGroup, StoredBlob, WriteError, views::GroupView};
+use super::super::{GroupRows, MetaWrite, NewGroup, StoredBlob, WriteError, views::GroupView};
 use super::{
     FULL, ME, NOW, Store, UNREAD, bytes_of, content_id, encrypted_hash, granted, group_id, hash_of, later, manifest,
     receipt, replicate, rows, signed, stored, tx, upload, wrap,
@@ -56,7 +56,7 @@ async fn a_higher_version_takes_the_place_whole() {
     let store = Store::new().await;
     store.meta.batch(replicate(1, 1, FULL), NOW).await.unwrap();
     let receipts = vec![receipt(hash_of(1), NodeId([3; 32]), later(9))];
-    store.write(MetaWrite::Receipts { group_id: group_id(1), manifest_hash: hash_of(1), receipts }).await;
+    store.write(MetaWrite::Receipts { manifest_hash: hash_of(1), receipts }).await;
     let old_key = store.meta.wrapped_key(group_id(1)).await.unwrap().unwrap();
     store.meta.batch(replicate_second(FULL), NOW).await.unwrap();
 
@@ -80,63 +80,31 @@ async fn a_higher_version_takes_the_place_whole() {
     assert_eq!(store.meta.counts(0).await.unwrap().groups, 1);
 }
 
-/// Whoever gave a receipt for a version is not forgotten with it, whether the receipt was here before the next one or came after.
+/// Whoever may show a version is known for as long as the group is here, whatever became of its receipt.
 #[tokio::test]
-async fn who_holds_an_earlier_version_stays_known_where_the_group_was_uploaded() {
-    let of = |holder: u8, version: ManifestHash| MetaWrite::Receipts {
-        group_id: group_id(1),
-        manifest_hash: version,
-        receipts: vec![receipt(version, NodeId([holder; 32]), later(9)), receipt(version, ME, later(9))],
-    };
-    let begin = |earlier: &[u8]| MetaWrite::Begin {
-        group_id: group_id(1),
-        replicas: 3,
-        mode: Mode::Quorum,
-        publication: vec![1],
-        earlier: earlier.iter().map(|node| NodeId([*node; 32])).collect(),
-    };
+async fn who_was_told_to_commit_stays_known_over_versions_and_goes_with_the_group() {
     let store = Store::new().await;
-    let known =
-        async || store.meta.former_holders(group_id(1)).await.unwrap().iter().map(|node| node.0[0]).collect::<Vec<_>>();
+    let known = async || store.meta.told(group_id(1)).await.unwrap().iter().map(|node| node.0[0]).collect::<Vec<_>>();
+    let tell = |nodes: &[u8]| MetaWrite::Told {
+        group_id: group_id(1),
+        nodes: nodes.iter().map(|node| NodeId([*node; 32])).collect(),
+    };
+    store.write(tell(&[9])).await;
+    assert_eq!(known().await, [] as [u8; 0], "the group is not here");
     store.meta.insert_uploaded_group(upload(1), NOW).await.unwrap();
-    store.write(begin(&[])).await;
-    store.write(of(3, hash_of(1))).await;
-    assert_eq!(known().await, [] as [u8; 0], "that is no earlier version");
-    let next = NewGroup { rows: GroupRows { manifest: second(), ..rows(1, UNREAD) }, blobs: vec![], ..upload(1) };
-    let next = NewGroup { blobs: vec![StoredBlob { blob: bytes_of("better preview", 1), generation: 2 }], ..next };
+    assert_eq!(store.meta.restore().await.unwrap().versions, []);
+    store.write(tell(&[4, 3])).await;
+    let blobs = vec![StoredBlob { blob: bytes_of("better preview", 1), generation: 2 }];
+    let next = NewGroup { rows: GroupRows { manifest: second(), ..rows(1, UNREAD) }, blobs, ..upload(1) };
     store.meta.insert_uploaded_group(next, NOW).await.unwrap();
-    assert_eq!(known().await, [3], "read in the transaction in which its receipt went");
-    store.write(of(4, hash_of(1))).await;
-    assert_eq!(known().await, [3, 4], "its receipt was on its way");
-    // What is said of the version here, or of another group's, or by the core.
-    store.write(of(5, second().body.hash())).await;
-    store.write(MetaWrite::Receipts { group_id: group_id(2), manifest_hash: hash_of(2), receipts: vec![] }).await;
-    store.write(begin(&[6, 3])).await;
-    assert_eq!(known().await, [3, 4, 6]);
+    store.write(tell(&[3, 5])).await;
+    assert_eq!(known().await, [3, 4, 5]);
     assert_eq!(store.meta.restore().await.unwrap().versions, [(group_id(1), 2)]);
-    // Once it is not coordinated any more a receipt of a version that is not here may be of anything.
-    store.write(MetaWrite::End(group_id(1))).await;
-    store.write(of(7, hash_of(1))).await;
-    assert_eq!(known().await, [3, 4, 6]);
     let body = Tombstone { group_id: group_id(1), owner: second().body.owner, deleted_at: NOW };
     let tombstone = Signed { body, signature: Signature([0; 64]) };
     store.write(MetaWrite::Tombstone { tombstone, from: None, holders: vec![] }).await;
+    store.write(tell(&[6])).await;
     assert_eq!(known().await, [] as [u8; 0]);
-}
-
-/// A node that only holds a copy has nobody to send the next version to.
-#[tokio::test]
-async fn a_holder_does_not_keep_who_else_held_an_earlier_version() {
-    let store = Store::new().await;
-    store.meta.batch(replicate(1, 1, UNREAD), NOW).await.unwrap();
-    let receipts = vec![receipt(hash_of(1), NodeId([3; 32]), later(9))];
-    store
-        .write(MetaWrite::Receipts { group_id: group_id(1), manifest_hash: hash_of(1), receipts: receipts.clone() })
-        .await;
-    store.meta.batch(replicate_second(UNREAD), NOW).await.unwrap();
-    store.write(MetaWrite::Receipts { group_id: group_id(1), manifest_hash: hash_of(1), receipts }).await;
-    assert_eq!(store.meta.former_holders(group_id(1)).await.unwrap(), []);
-    assert_eq!(store.meta.restore().await.unwrap().versions, [(group_id(1), 2)]);
 }
 
 #[tokio::test]
