@@ -55,9 +55,10 @@ impl Save {
         }
     }
 
-    /// Will make a new file named as the uploader suggests, or `fallback`; what is there already is left alone.
-    pub(crate) fn suggested(name: Option<&str>, fallback: &str) -> anyhow::Result<Self> {
-        let path = PathBuf::from(name.and_then(safe_name).or_else(|| safe_name(fallback)).unwrap_or("content".into()));
+    /// Will make a new file named as the uploader suggests, or `fallback`; what is there already is left alone. A part says in
+    /// its name which one it is, so that nobody takes it for the whole.
+    pub(crate) fn suggested(name: Option<&str>, fallback: &str, part: Option<&str>) -> anyhow::Result<Self> {
+        let path = PathBuf::from(new_name(name, fallback, part));
         if path.symlink_metadata().is_ok() {
             return Err(exists(&path).into());
         }
@@ -120,14 +121,24 @@ fn exists(path: &Path) -> Failure {
     Failure::new(Status::Failed, "file_exists", message, "name another with -o FILE; -o replaces what is there")
 }
 
-/// A name that is one visible file in the current directory and no option of any command; `None` if nothing is left of it.
-fn safe_name(name: &str) -> Option<String> {
+/// The name of a new file in the current directory.
+fn new_name(name: Option<&str>, fallback: &str, part: Option<&str>) -> String {
+    // Behind the ending: no player opens it as what it is a part of.
+    let part = part.map(|range| format!(".bytes-{range}")).unwrap_or_default();
+    let room = NAME_BYTES_MAX.saturating_sub(part.len());
+    let whole = name.and_then(|name| safe_name(name, room)).or_else(|| safe_name(fallback, room));
+    whole.unwrap_or("content".into()) + &part
+}
+
+/// A name that is one visible file in the current directory and no option of any command, cut to `room` bytes; `None` if nothing
+/// is left of it.
+fn safe_name(name: &str, room: usize) -> Option<String> {
     // Besides control characters, those that turn the direction of text: `exe.gpj` must not read as `jpg.exe`.
     let hostile =
         |c: char| c.is_control() || matches!(c, '/' | '\\' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let plain: String = name.chars().map(|c| if hostile(c) { '_' } else { c }).collect();
     let visible = plain.trim_start_matches(['.', '-', ' ']).trim_end();
-    let end = visible.floor_char_boundary(NAME_BYTES_MAX);
+    let end = visible.floor_char_boundary(room);
     visible.get(..end).filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
@@ -142,6 +153,17 @@ pub(crate) fn name_in_disposition(value: &str) -> Option<String> {
     // Quoted names may hold semicolons, so this one is not cut at them.
     let (_, quoted) = value.split_once("filename=\"")?;
     quoted.split('"').next().map(str::to_owned)
+}
+
+/// Which bytes a `Content-Range` says that an answer has, as `A-B`; `None` if those are all there are, or it says something else.
+///
+/// Source: RFC 9110 section 14.4.
+pub(crate) fn part_in_content_range(value: &str) -> Option<&str> {
+    let (range, size) = value.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last) = (first.parse::<u64>().ok()?, last.parse::<u64>().ok()?);
+    let whole = first == 0 && size.parse::<u64>().is_ok_and(|size| size == last.saturating_add(1));
+    (!whole).then_some(range)
 }
 
 /// Undoes percent-encoding; `None` if it is none or no UTF-8.
@@ -162,7 +184,7 @@ fn percent_decoded(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Save, name_in_disposition, safe_name};
+    use super::{NAME_BYTES_MAX, Save, name_in_disposition, new_name, part_in_content_range, safe_name};
     use crate::output::{Failure, Status};
 
     #[test]
@@ -182,9 +204,33 @@ mod tests {
             (" ", None),
             ("", None),
         ] {
-            assert_eq!(safe_name(suggested).as_deref(), wanted, "{suggested:?}");
+            assert_eq!(safe_name(suggested, NAME_BYTES_MAX).as_deref(), wanted, "{suggested:?}");
         }
-        assert_eq!(safe_name(&"я".repeat(200)).unwrap().len(), 254, "cut between characters");
+        assert_eq!(safe_name(&"я".repeat(200), NAME_BYTES_MAX).unwrap().len(), 254, "cut between characters");
+    }
+
+    #[test]
+    fn a_part_is_never_named_as_the_whole() {
+        assert_eq!(new_name(Some("song.flac"), "id.flac", None), "song.flac");
+        assert_eq!(new_name(Some("song.flac"), "id.flac", Some("0-9")), "song.flac.bytes-0-9");
+        assert_eq!(new_name(None, "id-preview.ogg", Some("5-7")), "id-preview.ogg.bytes-5-7");
+        let long = new_name(Some(&"я".repeat(200)), "id.bin", Some("0-9"));
+        assert!(long.ends_with(".bytes-0-9") && long.len() <= NAME_BYTES_MAX, "{long}");
+    }
+
+    #[test]
+    fn a_range_that_is_everything_is_no_part() {
+        for (header, wanted) in [
+            ("bytes 0-9/100", Some("0-9")),
+            ("bytes 90-99/100", Some("90-99")),
+            ("bytes 0-9/*", Some("0-9")),
+            ("bytes 0-99/100", None),
+            ("bytes */100", None),
+            ("bytes ../x-9/100", None),
+            ("items 0-9/100", None),
+        ] {
+            assert_eq!(part_in_content_range(header), wanted, "{header}");
+        }
     }
 
     #[test]

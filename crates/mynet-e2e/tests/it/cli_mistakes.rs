@@ -102,6 +102,7 @@ const WITHOUT_A_NODE: &[Mistake<'static>] = &[
     ("get x --state preveiw", 2, "usage", "'preview'"),
     ("add good --type vidoe", 2, "usage", "'video'"),
     ("completions bsh", 2, "usage", "'bash'"),
+    ("get x --force", 2, "usage", "--output"),
     ("status --color sometimes", 2, "usage", "auto, always, never"),
     ("MYNET_REPLICATION__REPLCAS=3 config show", 1, "bad_settings", "MYNET_REPLICATION__REPLCAS; did you mean"),
     // Values that are missing or of the wrong kind.

@@ -189,6 +189,29 @@ fn heading(args: &[&str]) -> &'static str {
 }
 
 #[test]
+fn what_is_no_text_is_kept_from_a_terminal_and_not_from_a_pipe() {
+    let network = Network::trusted(1, "").unwrap();
+    let node = &network.nodes[0];
+    let add = |name: &str, data: &[u8]| {
+        let path = content::file(network.temp.path(), name, data).unwrap();
+        node.json(&["add", &path, "--no-publish"]).unwrap()["group_id"].as_str().unwrap().to_owned()
+    };
+    let (song, text) =
+        (add("song.bin", &[b"ID3\0".as_slice(), &bytes(93, 5000)].concat()), add("text.txt", "слова\n".as_bytes()));
+    let (status, seen) = on_terminal(of(node, &["get", &song, "-o", "-"]), 200);
+    assert_eq!(status, 2, "{seen}");
+    assert!(uncoloured(&seen).starts_with("error: the content is not text"), "{seen}");
+    assert!(seen.contains("-o FILE") && seen.contains("--force"), "{seen}");
+    let (status, seen) = on_terminal(of(node, &["get", &song, "-o", "-", "--force"]), 200);
+    assert_eq!((status, seen.starts_with("ID3\0")), (0, true), "{seen}");
+    let (status, seen) = on_terminal(of(node, &["get", &text, "-o", "-"]), 200);
+    assert_eq!((status, seen.as_str()), (0, "слова\r\n"));
+    let (status, seen) = on_terminal(of(node, &["genesis"]), 200);
+    assert_eq!((status, seen.contains("is not text") && seen.contains("-o FILE")), (2, true), "{seen}");
+    assert!(!node.bytes(&["genesis"]).unwrap().is_empty());
+}
+
+#[test]
 fn colours_obey_the_flag_then_the_environment_then_the_terminal() {
     let network = Network::trusted(1, "").unwrap();
     let node = &network.nodes[0];

@@ -56,4 +56,14 @@ fn get_takes_the_uploaders_name_only_for_a_new_visible_file() {
     assert_eq!(asked.status, 0, "{}", asked.stderr);
     assert_eq!(fs::read(home.path().join("bashrc")).unwrap(), secret);
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2, "nothing is left beside the files");
+
+    // A part cannot be taken for the whole, neither by its name nor by replacing what has that of the whole.
+    let part = run_in(home.path(), node, &["get", &group, "--range", "10-"]);
+    assert_eq!(part.status, 0, "{}", part.stderr);
+    assert_eq!(fs::read(home.path().join("bashrc.bytes-10-4999")).unwrap(), secret[10..]);
+    assert_eq!(fs::read(home.path().join("bashrc")).unwrap(), secret);
+    fs::remove_file(home.path().join("bashrc")).unwrap();
+    let whole = run_in(home.path(), node, &["get", &group, "--range", "0-"]);
+    assert_eq!(whole.status, 0, "{}", whole.stderr);
+    assert_eq!(fs::read(home.path().join("bashrc")).unwrap(), secret, "all of its bytes are no part");
 }

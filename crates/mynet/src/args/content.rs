@@ -94,9 +94,13 @@ pub(crate) struct Get {
     /// Bytes A to B, both included: A-B, A- or -N
     #[arg(long, allow_hyphen_values = true, value_parser = range)]
     pub(crate) range: Option<String>,
-    /// Where to write, replaced whole; `-` is standard output [default: its own file name, if there is no such file]
+    /// Where to write, replaced whole; `-` is standard output [default: its own file name, if there is no such file; a part gets
+    /// `.bytes-A-B` behind it]
     #[arg(short, long)]
     pub(crate) output: Option<PathBuf>,
+    /// With `-o -`: show on a terminal also what is not text
+    #[arg(long, requires = "output")]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]

@@ -14,6 +14,7 @@ use mynet_node::{
 };
 use reqwest::{Method, header};
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
 
 use super::{
     add::{CONTESTED, wait_status, watch},
@@ -23,7 +24,7 @@ use crate::{
     args::{Cert, Get, Global, Key, Ls, Preview, Publish, PublishMode, WaitFor},
     client::{Client, query_duration},
     local,
-    output::{self, Bar, Column, Failure, Meter, Status, id, plain, table},
+    output::{self, Bar, Column, Failure, Meter, Screen, Status, id, plain, table},
     save::{self, Save},
 };
 
@@ -142,14 +143,16 @@ pub(crate) async fn get(global: &Global, args: Get) -> anyhow::Result<()> {
     let meter = Meter::new(global);
     let mut save = match (chosen, &args.output) {
         (Some(save), _) => save,
-        (None, Some(_stdout)) => return print_body(answer, meter).await,
+        (None, Some(_stdout)) => return print_body(answer, meter, args.force).await,
         (None, None) => {
-            let suggested = answer.headers().get(header::CONTENT_DISPOSITION).and_then(|value| value.to_str().ok());
-            let suggested = suggested.and_then(save::name_in_disposition);
-            let mime = answer.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-            let ending = mime.and_then(ending).unwrap_or("bin");
+            let told = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
+            let suggested = told(header::CONTENT_DISPOSITION).and_then(save::name_in_disposition);
+            let ending = told(header::CONTENT_TYPE).and_then(ending).unwrap_or("bin");
             let state = args.state.map(|state| format!("-{state}")).unwrap_or_default();
-            Save::suggested(suggested.as_deref(), &format!("{}{state}.{ending}", key.replace(':', "-")))?
+            let fallback = format!("{}{state}.{ending}", key.replace(':', "-"));
+            // What came counts: a server may answer a range with the whole.
+            let part = told(header::CONTENT_RANGE).and_then(save::part_in_content_range);
+            Save::suggested(suggested.as_deref(), &fallback, part)?
         }
     };
     let bar = meter.bytes(&save.path().file_name().unwrap_or_default().to_string_lossy(), answer.content_length());
@@ -198,20 +201,27 @@ fn interrupted() -> Failure {
     Failure::new(Status::Failed, "interrupted", "interrupted, nothing was written", "run it again for the whole")
 }
 
-/// Writes a body to standard output.
-async fn print_body(answer: reqwest::Response, meter: Meter) -> anyhow::Result<()> {
+/// Writes a body to standard output; to a terminal as long as it is text, or by `force`.
+async fn print_body(answer: reqwest::Response, meter: Meter, force: bool) -> anyhow::Result<()> {
     let mut out = tokio::io::stdout();
+    let terminal = std::io::stdout().is_terminal();
     // Bytes and a bar on one terminal would spoil each other.
-    let bar = (!std::io::stdout().is_terminal()).then(|| meter.bytes("", answer.content_length()));
+    let bar = (!terminal).then(|| meter.bytes("", answer.content_length()));
+    let mut screen = (terminal && !force).then(Screen::default);
     let mut body = answer.bytes_stream();
     while let Some(bytes) = body.next().await {
         let bytes = bytes.map_err(broken)?;
-        tokio::io::AsyncWriteExt::write_all(&mut out, &bytes).await.context("write to standard output")?;
+        let written = match &mut screen {
+            Some(screen) => out.write_all(screen.take(&bytes)?.as_bytes()).await,
+            None => out.write_all(&bytes).await,
+        };
+        written.context("write to standard output")?;
         if let Some(bar) = &bar {
             bar.add(bytes.len() as u64);
         }
     }
-    tokio::io::AsyncWriteExt::flush(&mut out).await.context("write to standard output")
+    out.flush().await.context("write to standard output")?;
+    Ok(screen.map_or(Ok(()), Screen::end)?)
 }
 
 /// The body ended early: the node found damage, or went away.
@@ -341,6 +351,7 @@ pub(super) fn hand_out(global: &Global, path: &Path, bytes: &[u8]) -> anyhow::Re
 /// Writes bytes to a file, replaced whole, or to standard output.
 pub(super) fn write_output(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     if path == Path::new("-") {
+        output::refuse_on_terminal("what this command writes")?;
         return std::io::stdout().write_all(bytes).context("write to standard output");
     }
     let mut save = Save::at(path)?;

@@ -5,6 +5,7 @@
 //! text that others wrote, such as the name of a file, never reaches a terminal with control characters in it.
 
 mod progress;
+mod screen;
 mod table;
 
 use std::{
@@ -20,6 +21,7 @@ use serde_json::json;
 
 pub(crate) use self::{
     progress::{Bar, Meter},
+    screen::{Screen, refuse_on_terminal},
     table::{Column, table},
 };
 use crate::args::Color;
@@ -254,9 +256,12 @@ pub(crate) fn id(id: &impl fmt::Display) -> String {
 
 /// Text of others, with everything replaced that would do something to a terminal instead of being seen there.
 pub(crate) fn plain(text: &str) -> String {
-    // Besides control characters, those that turn the direction of text.
-    let acts = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars().map(|c| if acts(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Whether a character does something to a terminal: besides control characters, those that turn the direction of text.
+fn acts(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The first ten characters of an id.
