@@ -6,6 +6,9 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
+/// The last year that RFC 3339 has digits for.
+const YEAR_MAX: i32 = 9999;
+
 /// Wall-clock time in milliseconds since 1970-01-01 UTC; only in records that others read. Peers may differ by a minute.
 ///
 /// Its serde form is RFC 3339 text: any offset is read, finer than milliseconds is rounded down, years before 1970 are
@@ -36,12 +39,16 @@ impl Timestamp {
     }
 }
 
-/// Prints RFC 3339 in UTC; times that the calendar does not reach print as its last millisecond, so that the text is
-/// always a time.
+/// Prints RFC 3339 in UTC, always with three digits after the second, so that texts align and sort as their times do; times that
+/// the calendar does not reach print as its last millisecond, so that the text is always a time.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.to_utc().and_then(|utc| utc.format(&Rfc3339).ok());
-        f.write_str(text.as_deref().unwrap_or("9999-12-31T23:59:59.999Z"))
+        let Some(utc) = self.to_utc().filter(|utc| utc.year() <= YEAR_MAX) else {
+            return f.write_str("9999-12-31T23:59:59.999Z");
+        };
+        let (year, month, day) = (utc.year(), u8::from(utc.month()), utc.day());
+        let (hour, minute, second, millis) = (utc.hour(), utc.minute(), utc.second(), utc.millisecond());
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
     }
 }
 
