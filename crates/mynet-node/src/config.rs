@@ -4,7 +4,7 @@
 //! configuration itself is the list of known keys, so the two cannot drift apart.
 
 use std::{
-    fmt,
+    fmt, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -15,7 +15,9 @@ use figment::{
     Figment, Source,
     providers::{Env, Format, Serialized, Toml},
 };
+use mynet_types::{Roles, records::ParseRolesError};
 use serde::{Deserialize, Serialize};
+use toml::de::{DeTable, DeValue};
 
 /// Starts the variables of the environment that are settings, if they have `__` in them.
 const ENVIRONMENT_PREFIX: &str = "MYNET_";
@@ -220,21 +222,43 @@ impl Default for LimitsSection {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A key does not exist.
-    #[error("unknown setting '{key}' in {origin}; did you mean '{nearest}'?")]
+    #[error("unknown setting '{key}'{place}; did you mean '{nearest}'?")]
     UnknownKey {
         /// The key given, with its section.
         key: String,
         /// Where it was given.
         origin: Origin,
+        /// The same for people, with the line.
+        place: String,
         /// The known key that is most like it.
         nearest: String,
     },
     /// A value has the wrong form.
-    #[error("{}", told(.0))]
-    Value(#[from] Box<figment::Error>),
+    #[error("{told}")]
+    Value {
+        /// Which, where, and what is wrong with it.
+        told: String,
+        /// The same from the library.
+        source: Box<figment::Error>,
+    },
     /// Values contradict each other.
     #[error("settings contradict each other: {0}")]
     Contradiction(String),
+    /// Roles that make no sense.
+    #[error("node.roles{place}: {source}")]
+    Roles {
+        /// Where they were given, with the line.
+        place: String,
+        /// Why they make none.
+        source: ParseRolesError,
+    },
+}
+
+impl From<figment::Error> for ConfigError {
+    fn from(source: figment::Error) -> Self {
+        // Said now, from the file as it was read.
+        Self::Value { told: told(&source), source: Box::new(source) }
+    }
 }
 
 /// One setting as it applies.
@@ -262,6 +286,18 @@ pub enum Origin {
     Flag,
 }
 
+impl Origin {
+    /// Where the value of `key` was given, as a part of a sentence; nothing if nobody gave it.
+    fn place(&self, key: &str) -> String {
+        match self {
+            Self::File(path) => in_file(path, key),
+            Self::Environment(name) => format!(" in {name}"),
+            Self::Flag => " on the command line".to_owned(),
+            Self::Default => String::new(),
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -279,7 +315,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`]; the message names the key, the reason and the nearest known key.
     pub fn load(data_dir: &Path, flags: &toml::Table) -> Result<Self, ConfigError> {
-        Self::of(&layers(data_dir, flags), flags)
+        Self::of(&Layers::new(data_dir, flags))
     }
 
     /// The same settings one by one, each with its origin, in the order of their keys.
@@ -287,26 +323,27 @@ impl Config {
     /// # Errors
     /// As [`Self::load`].
     pub fn settings(data_dir: &Path, flags: &toml::Table) -> Result<Vec<Setting>, ConfigError> {
-        let layers = layers(data_dir, flags);
-        Self::of(&layers, flags)?;
+        let layers = Layers::new(data_dir, flags);
+        Self::of(&layers)?;
         // As they were given: what they are read into rounds sizes when it is written.
-        let given: toml::Table = layers.extract().map_err(Box::new)?;
+        let given: toml::Table = layers.all().extract()?;
         let mut settings = Vec::new();
         for (section, values) in given {
             let values = values.as_table().cloned().unwrap_or_default();
             settings.extend(values.into_iter().map(|(key, value)| {
                 let key = format!("{section}.{key}");
-                Setting { origin: origin(&layers, flags, &key), key, value }
+                Setting { origin: layers.origin(&key), key, value }
             }));
         }
         Ok(settings)
     }
 
-    fn of(layers: &Figment, flags: &toml::Table) -> Result<Self, ConfigError> {
-        let given: toml::Table = layers.extract().map_err(Box::new)?;
-        refuse_unknown(&given, |key| origin(layers, flags, key))?;
-        let config: Self = layers.extract().map_err(Box::new)?;
-        config.check()?;
+    fn of(layers: &Layers<'_>) -> Result<Self, ConfigError> {
+        let all = layers.all();
+        let given: toml::Table = all.extract()?;
+        refuse_unknown(&given, layers)?;
+        let config: Self = all.extract()?;
+        config.check(|key| layers.origin(key).place(key))?;
         Ok(config)
     }
 
@@ -353,22 +390,32 @@ impl Config {
         (config, fixed.0)
     }
 
-    /// Checks what no single value shows.
-    fn check(&self) -> Result<(), ConfigError> {
+    /// Checks what the type of no single value shows; `place` says where a key has its value from.
+    fn check(&self, place: impl Fn(&str) -> String) -> Result<(), ConfigError> {
         let replication = &self.replication;
         if replication.quorum == 0 || replication.quorum > replication.replicas {
             return Err(ConfigError::Contradiction(format!(
-                "replication.quorum is {} but must lie between 1 and replication.replicas, {}",
-                replication.quorum, replication.replicas
+                "replication.quorum is {}{} but must lie between 1 and replication.replicas, {}{}",
+                replication.quorum,
+                place("replication.quorum"),
+                replication.replicas,
+                place("replication.replicas")
             )));
         }
         if replication.min_replicas > replication.replicas {
             return Err(ConfigError::Contradiction(format!(
-                "replication.min_replicas is {} but at most replication.replicas, {}, copies are made",
-                replication.min_replicas, replication.replicas
+                "replication.min_replicas is {}{} but at most replication.replicas, {}{}, copies are made",
+                replication.min_replicas,
+                place("replication.min_replicas"),
+                replication.replicas,
+                place("replication.replicas")
             )));
         }
-        Ok(())
+        // An admission with such roles would be refused by everybody, much later and far from here.
+        match Roles::parse(&self.node.roles.join(",")) {
+            Ok(_) => Ok(()),
+            Err(source) => Err(ConfigError::Roles { place: place("node.roles"), source }),
+        }
     }
 }
 
@@ -386,24 +433,42 @@ impl Fixed {
     }
 }
 
-/// All layers, the weakest first. The file is that of the data directory and of no directory above it.
-fn layers(data_dir: &Path, flags: &toml::Table) -> Figment {
-    Figment::from(Serialized::defaults(Config::default()))
-        .merge(Toml::file(data_dir.join("config.toml")).search(false))
-        .merge(Env::prefixed(ENVIRONMENT_PREFIX).filter(|name| name.as_str().contains("__")).split("__"))
-        .merge(Serialized::defaults(flags))
+/// What settings are given in, besides their defaults.
+struct Layers<'a> {
+    /// That of the data directory and of no directory above it.
+    path: PathBuf,
+    file: Figment,
+    environment: Figment,
+    flags: &'a toml::Table,
 }
 
-/// The layer that `key` has its value from.
-fn origin(layers: &Figment, flags: &toml::Table, key: &str) -> Origin {
-    if keys(flags).iter().any(|flag| flag == key) {
-        return Origin::Flag;
+impl<'a> Layers<'a> {
+    fn new(data_dir: &Path, flags: &'a toml::Table) -> Self {
+        let path = data_dir.join("config.toml");
+        let file = Figment::from(Toml::file(&path).search(false));
+        let environment = Env::prefixed(ENVIRONMENT_PREFIX).filter(|name| name.as_str().contains("__")).split("__");
+        Self { path, file, environment: Figment::from(environment), flags }
     }
-    match layers.find_metadata(key).map(|layer| &layer.source) {
-        Some(Some(Source::File(path))) => Origin::File(path.clone()),
-        Some(Some(Source::Code(_))) => Origin::Default,
-        // What is neither a file nor made here.
-        _ => Origin::Environment(variable(key)),
+
+    /// All of them, the weakest first.
+    fn all(&self) -> Figment {
+        Figment::from(Serialized::defaults(Config::default()))
+            .merge(&self.file)
+            .merge(&self.environment)
+            .merge(Serialized::defaults(self.flags))
+    }
+
+    /// The layer that `key` has its value from. Each is asked: merged, a list counts as given where it was given first.
+    fn origin(&self, key: &str) -> Origin {
+        if keys(self.flags).iter().any(|flag| flag == key) {
+            Origin::Flag
+        } else if self.environment.find_value(key).is_ok() {
+            Origin::Environment(variable(key))
+        } else if self.file.find_value(key).is_ok() {
+            Origin::File(self.path.clone())
+        } else {
+            Origin::Default
+        }
     }
 }
 
@@ -415,12 +480,36 @@ fn told(error: &figment::Error) -> String {
     let said = said.lines().filter(drawn).map(str::trim).collect::<Vec<_>>().join(": ");
     let key = error.path.join(".").to_lowercase();
     let place = match error.metadata.as_ref().map(|layer| &layer.source) {
-        Some(Some(Source::File(path))) => format!(" in {}", path.display()),
+        Some(Some(Source::File(path))) => in_file(path, &key),
         Some(None) if !key.is_empty() => format!(" in {}", variable(&key)),
         _ => String::new(),
     };
     let key = if key.is_empty() { key } else { format!("{key}: ") };
     format!("{key}{said}{place}")
+}
+
+/// A file, and the line of it that gives `key` if that can be found.
+fn in_file(path: &Path, key: &str) -> String {
+    let line = fs::read_to_string(path).ok().and_then(|text| line_of(&text, key));
+    let line = line.map(|line| format!(", line {line}")).unwrap_or_default();
+    format!(" in {}{line}", path.display())
+}
+
+/// The line of a file of settings that gives `key`, counted from 1.
+fn line_of(text: &str, key: &str) -> Option<usize> {
+    let root = DeTable::parse(text).ok()?;
+    let (mut table, mut offset) = (root.get_ref(), None);
+    for word in key.split('.') {
+        let (name, value) = table.iter().find(|(name, _)| name.get_ref() == word)?;
+        offset = Some(name.span().start);
+        match value.get_ref() {
+            DeValue::Table(below) => table = below,
+            // A key goes no deeper than its value; a whole array is one.
+            _ => break,
+        }
+    }
+    let before = text.get(..offset?)?;
+    Some(before.matches('\n').count() + 1)
 }
 
 /// The variable of the environment that sets `key`.
@@ -446,107 +535,19 @@ fn keys(table: &toml::Table) -> Vec<String> {
 }
 
 /// Compares every key given with those of the default configuration.
-fn refuse_unknown(given: &toml::Table, origin: impl Fn(&str) -> Origin) -> Result<(), ConfigError> {
+fn refuse_unknown(given: &toml::Table, layers: &Layers<'_>) -> Result<(), ConfigError> {
     let defaults = toml::Table::try_from(Config::default()).expect("the default configuration is plain data");
     let known = keys(&defaults);
     for key in keys(given) {
         if !known.contains(&key) {
             let nearest =
                 known.iter().max_by(|a, b| strsim::jaro_winkler(a, &key).total_cmp(&strsim::jaro_winkler(b, &key)));
-            let (origin, nearest) = (origin(&key), nearest.cloned().unwrap_or_default());
-            return Err(ConfigError::UnknownKey { key, origin, nearest });
+            let (origin, nearest) = (layers.origin(&key), nearest.cloned().unwrap_or_default());
+            return Err(ConfigError::UnknownKey { place: origin.place(&key), key, origin, nearest });
         }
     }
     Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Config, ConfigError, Origin, SuccessMode};
-
-    fn load(text: &str) -> Result<Config, ConfigError> {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("config.toml"), text).unwrap();
-        Config::load(dir.path(), &toml::Table::new())
-    }
-
-    #[test]
-    fn an_empty_file_gives_the_defaults() {
-        assert_eq!(load("").unwrap(), Config::default());
-    }
-
-    #[test]
-    fn values_of_the_file_replace_defaults_one_by_one() {
-        let config = load("[replication]\nlease = \"3s\"\n[storage]\ncapacity = \"10GiB\"").unwrap();
-        assert_eq!(config.replication.lease, std::time::Duration::from_secs(3));
-        assert_eq!(config.replication.replicas, 3);
-        assert_eq!(config.storage.capacity, bytesize::ByteSize::gib(10));
-    }
-
-    #[test]
-    fn an_unknown_key_is_refused_and_the_nearest_one_named() {
-        match load("[replication]\nreplcas = 3") {
-            Err(ConfigError::UnknownKey { key, origin, nearest }) => {
-                assert_eq!((key.as_str(), nearest.as_str()), ("replication.replcas", "replication.replicas"));
-                assert!(matches!(&origin, Origin::File(path) if path.ends_with("config.toml")), "{origin:?}");
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_reload_takes_over_what_it_can_and_names_the_rest() {
-        let old = load("[node]\nzone = \"a\"").unwrap();
-        let new = load(
-            "[node]\nzone = \"b\"\n[replication]\nreplicas = 4\nmode = \"all\"\nlease = \"3s\"\n\
-             [limits]\nupload = \"1KiB\"\nconnections = 7\n[api]\nlisten = \"127.0.0.1:1\"",
-        )
-        .unwrap();
-        let (config, restart) = old.reloaded(new.clone());
-        assert_eq!(restart, ["node.zone", "api.listen", "replication.lease", "limits.connections"]);
-        assert_eq!((config.replication.replicas, config.replication.mode), (4, SuccessMode::All));
-        assert_eq!(config.limits.upload, bytesize::ByteSize::kib(1));
-        assert_eq!((config.node.clone(), config.api.clone()), (old.node.clone(), old.api.clone()));
-        // What waits for a restart is named again by the next reload.
-        assert_eq!(config.reloaded(new).1, restart);
-        assert!(old.reloaded(old.clone()).1.is_empty());
-    }
-
-    #[test]
-    fn a_bad_value_is_told_on_one_line_with_its_key_and_file() {
-        for (text, begins) in [
-            ("[replication]\nreplicas = \"x\"", "replication.replicas: invalid type"),
-            ("[api]\nlisten = \"here\"", "api.listen: invalid socket address"),
-            ("x = [", "TOML parse error at line 1, column 6: unclosed array"),
-        ] {
-            let told = load(text).unwrap_err().to_string();
-            assert!(told.starts_with(begins) && told.ends_with("config.toml") && !told.contains('\n'), "{told}");
-        }
-    }
-
-    #[test]
-    fn every_setting_tells_its_origin() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("config.toml");
-        std::fs::write(&file, "[replication]\nreplicas = 4\nquorum = 3").unwrap();
-        let flags = toml::from_str("[replication]\nquorum = 1").unwrap();
-        let settings = Config::settings(dir.path(), &flags).unwrap();
-        let of = |key: &str| settings.iter().find(|setting| setting.key == key).unwrap();
-        assert_eq!(
-            (&of("replication.replicas").value, &of("replication.replicas").origin),
-            (&4.into(), &Origin::File(file))
-        );
-        assert_eq!((&of("replication.quorum").value, &of("replication.quorum").origin), (&1.into(), &Origin::Flag));
-        assert_eq!(
-            (&of("replication.lease").value, &of("replication.lease").origin),
-            (&"10m".into(), &Origin::Default)
-        );
-        let defaults = toml::Table::try_from(Config::default()).unwrap();
-        assert_eq!(settings.len(), super::keys(&defaults).len(), "none is left out");
-    }
-
-    #[test]
-    fn a_quorum_above_the_replicas_is_refused() {
-        assert!(matches!(load("[replication]\nquorum = 4"), Err(ConfigError::Contradiction(_))));
-    }
-}
+mod tests;

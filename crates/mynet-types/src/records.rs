@@ -162,7 +162,7 @@ pub enum ParseRolesError {
     #[error("a node needs at least one role: storage, index, validator, or edge alone")]
     Empty,
     /// `edge` with others.
-    #[error("an edge node caches only: 'edge' stands alone")]
+    #[error("an edge only caches and holds no copies, so 'edge' stands alone")]
     EdgeBesideOthers,
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::Write,
+    io::{ErrorKind, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
@@ -56,31 +56,49 @@ impl Access {
         }
         let dir = data_dir(global)?;
         let path = Self::path(&dir);
-        let bytes = fs::read(&path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::PermissionDenied => Failure::new(
-                Status::NotAllowed,
-                "not_your_node",
-                format!("cannot read {}: {error}", path.display()),
-                "be the user that the node runs as, or give --api and --token",
-            ),
-            std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => Failure::new(
-                Status::Unreachable,
-                "no_node",
-                format!("no node has run in {}", dir.display()),
-                "start one with `mynet run`, or name another with --data-dir, or with --api and --token",
-            ),
-            _ => {
-                let message = format!("cannot read {}: {error}", path.display());
-                Failure::new(Status::Failed, "failed", message, "check the disk; `mynet run` writes the file anew")
-            }
+        let bytes = fs::read(&path).map_err(|error| unread(&dir, &path, &error))?;
+        let found: Self = serde_json::from_slice(&bytes).map_err(|error| {
+            let message = format!("{} cannot be used: {error}", path.display());
+            let hint = "start the node again, which writes it anew, or give --api and --token";
+            Failure::new(Status::Failed, "bad_access_file", message, hint)
         })?;
-        let found: Self = serde_json::from_slice(&bytes).with_context(|| format!("read {}", path.display()))?;
         Ok(Self { api: global.api.clone().unwrap_or(found.api), token: global.token.clone().unwrap_or(found.token) })
     }
 }
 
+/// Why the access file of a data directory was not read, and what the user can do about it.
+fn unread(dir: &Path, path: &Path, error: &std::io::Error) -> Failure {
+    let cannot = || format!("cannot read {}: {error}", path.display());
+    let no_node = |message, hint| Failure::new(Status::Unreachable, "no_node", message, hint);
+    match error.kind() {
+        ErrorKind::PermissionDenied => {
+            let hint = "be the user that the node runs as, or give --api and --token";
+            Failure::new(Status::NotAllowed, "not_your_node", cannot(), hint)
+        }
+        ErrorKind::NotFound | ErrorKind::NotADirectory if holds_node(dir) => no_node(
+            format!("the node in {} has not run yet", dir.display()),
+            "start it with `mynet run`, or name another with --data-dir, or with --api and --token",
+        ),
+        ErrorKind::NotFound | ErrorKind::NotADirectory => no_node(
+            format!("there is no node in {}", dir.display()),
+            "make one with `mynet init` or `mynet join TICKET`, or name another with --data-dir, or with --api and --token",
+        ),
+        _ => Failure::new(Status::Failed, "failed", cannot(), "check the disk; `mynet run` writes the file anew"),
+    }
+}
+
+/// Whether a node was made in a data directory.
+pub(crate) fn holds_node(dir: &Path) -> bool {
+    dir.join("node.key").exists()
+}
+
 /// The size of a file that is to be read, so that what cannot be is said before anything else is done.
 pub(crate) fn readable(path: &Path) -> anyhow::Result<u64> {
+    readable_or(path, "write what comes out of it to a file first")
+}
+
+/// The same with what to do with a pipe or a device instead.
+pub(crate) fn readable_or(path: &Path, pipe: &str) -> anyhow::Result<u64> {
     // Looked at before it is opened: a pipe would wait for somebody who writes into it.
     let metadata = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
     if metadata.is_file() {
@@ -88,11 +106,7 @@ pub(crate) fn readable(path: &Path) -> anyhow::Result<u64> {
         return Ok(metadata.len());
     }
     let message = format!("{} is not a file", path.display());
-    let hint = if metadata.is_dir() {
-        "name the files in it one by one"
-    } else {
-        "write what comes out of it to a file first"
-    };
+    let hint = if metadata.is_dir() { "name the files in it one by one" } else { pipe };
     Err(Failure::new(Status::Usage, "not_a_file", message, hint).into())
 }
 
@@ -113,4 +127,47 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         drop(fs::remove_file(&temporary));
     }
     written.with_context(|| format!("write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::Access;
+    use crate::{
+        args::Arguments,
+        output::{Failure, Status},
+    };
+
+    /// What commands make of a data directory with these files.
+    fn refusal(files: &[(&str, &str)]) -> Failure {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        let line = ["mynet", "status", "--data-dir", dir.path().to_str().unwrap()].map(Into::into);
+        let found = Access::find(&Arguments::read(line).unwrap().global);
+        found.unwrap_err().downcast().unwrap()
+    }
+
+    #[test]
+    fn a_directory_without_a_node_is_told_from_one_whose_node_never_ran() {
+        for (files, says, hint) in [
+            ([].as_slice(), "there is no node in", "`mynet init` or `mynet join TICKET`"),
+            (&[("node.key", "")], "has not run yet", "`mynet run`"),
+        ] {
+            let refused = refusal(files);
+            assert_eq!((refused.status, refused.code.as_str()), (Status::Unreachable, "no_node"));
+            assert!(refused.message.contains(says) && refused.hint.contains(hint), "{refused}");
+            assert!(refused.hint.contains("--data-dir") && refused.hint.contains("--api"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn settings_are_not_read_and_a_damaged_access_file_is_named() {
+        let refused = refusal(&[("node.key", ""), ("config.toml", "x = ["), ("api.json", "{\n\"api\": 1}")]);
+        assert_eq!((refused.status, refused.code.as_str()), (Status::Failed, "bad_access_file"));
+        assert!(refused.message.contains("api.json") && refused.message.contains("line 2"), "{refused}");
+        assert!(refused.hint.contains("--api and --token"), "{refused}");
+    }
 }

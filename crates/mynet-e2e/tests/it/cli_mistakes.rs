@@ -159,9 +159,9 @@ const WITHOUT_A_NODE: &[Mistake<'static>] = &[
     ("join _", 2, "bad_ticket", "mynet invite"),
     ("run", 1, "no_node", "mynet init"),
     ("run --data-dir good", 1, "no_node", "mynet init"),
-    ("status", 7, "no_node", "mynet run"),
-    ("doctor", 7, "no_node", "mynet run"),
-    ("status --data-dir good", 7, "no_node", "mynet run"),
+    ("status", 7, "no_node", "`mynet init` or `mynet join TICKET`"),
+    ("doctor", 7, "no_node", "--data-dir"),
+    ("status --data-dir good", 7, "no_node", "--data-dir"),
     ("status --api nonsense --token x", 2, "bad_api", "http://HOST:PORT"),
     ("status --api ftp://x --token x", 2, "bad_api", "http://HOST:PORT"),
     ("status --api http://127.0.0.1:9 --token x", 7, "unreachable", "mynet run"),
@@ -272,7 +272,16 @@ fn a_node_that_cannot_start_says_why_and_leaves_its_directory_as_it_was() {
     let good = fs::read_to_string(&config).unwrap();
     let bench = Bench { home: home.path(), data_dir: "node" };
     for (text, code, helps) in [
-        (good.clone() + "\n[replication]\nreplcas = 3\n", "bad_settings", "did you mean 'replication.replicas'?"),
+        (
+            good.clone() + "\n[replication]\nreplcas = 3\n",
+            "bad_settings",
+            "node/config.toml, line 11; did you mean 'replication.replicas'?",
+        ),
+        (
+            good.replacen("[node]\n", "[node]\nroles = [\"edge\", \"storage\"]\n", 1),
+            "bad_settings",
+            "holds no copies, so 'edge' stands alone; say [\"edge\"]",
+        ),
         (good.clone() + "\nx = [", "bad_settings", "unclosed array"),
         (good.clone() + "\n[replication]\nquorum = 9\n", "bad_settings", "between 1 and"),
         (

@@ -139,5 +139,5 @@ fn the_doctor_of_a_node_that_is_not_there_says_what_to_do() {
     let dir = temp.path().to_str().unwrap();
     let done = mynet_e2e::process::run(&["doctor", "--data-dir", dir]).unwrap();
     assert_eq!(done.status, 7, "{}", done.stderr);
-    assert!(done.stderr.contains("no node has run in") && done.stderr.contains("--data-dir"), "{}", done.stderr);
+    assert!(done.stderr.contains("there is no node in") && done.stderr.contains("--data-dir"), "{}", done.stderr);
 }

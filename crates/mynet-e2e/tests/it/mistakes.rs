@@ -16,8 +16,8 @@ fn mistakes_without_a_node_are_told_apart() {
     let file = content::file(temp.path(), "file", b"x").unwrap();
     let (gone, demo) = (format!("{dir}/gone"), format!("{dir}/demo"));
     let cases: &[(&[&str], i32, &str)] = &[
-        (&["status", "--data-dir", dir], 7, "no node has run"),
-        (&["status", "--data-dir", &file], 7, "no node has run"),
+        (&["status", "--data-dir", dir], 7, "there is no node in"),
+        (&["status", "--data-dir", &file], 7, "there is no node in"),
         (&["status", "--api", "nonsense", "--token", "x"], 2, "http://HOST:PORT"),
         (&["status", "--api", "http://127.0.0.1:9", "--token", "a\nb"], 2, "token"),
         (&["run", "--data-dir", dir], 1, "holds no node"),

@@ -50,7 +50,7 @@ fn sighup_reloads_what_can_change_and_never_ends_the_node() {
     reload(node, &made_with, "[limits]\nuplod = \"1GiB\"");
     logged(node, &["ERROR", "limits.uplod", "limits.upload"]);
     reload(node, &made_with, "[limits");
-    logged(node, &["ERROR", "config.toml", "line"]);
+    logged(node, &["ERROR", "TOML parse error", "config.toml"]);
     reload(node, &made_with, "[network]\nbootstrap = [\"nobody\"]");
     logged(node, &["ERROR", "network.bootstrap", "nobody"]);
     refused(node).unwrap();

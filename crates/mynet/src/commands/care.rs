@@ -59,7 +59,7 @@ async fn ask_doctor(global: &Global, dry_run: bool) -> anyhow::Result<DoctorView
 /// Looks at the directory of a node that does not answer; `why` it does not, if there is no such directory.
 async fn doctor_of_directory(global: &Global, dry_run: bool, why: anyhow::Error) -> anyhow::Result<DoctorView> {
     let dir = local::data_dir(global)?;
-    if !dir.join("node.key").exists() {
+    if !local::holds_node(&dir) {
         return Err(why);
     }
     let config = Config::load(&dir, &toml::Table::new()).map_err(|error| bad_settings(&error))?;

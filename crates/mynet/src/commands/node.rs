@@ -35,7 +35,7 @@ pub(crate) async fn run(global: &Global, args: Run) -> anyhow::Result<()> {
         end_with(parent)?;
     }
     let dir = local::data_dir(global)?;
-    if !dir.join("node.key").exists() {
+    if !local::holds_node(&dir) {
         let message = format!("{} holds no node", dir.display());
         let hint = "found a network with `mynet init`, or join one with `mynet join TICKET`";
         return Err(Failure::new(Status::Failed, "no_node", message, hint).into());
@@ -79,7 +79,11 @@ async fn serve(
 
 /// Settings that nobody can use.
 pub(super) fn bad_settings(error: &ConfigError) -> Failure {
-    Failure::new(Status::Failed, "bad_settings", error.to_string(), "correct it there")
+    let hint = match error {
+        ConfigError::Roles { .. } => "say [\"edge\"], or some of \"storage\", \"index\", \"validator\"",
+        _ => "correct it there",
+    };
+    Failure::new(Status::Failed, "bad_settings", error.to_string(), hint)
 }
 
 /// Why a node did not start, and what to do about it.
