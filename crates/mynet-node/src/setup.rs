@@ -4,11 +4,13 @@
 //! Where the wanted one is there and empty it is filled, the genesis last, without which no node starts. A node that was
 //! away until its admission ended joins again with its keys and content: only the new ticket is put beside them.
 
+mod place;
+
 use std::{
     fs,
     io::Write,
     net::SocketAddr,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -16,14 +18,16 @@ use bytesize::ByteSize;
 use ed25519_dalek::SigningKey;
 use mynet_store::{
     keys::{KeyFileError, KeyFiles},
+    meta::{Meta, MetaError},
     votes::{DataDir, VoteSecret, VoteWrite, Votes, VotesError},
 };
 use mynet_types::{
-    BoundedString, GenesisFile, NetworkId, NodeId, Roles, Validator, VerifiedChain, VoteKey,
+    BoundedString, GenesisFile, NetworkId, NodeId, Roles, Timestamp, Validator, VerifiedChain, VoteKey,
     codec::TooMany,
     roster::{GENESIS_FORMAT, Genesis},
 };
 
+use self::place::{Place, sync};
 use crate::{
     compose::random,
     driver::wall_clock,
@@ -63,7 +67,7 @@ pub struct Prepared {
     pub network_id: NetworkId,
 }
 
-/// Why nothing was made. The directory is as it was.
+/// Why nothing was made. The directory is as it was, but for a start that a node in it may have counted.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// Something is there.
@@ -83,6 +87,20 @@ pub enum SetupError {
         /// How long it may be.
         source: TooMany,
     },
+    /// Another process makes this directory.
+    #[error("another process is making the data directory {}", .0.display())]
+    Begun(PathBuf),
+    /// A process runs on the directory.
+    #[error("the node in {} is running", .0.display())]
+    Runs(PathBuf),
+    /// The directory is a node that this network admitted.
+    #[error("the node in {} belongs to this network already{}", .dir.display(), lasting(*.until))]
+    Member {
+        /// The directory.
+        dir: PathBuf,
+        /// When that ends; absent for a founder that has not run yet.
+        until: Option<Timestamp>,
+    },
     /// The directory is a node of another network.
     #[error("the data directory {} belongs to another network than the ticket", .0.display())]
     OtherNetwork(PathBuf),
@@ -98,6 +116,9 @@ pub enum SetupError {
     /// The vote store.
     #[error(transparent)]
     Votes(#[from] VotesError),
+    /// The database.
+    #[error(transparent)]
+    Meta(#[from] MetaError),
     /// The file system.
     #[error("cannot {verb} {}: {source}", .path.display())]
     Io {
@@ -162,7 +183,7 @@ pub async fn join(dir: &Path, ticket: &str, options: &SetupOptions) -> Result<Pr
     let decoded = Ticket::decode(ticket)?;
     check_texts(options)?;
     if dir.join(GENESIS_FILE).is_file() {
-        return join_again(dir, (ticket, &decoded), options);
+        return join_again(dir, (ticket, &decoded), options).await;
     }
     let invited = decoded.invite.body.roles;
     if options.roles.is_some_and(|roles| !invited.contains(roles)) {
@@ -180,18 +201,56 @@ pub async fn join(dir: &Path, ticket: &str, options: &SetupOptions) -> Result<Pr
     Ok(prepared)
 }
 
-/// Puts a ticket into the data directory of a node of the same network.
-fn join_again(dir: &Path, (text, ticket): (&str, &Ticket), options: &SetupOptions) -> Result<Prepared, SetupError> {
+/// Puts a ticket into the data directory of a node of the same network that does not run and is not admitted. It counts as a
+/// start of the node that ends at once.
+async fn join_again(
+    dir: &Path,
+    (text, ticket): (&str, &Ticket),
+    options: &SetupOptions,
+) -> Result<Prepared, SetupError> {
     if *options != SetupOptions::default() {
         return Err(SetupError::HasSettings(dir.to_owned()));
     }
     let path = dir.join(GENESIS_FILE);
     let genesis = fs::read(&path).map_err(|source| SetupError::Io { verb: "read", path, source })?;
     let network_id = ticket.genesis.genesis.network_id();
-    if !GenesisFile::decode(&genesis).is_ok_and(|file| file.genesis.network_id() == network_id) {
-        return Err(SetupError::OtherNetwork(dir.to_owned()));
-    }
+    let own = GenesisFile::decode(&genesis).ok().filter(|file| file.genesis.network_id() == network_id);
+    let Some(own) = own else { return Err(SetupError::OtherNetwork(dir.to_owned())) };
     let node_id = KeyFiles::load(dir)?.node_id();
+    // Held until the ticket is there, so that no start misses it.
+    let votes = Votes::open(dir, DataDir::Used).await.map_err(|error| match error {
+        VotesError::InUse(_) => SetupError::Runs(dir.to_owned()),
+        error => error.into(),
+    })?;
+    let put = match refuse_member(dir, node_id, own.genesis.founder.node == node_id).await {
+        Ok(()) => put_ticket(dir, text),
+        refused => refused,
+    };
+    votes.close().await?;
+    put.map(|()| Prepared { node_id, network_id })
+}
+
+/// A node that is admitted has no use for a ticket, and its next start would take it away unread.
+async fn refuse_member(dir: &Path, node: NodeId, founder: bool) -> Result<(), SetupError> {
+    let path = dir.join("mynet.db");
+    let member = |until| Err(SetupError::Member { dir: dir.to_owned(), until });
+    if !path.is_file() {
+        // It has never run; a founder admits itself then.
+        return if founder { member(None) } else { Ok(()) };
+    }
+    let meta = Meta::open(&path, node).await?;
+    let admissions = meta.admissions().await;
+    meta.close().await?;
+    let own = admissions?.into_iter().find(|admission| admission.body.node == node);
+    match own.map(|admission| admission.body.expires_at) {
+        Some(until) if wall_clock() < until => member(Some(until)),
+        None if founder => member(None),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Writes the ticket, or another one over it.
+fn put_ticket(dir: &Path, text: &str) -> Result<(), SetupError> {
     let (new, path) = (dir.join(format!("{TICKET_FILE}.new")), dir.join(TICKET_FILE));
     let written = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new);
     let written = written.and_then(|mut file| {
@@ -200,8 +259,17 @@ fn join_again(dir: &Path, (text, ticket): (&str, &Ticket), options: &SetupOption
         fs::rename(&new, &path)?;
         sync(dir)
     });
-    written.map_err(|source| SetupError::Io { verb: "write", path, source })?;
-    Ok(Prepared { node_id, network_id })
+    written.map_err(|source| SetupError::Io { verb: "write", path, source })
+}
+
+/// The end of a membership, as a part of a sentence.
+fn lasting(end: Option<Timestamp>) -> String {
+    end.map_or_else(String::new, |end| format!(", until {end} at least"))
+}
+
+/// Removes what set-ups of `dir` began and did not finish, unless a process is still at it. Set-ups do so by themselves.
+pub fn remove_unfinished(dir: &Path) {
+    place::remove_left(dir);
 }
 
 /// Refuses texts that an admission cannot hold.
@@ -253,132 +321,17 @@ fn exact(size: ByteSize) -> String {
     unit.map_or_else(|| format!("{bytes}B"), |(shift, unit)| format!("{}{unit}", bytes >> shift))
 }
 
-/// Flushes the names in a directory to stable storage.
-fn sync(dir: &Path) -> std::io::Result<()> {
-    fs::File::open(dir)?.sync_all()
-}
-
-/// Makes a directory and what is missing above it, each on stable storage.
-fn make_all(dir: &Path) -> std::io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    make_all(parent)?;
-    match fs::create_dir(dir) {
-        // Made by another process since we looked.
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        made => made.and_then(|()| sync(parent)),
-    }
-}
-
-/// What a fresh file system may hold without being in use.
-const OF_THE_FILE_SYSTEM: &str = "lost+found";
-
-/// A data directory in the making. Dropped before it is finished, it goes.
-struct Place {
-    wanted: PathBuf,
-    temporary: PathBuf,
-    /// The directory was there, empty: most often a disk is mounted on it, so it can be filled but not replaced.
-    existed: bool,
-    finished: bool,
-}
-
-impl Place {
-    /// Begins beside `dir` if it is absent, within it if it is there and empty.
-    fn new(dir: &Path) -> Result<Self, SetupError> {
-        let in_use = |mut entries: fs::ReadDir| {
-            entries.any(|entry| entry.map_or(true, |entry| entry.file_name() != OF_THE_FILE_SYSTEM))
-        };
-        let existed = match fs::read_dir(dir).map(in_use) {
-            Ok(true) => return Err(SetupError::UsedDirectory(dir.to_owned())),
-            Ok(false) => true,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
-            Err(source) => return Err(SetupError::Io { verb: "read", path: dir.to_owned(), source }),
-        };
-        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        make_all(parent).map_err(|source| SetupError::Io { verb: "make", path: parent.to_owned(), source })?;
-        let name = dir.file_name().unwrap_or_default().to_string_lossy();
-        let beside = parent.join(format!(".{name}.new-{}", std::process::id()));
-        let temporary = if existed { dir.join(format!(".new-{}", std::process::id())) } else { beside };
-        fs::DirBuilder::new().mode(0o700).create(&temporary).map_err(|source| SetupError::Io {
-            verb: "make",
-            path: temporary.clone(),
-            source,
-        })?;
-        Ok(Self { wanted: dir.to_owned(), temporary, existed, finished: false })
-    }
-
-    /// Writes a file.
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), SetupError> {
-        let path = self.temporary.join(name);
-        let written =
-            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).and_then(|mut file| {
-                file.write_all(bytes)?;
-                file.sync_all()
-            });
-        written.map_err(|source| SetupError::Io { verb: "write", path, source })
-    }
-
-    /// Writes a secret key into a sub-directory, as hex.
-    fn secret(&self, dir: &str, name: &str, secret: [u8; 32]) -> Result<(), SetupError> {
-        let path = self.temporary.join(dir);
-        match fs::DirBuilder::new().mode(0o700).create(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(SetupError::Io { verb: "make", path, source: error });
-            }
-            Ok(()) | Err(_) => {}
-        }
-        self.write(&format!("{dir}/{name}"), format!("{}\n", hex::encode(secret)).as_bytes())?;
-        // Its name too: what is told to be there is moved offline, and nobody can make it again.
-        sync(&path).map_err(|source| SetupError::Io { verb: "flush to disk", path, source })
-    }
-
-    /// Moves the directory where it belongs.
-    fn finish(mut self) -> Result<(), SetupError> {
-        let parent = self.wanted.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let moved = if self.existed {
-            sync(&self.temporary).and_then(|()| self.move_up()).and_then(|()| sync(&self.wanted))
-        } else {
-            sync(&self.temporary).and_then(|()| fs::rename(&self.temporary, &self.wanted)).and_then(|()| sync(parent))
-        };
-        moved.map_err(|source| SetupError::Io { verb: "make", path: self.wanted.clone(), source })?;
-        self.finished = true;
-        Ok(())
-    }
-}
-
-impl Place {
-    /// Moves everything into the directory that was there, the genesis last: without it no node starts.
-    fn move_up(&self) -> std::io::Result<()> {
-        fs::set_permissions(&self.wanted, fs::Permissions::from_mode(0o700))?;
-        let mut names: Vec<_> =
-            fs::read_dir(&self.temporary)?.map(|entry| Ok(entry?.file_name())).collect::<std::io::Result<_>>()?;
-        names.sort_by_key(|name| name == GENESIS_FILE);
-        for name in names {
-            fs::rename(self.temporary.join(&name), self.wanted.join(&name))?;
-        }
-        fs::remove_dir(&self.temporary)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if !self.finished {
-            // What is left over is named after its purpose and holds no key that anybody used.
-            drop(fs::remove_dir_all(&self.temporary));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::{Path, PathBuf};
+
     use bytesize::ByteSize;
-
-    use std::path::Path;
-
-    use mynet_store::keys::KeyFiles;
-    use mynet_types::{GenesisFile, Roles};
+    use mynet_store::{
+        keys::KeyFiles,
+        meta::Meta,
+        votes::{DataDir, Votes},
+    };
+    use mynet_types::{AdmissionRecord, BoundedString, BoundedVec, GenesisFile, Roles, Signed, Timestamp};
 
     use super::{GENESIS_FILE, SetupError, SetupOptions, TICKET_FILE, Ticket, config_text, found, join};
     use crate::config::Config;
@@ -393,33 +346,96 @@ mod tests {
         }
     }
 
+    /// A ticket of the network that was founded in `dir`, for `uses` nodes.
+    fn ticket(dir: &Path, uses: u32) -> String {
+        let genesis = GenesisFile::decode(&std::fs::read(dir.join(GENESIS_FILE)).unwrap()).unwrap();
+        let keys = KeyFiles::load(dir).unwrap();
+        let invite = mynet_types::Invite {
+            id: [1; 16],
+            inviter: keys.node_id(),
+            roles: Roles::STORAGE,
+            trusted: false,
+            uses,
+            expires_at: Timestamp(1),
+        };
+        let network_id = genesis.genesis.network_id();
+        let invite = Signed::new(&network_id, invite, keys.node());
+        Ticket { invite, genesis, addrs: BoundedVec::new() }.encode()
+    }
+
+    /// The founder of a network, a node that joined it, and a founder of another network; none has run.
+    async fn made() -> (tempfile::TempDir, [PathBuf; 3]) {
+        let temp = tempfile::tempdir().unwrap();
+        let dirs = ["a", "joined", "b"].map(|name| temp.path().join(name));
+        let [a, joined, b] = &dirs;
+        let none = SetupOptions::default();
+        found(a, "songs", false, &none).await.unwrap();
+        found(b, "films", false, &none).await.unwrap();
+        join(joined, &ticket(a, 1), &none).await.unwrap();
+        (temp, dirs)
+    }
+
+    /// Writes into the database of `dir` that the founder in `a` admitted its node until `end`.
+    async fn admit(dir: &Path, a: &Path, end: Timestamp) {
+        let (founder, keys) = (KeyFiles::load(a).unwrap(), KeyFiles::load(dir).unwrap());
+        let genesis = GenesisFile::decode(&std::fs::read(dir.join(GENESIS_FILE)).unwrap()).unwrap();
+        let admission = AdmissionRecord {
+            node: keys.node_id(),
+            wrap_key: keys.wrap_secret().public(),
+            roles: Roles::STORAGE,
+            trusted: false,
+            region: BoundedString::default(),
+            zone: BoundedString::default(),
+            weight: 1,
+            admitted_at: Timestamp(1),
+            expires_at: end,
+            epoch: 0,
+            issuer: founder.node_id(),
+            nonce: [0; 16],
+        };
+        let admission = Signed::new(&genesis.genesis.network_id(), admission, founder.node());
+        let meta = Meta::open(&dir.join("mynet.db"), keys.node_id()).await.unwrap();
+        meta.put_members(&[admission], &[]).await.unwrap();
+        meta.close().await.unwrap();
+    }
+
     #[tokio::test]
     async fn a_node_joins_its_own_network_again_with_its_keys_and_no_other() {
-        let temp = tempfile::tempdir().unwrap();
-        let (a, b) = (temp.path().join("a"), temp.path().join("b"));
+        let (_temp, [a, joined, b]) = made().await;
         let none = SetupOptions::default();
-        let network = found(&a, "songs", false, &none).await.unwrap();
-        found(&b, "films", false, &none).await.unwrap();
-        let ticket = |dir: &Path| {
-            let genesis = GenesisFile::decode(&std::fs::read(dir.join(GENESIS_FILE)).unwrap()).unwrap();
-            let keys = KeyFiles::load(dir).unwrap();
-            let invite = mynet_types::Invite {
-                id: [1; 16],
-                inviter: keys.node_id(),
-                roles: Roles::STORAGE,
-                trusted: false,
-                uses: 1,
-                expires_at: mynet_types::Timestamp(1),
-            };
-            let network_id = genesis.genesis.network_id();
-            let invite = mynet_types::Signed::new(&network_id, invite, keys.node());
-            Ticket { invite, genesis, addrs: mynet_types::BoundedVec::new() }.encode()
-        };
-        let again = join(&a, &ticket(&a), &none).await.unwrap();
-        assert_eq!((again.node_id, again.network_id), (network.node_id, network.network_id));
-        assert_eq!(std::fs::read_to_string(a.join(TICKET_FILE)).unwrap(), ticket(&a));
-        assert!(matches!(join(&b, &ticket(&a), &none).await, Err(SetupError::OtherNetwork(_))));
+        let node = KeyFiles::load(&joined).unwrap().node_id();
+        // Its first ticket was not redeemed in time; then it was admitted, and away until that ended.
+        for end in [None, Some(Timestamp(2))] {
+            if let Some(end) = end {
+                admit(&joined, &a, end).await;
+            }
+            let text = ticket(&a, 2 + u32::from(end.is_some()));
+            let again = join(&joined, &text, &none).await.unwrap();
+            assert_eq!(again.node_id, node);
+            assert_eq!(std::fs::read_to_string(joined.join(TICKET_FILE)).unwrap(), text);
+        }
+        assert!(matches!(join(&b, &ticket(&a, 1), &none).await, Err(SetupError::OtherNetwork(_))));
         let flags = SetupOptions { zone: Some("z".to_owned()), ..none };
-        assert!(matches!(join(&a, &ticket(&a), &flags).await, Err(SetupError::HasSettings(_))));
+        assert!(matches!(join(&joined, &ticket(&a, 1), &flags).await, Err(SetupError::HasSettings(_))));
+    }
+
+    #[tokio::test]
+    async fn a_member_and_a_running_node_take_no_ticket() {
+        let (_temp, [a, joined, _]) = made().await;
+        let (none, other) = (SetupOptions::default(), ticket(&a, 9));
+        assert!(matches!(join(&a, &other, &none).await, Err(SetupError::Member { until: None, .. })), "the founder");
+        let kept = std::fs::read(joined.join(TICKET_FILE)).unwrap();
+
+        let running = Votes::open(&joined, DataDir::Used).await.unwrap();
+        assert!(matches!(join(&joined, &other, &none).await, Err(SetupError::Runs(_))));
+        running.close().await.unwrap();
+
+        admit(&joined, &a, Timestamp::MAX).await;
+        let refused = join(&joined, &other, &none).await.unwrap_err();
+        assert!(matches!(refused, SetupError::Member { until: Some(Timestamp::MAX), .. }), "{refused}");
+        assert_eq!(std::fs::read(joined.join(TICKET_FILE)).unwrap(), kept);
+        assert!(!a.join(TICKET_FILE).exists());
+        let free = Votes::open(&joined, DataDir::Used).await.unwrap();
+        free.close().await.unwrap();
     }
 }

@@ -4,8 +4,8 @@ use std::{fs, path::Path, process::Command};
 
 use mynet_e2e::{
     content::{self, bytes},
-    network::Network,
-    process::{command, json, program, run},
+    network::{Network, lonely},
+    process::{Node, command, json, program, run},
 };
 use serde_json::Value;
 
@@ -143,4 +143,45 @@ fn every_result_can_be_had_as_json() {
     let other = content::file(temp, "other.bin", &bytes(98, 1000)).unwrap();
     let done = node.run(&["add", &path, &other, "--no-publish", "--json"]).unwrap();
     assert_eq!(done.json().unwrap().as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn commands_need_no_settings_of_the_node_that_they_speak_to() {
+    let network = Network::trusted(1, "").unwrap();
+    let node = &network.nodes[0];
+    let path = content::file(network.temp.path(), "data.bin", &bytes(99, 1000)).unwrap();
+    let group = node.json(&["add", &path, "--no-publish"]).unwrap()["group_id"].as_str().unwrap().to_owned();
+    let config = node.dir.join("config.toml");
+    let good = fs::read_to_string(&config).unwrap();
+    let lines = good.lines().count();
+    for (mistake, says) in [
+        ("x = [", format!("line {}, column 6", lines + 1)),
+        ("[replication]\nreplcas = 3", format!("config.toml, line {}; did you mean", lines + 2)),
+        ("[replication]\nreplicas = \"x\"", format!("config.toml, line {}", lines + 2)),
+    ] {
+        fs::write(&config, format!("{good}{mistake}\n")).unwrap();
+        for args in
+            [["status"].as_slice(), &["ls"], &["peers"], &["show", &group], &["doctor", "--dry-run"], &["token", "ls"]]
+        {
+            let done = node.run(args).unwrap();
+            assert_eq!((done.status, done.stderr.as_str()), (0, ""), "{mistake}: {args:?}");
+        }
+        let shown = node.run(&["config", "show"]).unwrap();
+        assert_eq!(shown.status, 1, "{mistake}");
+        assert!(shown.stderr.contains(&says), "{mistake}: {}", shown.stderr);
+    }
+}
+
+#[test]
+fn a_start_removes_what_a_killed_set_up_left() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("node");
+    lonely(&dir).unwrap();
+    let (beside, within) = (temp.path().join(".node.new-1"), dir.join(".new-1"));
+    for left in [&beside, &within] {
+        fs::create_dir(left).unwrap();
+        fs::write(left.join("node.key"), "k").unwrap();
+    }
+    let node = Node::start(&dir, &[]).unwrap();
+    assert!(!beside.exists() && !within.exists(), "{}", node.log_tail());
 }

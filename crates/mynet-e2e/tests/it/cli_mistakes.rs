@@ -239,6 +239,10 @@ fn bad_usage_of_a_node_is_told_apart_and_changes_nothing() {
     for &(line, status, code, helps) in mistakes {
         bench.make(&(&with(line), status, code, helps));
     }
+    // A node that runs takes no ticket: its next start would take it away unread.
+    let ticket = node.json(&["invite"]).unwrap()["ticket"].as_str().unwrap().to_owned();
+    bench.make(&(&format!("join {ticket}"), 1, "data_dir_in_use", "mynet status"));
+    assert!(!node.dir.join("ticket").exists());
     // Whoever may only read is told so, and the file is not stored.
     let reader = node.json(&["token", "create", "--name", "reader"]).unwrap();
     let (reader, id) = (reader["token"].as_str().unwrap(), reader["id"].as_str().unwrap());

@@ -7,6 +7,7 @@ use mynet_node::{
     config::{Config, ConfigError},
     handle::TokenOptions,
     service::{self, RunningNode, StartError},
+    setup,
     view::Scope,
 };
 use serde_json::json;
@@ -40,6 +41,7 @@ pub(crate) async fn run(global: &Global, args: Run) -> anyhow::Result<()> {
         let hint = "found a network with `mynet init`, or join one with `mynet join TICKET`";
         return Err(Failure::new(Status::Failed, "no_node", message, hint).into());
     }
+    setup::remove_unfinished(&dir);
     let config = Config::load(&dir, &toml::Table::new()).map_err(|error| bad_settings(&error))?;
     let node = service::start(&dir, config).await.map_err(|error| not_started(&dir, &error))?;
     let served = serve(global, (&dir, &node), (args.ready_file.as_deref(), &mut signals)).await;

@@ -58,13 +58,24 @@ fn tell(global: &Global, dir: &Path, prepared: &Prepared) -> anyhow::Result<()> 
 fn failure(error: SetupError) -> anyhow::Error {
     let (status, code, hint) = match &error {
         SetupError::UsedDirectory(_) => (Status::Failed, "used_data_dir", "name another with --data-dir"),
+        SetupError::Begun(_) => (Status::Failed, "used_data_dir", "wait for it, or name another with --data-dir"),
+        SetupError::Runs(_) => (
+            Status::Failed,
+            "data_dir_in_use",
+            "an admitted node needs no ticket, see `mynet status`; else stop it and join again, or name another directory with --data-dir",
+        ),
+        SetupError::Member { .. } => (
+            Status::Failed,
+            "already_member",
+            "it needs no ticket: start it with `mynet run`; for another node name another directory with --data-dir",
+        ),
         SetupError::OtherNetwork(_) => (Status::Failed, "other_network", "name another directory with --data-dir"),
         SetupError::HasSettings(_) => (Status::Usage, "has_settings", "leave the other flags out; edit config.toml"),
         SetupError::Ticket(_) => (Status::Usage, "bad_ticket", "ask for a new one: `mynet invite` prints it"),
         SetupError::NoName => (Status::Usage, "no_name", "give it one: --network NAME"),
         SetupError::Text { .. } => (Status::Usage, "too_long", "shorten it"),
         SetupError::Roles => (Status::Usage, "roles_not_invited", "ask for another ticket, or take fewer roles"),
-        SetupError::Keys(_) | SetupError::Votes(_) | SetupError::Io { .. } => {
+        SetupError::Keys(_) | SetupError::Votes(_) | SetupError::Meta(_) | SetupError::Io { .. } => {
             (Status::Failed, "failed", "check the disk and the permissions of the directory")
         }
     };
