@@ -284,7 +284,7 @@ pub struct ContentCounts {
     pub bytes: u64,
 }
 
-/// Groups held by replication status.
+/// Groups held by replication status, each under one; and how many of all these are at risk.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ReplicationCounts {
     /// At least R receipts.
@@ -295,7 +295,7 @@ pub struct ReplicationCounts {
     pub pending: u64,
     /// Needs a human.
     pub failed: u64,
-    /// Fewer than `min_replicas` receipts.
+    /// Fewer than `min_replicas` receipts; counted under its status as well.
     pub at_risk: u64,
 }
 

@@ -96,7 +96,7 @@ pub(crate) async fn doctor(global: &Global, args: Care) -> anyhow::Result<ExitCo
     output::line(&format!("{groups} groups, {blobs} blobs, {files} files: {found} findings, {repaired} put right"))?;
     for finding in findings {
         let state = if finding.repaired { "repaired" } else { "open" };
-        output::line(&format!("{state:8}  {}  {}  {}", finding.code, finding.id, finding.message))?;
+        output::fields(&[&format!("{state:8}"), &finding.code, &finding.id, &finding.message])?;
     }
     Ok(status)
 }

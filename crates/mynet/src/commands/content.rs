@@ -24,12 +24,14 @@ use crate::{
     args::{Cert, Get, Global, Key, Ls, Preview, Publish, PublishMode, WaitFor},
     client::{Client, query_duration},
     local,
-    output::{self, Bar, Column, Failure, Meter, Screen, Status, id, plain, table},
+    output::{self, Bar, Column, Failure, Meter, Screen, Status, id, table},
     save::{self, Save},
 };
 
 /// Groups asked for at a time.
 const PAGE: u32 = 100;
+/// Columns of the word that says what a line is about.
+const LABEL: usize = 10;
 
 /// Lists groups.
 pub(crate) async fn ls(global: &Global, args: Ls) -> anyhow::Result<()> {
@@ -92,10 +94,10 @@ pub(crate) async fn show(global: &Global, args: Key) -> anyhow::Result<()> {
 fn print_group(view: &GroupView) -> anyhow::Result<()> {
     output::line(&format!("group     {}", view.group_id))?;
     if let Some(name) = &view.filename {
-        output::line(&format!("name      {}", plain(name)))?;
+        output::indented(LABEL, &[&format!("name      {name}")])?;
     }
     if let Some(tags) = view.tags.as_ref().filter(|tags| !tags.is_empty()) {
-        output::line(&format!("tags      {}", plain(&tags.join(", "))))?;
+        output::indented(LABEL, &[&format!("tags      {}", tags.join(", "))])?;
     }
     output::line(&format!("version   {}, of {}", view.version, view.created_at))?;
     for state in &view.states {
@@ -106,7 +108,8 @@ fn print_group(view: &GroupView) -> anyhow::Result<()> {
             mynet_node::view::Held::Derived => "held as a view",
             mynet_node::view::Held::No => "not held",
         };
-        output::line(&format!("{:9} {hash}  {size}  {held}", state.state.as_str()))?;
+        // The hash at the end: on a narrow terminal it has a line of its own then.
+        output::fields(&[&format!("{:9} {size}", state.state.as_str()), held, &hash])?;
     }
     let consensus = &view.consensus;
     output::line(&format!("copies    {} of {}", view.replica_count, view.replicas_wanted))?;
@@ -264,7 +267,7 @@ pub(crate) async fn publish(global: &Global, args: Publish) -> anyhow::Result<Ex
     } else {
         print_group(&view)?;
         if view.wait_result == Some(WaitResult::Contested) {
-            output::line(CONTESTED)?;
+            output::fields(&[CONTESTED])?;
         }
     }
     Ok(wait_status(view.wait_result, WaitFor::Durable).map_or(ExitCode::SUCCESS, ExitCode::from))
@@ -291,9 +294,11 @@ pub(crate) async fn preview(global: &Global, args: Preview) -> anyhow::Result<Ex
 /// A plan for people.
 fn print_plan(plan: &PlanView) -> anyhow::Result<()> {
     let PlanView { group_id, slot, quorum, replicas, mode, eligible, .. } = plan;
-    output::line(&format!(
-        "group {group_id}  slot {slot}  mode {mode}: success with {quorum} of {replicas}, {eligible} nodes may hold it"
-    ))?;
+    output::fields(&[
+        &format!("group {group_id}"),
+        &format!("slot {slot}"),
+        &format!("mode {mode}: success with {quorum} of {replicas}, {eligible} nodes may hold it"),
+    ])?;
     let rows: Vec<Vec<String>> = plan
         .targets
         .iter()
@@ -321,7 +326,7 @@ fn print_plan(plan: &PlanView) -> anyhow::Result<()> {
     table(&COLUMNS, &rows)?;
     output::line(&format!("to send: {}", output::size(plan.bytes)))?;
     for warning in &plan.warnings {
-        output::line(&format!("warning ({}): {}", warning.code, warning.message))?;
+        output::fields(&[&format!("warning ({}): {}", warning.code, warning.message)])?;
     }
     Ok(())
 }

@@ -3,7 +3,9 @@
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
-use mynet_node::view::{FindOutcome, FindView, InviteView, Page, PeerState, PeerView, StatusView, TokenView};
+use mynet_node::view::{
+    FindOutcome, FindView, InviteView, Page, PeerState, PeerView, ReplicationCounts, StatusView, TokenView,
+};
 use reqwest::Method;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -52,10 +54,26 @@ pub(crate) async fn status(global: &Global) -> anyhow::Result<()> {
     let content = &status.content;
     output::line(&format!("content   {} groups, {}", content.groups, output::size(content.bytes)))?;
     let counts = &status.replication;
-    output::line(&format!(
-        "copies    {} replicated, {} degraded, {} pending, {} at risk",
-        counts.replicated, counts.degraded, counts.pending, counts.at_risk
-    ))
+    output::line(&format!("copies    {}", copies_words(content.groups, counts)))?;
+    // Groups of several of these kinds: a line of its own, so that nobody adds them up.
+    match counts.at_risk {
+        0 => Ok(()),
+        at_risk => output::line(&format!("at risk   {at_risk} of these: fewer copies than replication.min_replicas")),
+    }
+}
+
+/// Every group once, by how far its copies are.
+fn copies_words(groups: u64, counts: &ReplicationCounts) -> String {
+    let ReplicationCounts { replicated, degraded, pending, failed, at_risk: _ } = *counts;
+    let published = replicated + degraded + pending + failed;
+    let mut words = format!("{replicated} replicated, {degraded} degraded, {pending} pending");
+    // What is rare is told when it is there.
+    for (count, kind) in [(failed, "failed"), (groups.saturating_sub(published), "not published")] {
+        if count > 0 {
+            words += &format!(", {count} {kind}");
+        }
+    }
+    words
 }
 
 /// Every item of a list, page by page.
@@ -211,5 +229,20 @@ pub(crate) async fn token_revoke(global: &Global, id: &str) -> anyhow::Result<()
         output::object(&json!({ "id": id, "revoked": true }))
     } else {
         output::line(&format!("{id} is revoked"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mynet_node::view::ReplicationCounts;
+
+    use super::copies_words;
+
+    #[test]
+    fn every_group_is_counted_once() {
+        let counts = ReplicationCounts { replicated: 4, degraded: 1, pending: 2, failed: 0, at_risk: 2 };
+        assert_eq!(copies_words(7, &counts), "4 replicated, 1 degraded, 2 pending");
+        let counts = ReplicationCounts { failed: 1, ..counts };
+        assert_eq!(copies_words(11, &counts), "4 replicated, 1 degraded, 2 pending, 1 failed, 3 not published");
     }
 }

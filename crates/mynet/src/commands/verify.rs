@@ -37,11 +37,32 @@ pub(crate) fn verify(global: &Global, args: &Verify) -> anyhow::Result<ExitCode>
     if global.json {
         output::object(&view)?;
     } else if view.valid {
-        output::line(&format!("valid: {}", view.message))?;
+        output::fields(&[&format!("valid: {}", view.message)])?;
     } else {
-        output::line(&format!("INVALID ({}): {}", view.reason, view.message))?;
+        output::fields(&[&format!("INVALID ({}): {}", view.reason, view.message)])?;
+        if let Some(hint) = hint(&view) {
+            output::fields(&[&format!("  {hint}")])?;
+        }
     }
     Ok(if view.valid { ExitCode::SUCCESS } else { Status::Integrity.into() })
+}
+
+/// What to try when a certificate is good, or may be, and something else is not what it should be.
+fn hint(view: &VerifyView) -> Option<String> {
+    let group = view.group_id.map_or_else(|| "ID".to_owned(), |group| group.to_string());
+    let hint = match view.reason.as_str() {
+        "content_differs" => format!(
+            "a certificate names what anybody may know: the encrypted state, the preview, public content, and never the original of \
+             private content; `mynet get {group} --state encrypted -o FILE` fetches what it can be compared with"
+        ),
+        "claim_too_low" => format!("`mynet propose {group} --claim verified` has the validators say more"),
+        "small_not_allowed" => "--allow-small takes what one or two validators say".to_owned(),
+        "not_a_genesis" => "--genesis wants what `mynet genesis -o FILE` writes".to_owned(),
+        "not_a_certificate" => "`mynet cert ID -o FILE` writes one".to_owned(),
+        "other_network" => "take the genesis of the network that the certificate is from".to_owned(),
+        _ => return None,
+    };
+    Some(hint)
 }
 
 fn claim_word(claim: Claim) -> String {
@@ -137,5 +158,22 @@ impl io::Write for HashWriter {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{hint, invalid};
+    use mynet_types::{
+        ContentHash,
+        verifier::{Defect, Refused},
+    };
+
+    #[test]
+    fn whoever_compares_the_original_is_told_what_a_certificate_names() {
+        let refused = |defect| invalid(&Refused { defect, told: mynet_types::verifier::Told::default() });
+        let told = hint(&refused(Defect::OtherContent(ContentHash([1; 32])))).unwrap();
+        assert!(told.contains("never the original") && told.contains("--state encrypted -o FILE"), "{told}");
+        assert_eq!(hint(&refused(Defect::Rejected { epoch: 1 })), None, "nothing helps a certificate that says no");
     }
 }

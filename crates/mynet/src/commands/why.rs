@@ -14,6 +14,8 @@ use crate::{
 
 /// Lines of the log that `why` prints; `history` prints them all.
 const NEWEST: usize = 8;
+/// Columns of the word that says what a line is about.
+const LABEL: usize = 11;
 
 /// Explains where a group is.
 pub(crate) async fn why(global: &Global, args: Key) -> anyhow::Result<()> {
@@ -25,7 +27,7 @@ pub(crate) async fn why(global: &Global, args: Key) -> anyhow::Result<()> {
     }
     output::line(&format!("group      {}", view.group_id))?;
     for sentence in &view.summary {
-        output::line(&format!("           {sentence}"))?;
+        output::indented(LABEL, &[&format!("{:LABEL$}{sentence}", "")])?;
     }
     let (slot, readers) = (view.placement.slot, &view.decrypted);
     let granted: Vec<String> = readers.granted.iter().map(id).collect();
@@ -34,7 +36,8 @@ pub(crate) async fn why(global: &Global, args: Key) -> anyhow::Result<()> {
         "placement  slot {slot}, {} copies wanted, durable with {}",
         view.replicas_wanted, view.quorum
     ))?;
-    output::line(&format!("decrypted  {}{granted}\n", readers.class))?;
+    output::indented(LABEL, &[&format!("decrypted  {}{granted}", readers.class)])?;
+    output::line("")?;
     const COLUMNS: [Column; 5] = [
         Column::key("NODE"),
         Column::extra("ZONE"),
@@ -48,7 +51,7 @@ pub(crate) async fn why(global: &Global, args: Key) -> anyhow::Result<()> {
         output::line(&format!("\nlast of {} lines that node {} noted:", view.log.len(), id(&view.node_id)))?;
     }
     for line in view.log.iter().skip(skipped) {
-        output::line(&format!("  {}", sentence(line)))?;
+        output::indented(4, &[&format!("  {}", line.last), &about(line)])?;
     }
     Ok(())
 }
@@ -62,7 +65,7 @@ pub(crate) async fn history(global: &Global, args: Key) -> anyhow::Result<()> {
         return output::object(&view.log);
     }
     for line in &view.log {
-        output::line(&format!("{}  {:28}  {}", line.last, line.reason.code, about(line)))?;
+        output::fields(&[&line.last.to_string(), &format!("{:28}", line.reason.code), &about(line)])?;
     }
     Ok(())
 }
@@ -120,11 +123,7 @@ fn vote(said: &ReasonView) -> String {
     }
 }
 
-/// A line of the log for people.
-fn sentence(line: &LogView) -> String {
-    format!("{}  {}", line.last, about(line))
-}
-
+/// What a line of the log says.
 fn about(line: &LogView) -> String {
     let peer = line.node_id.as_ref().map(|node| format!("{}: ", id(node))).unwrap_or_default();
     let number = match (line.value, line.unit.as_deref()) {

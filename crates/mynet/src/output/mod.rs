@@ -4,6 +4,7 @@
 //! bars, short ids, tables cut to the width) appears on a terminal only, so that a pipe gets everything and always the same. And
 //! text that others wrote, such as the name of a file, never reaches a terminal with control characters in it.
 
+mod fields;
 mod progress;
 mod screen;
 mod table;
@@ -16,15 +17,20 @@ use std::{
 };
 
 use console::style;
+use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 use serde_json::json;
 
 pub(crate) use self::{
+    fields::{fields, indented},
     progress::{Bar, Meter},
     screen::{Screen, refuse_on_terminal},
     table::{Column, table},
 };
 use crate::args::Color;
+
+/// The width of a terminal that does not tell its own.
+const WIDTH_DEFAULT: usize = 80;
 
 /// Why a command did not do what was asked, by exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,6 +247,15 @@ pub(crate) fn object(value: &impl Serialize) -> anyhow::Result<()> {
 pub(crate) fn line(text: &str) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{text}")?;
     Ok(())
+}
+
+/// The columns of the terminal that standard output is; `None` if it is none.
+fn terminal_width() -> Option<usize> {
+    let out = std::io::stdout();
+    out.is_terminal().then(|| match tcgetwinsize(&out) {
+        Ok(size) if size.ws_col > 0 => size.ws_col.into(),
+        _ => WIDTH_DEFAULT,
+    })
 }
 
 /// Prints a text as it is.

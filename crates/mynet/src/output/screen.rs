@@ -30,7 +30,7 @@ impl Screen {
         };
         let rest = self.begun.split_off(complete);
         let whole = std::mem::replace(&mut self.begun, rest);
-        let text = String::from_utf8(whole).map_err(|_| not_text())?;
+        let text = String::from_utf8(whole).map_err(|_checked| not_text())?;
         let shown = |c| matches!(c, '\n' | '\r' | '\t') || !acts(c);
         if text.chars().all(shown) { Ok(text) } else { Err(not_text()) }
     }

@@ -3,15 +3,11 @@
 //! On a terminal that is too narrow, text is shortened first, then the columns go that matter least; which, stands under the
 //! table. What a column may lose is said where the table is made: an id is never cut a second time, a sentence may be.
 
-use std::{
-    io::{IsTerminal, Write},
-    iter::zip,
-};
+use std::{io::Write, iter::zip};
 
 use console::{Style, measure_text_width, style, truncate_str};
-use rustix::termios::tcgetwinsize;
 
-use super::{line, plain};
+use super::{line, plain, terminal_width};
 
 /// Between two columns.
 const GAP: &str = "  ";
@@ -19,8 +15,6 @@ const GAP: &str = "  ";
 const TEXT_MIN: usize = 12;
 /// Characters that it keeps when there is nothing else left; with fewer it says nothing.
 const TEXT_LEAST: usize = 4;
-/// The width of a terminal that does not tell its own.
-const WIDTH_DEFAULT: usize = 80;
 
 /// What a table may do to a column that does not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,11 +60,7 @@ impl Column {
 
 /// Prints rows with aligned columns.
 pub(crate) fn table(columns: &[Column], rows: &[Vec<String>]) -> anyhow::Result<()> {
-    let out = std::io::stdout();
-    let width = out.is_terminal().then(|| match tcgetwinsize(&out) {
-        Ok(size) if size.ws_col > 0 => size.ws_col.into(),
-        _ => WIDTH_DEFAULT,
-    });
+    let width = terminal_width();
     let (lines, hidden) = lay_out(columns, rows, width);
     for text in lines {
         line(&text)?;
