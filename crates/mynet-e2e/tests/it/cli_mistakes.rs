@@ -136,7 +136,9 @@ const WITHOUT_A_NODE: &[Mistake<'static>] = &[
     // Files that are none, or not what they should be.
     ("add gone", 1, "failed", "check the path"),
     ("add dir", 2, "not_a_file", "one by one"),
-    ("add fifo", 2, "not_a_file", "to a file first"),
+    ("add fifo", 2, "not_a_file", "`mynet add -`"),
+    ("add - -", 2, "one_input", "once"),
+    ("add good dir --name x", 2, "one_name", "--name"),
     ("add good --preview gone", 1, "failed", "check the path"),
     ("add good --preview fifo", 2, "not_a_file", "to a file first"),
     ("add good --preview empty", 2, "invalid_preview", "--preview none"),

@@ -63,7 +63,7 @@ fn progress_is_for_terminals_and_a_pipe_gets_none_of_it() {
     let data = bytes(95, 6_000_000);
     let song = content::file(network.temp.path(), "song.bin", &data).unwrap();
 
-    let (status, seen) = on_terminal(of(node, &["add", &song, "--preview", "none"]), 100);
+    let (status, seen) = on_terminal(of(node, &["add", &song, "--preview", "none"]), 160);
     assert_eq!(status, 0, "{seen}");
     for part in ["song.bin", "/5.72 MiB", "iB/s", "ETA", "copies ", "votes "] {
         assert!(seen.contains(part), "no {part:?} in {seen}");
@@ -103,7 +103,7 @@ fn a_wait_at_a_terminal_ends_as_it_does_in_a_pipe() {
         (&["--no-publish"], 0, "stored"),
     ] {
         let args = &[&["add", &song, "--preview", "none"], args].concat();
-        let (at_terminal, seen) = on_terminal(of(node, args), 100);
+        let (at_terminal, seen) = on_terminal(of(node, args), 240);
         let piped = node.run(args).unwrap();
         assert_eq!((at_terminal, piped.status), (status, status), "{args:?}: {seen} {}", piped.stderr);
         let last = uncoloured(seen.trim_end().rsplit(['\r', '\n']).next().unwrap_or_default());
@@ -113,7 +113,7 @@ fn a_wait_at_a_terminal_ends_as_it_does_in_a_pipe() {
         assert_eq!(last.trim().get(64..), told.trim_end().get(64..), "{args:?}: {seen}");
     }
     // Also what the answer to the upload alone says.
-    let (_, seen) = on_terminal(of(node, &["add", &song]), 100);
+    let (_, seen) = on_terminal(of(node, &["add", &song]), 240);
     assert!(seen.contains("it has no preview: "), "{seen}");
     let group = node.json(&["add", &song, "--no-publish"]).unwrap()["group_id"].as_str().unwrap().to_owned();
     let (status, seen) = on_terminal(of(node, &["publish", &group]), 100);
@@ -186,6 +186,39 @@ fn heading(args: &[&str]) -> &'static str {
         ["config", _] => "SETTING",
         _ => "NODE",
     }
+}
+
+#[test]
+fn lines_about_one_group_fit_the_terminal_and_cut_nothing() {
+    let network = Network::trusted(1, "").unwrap();
+    let node = &network.nodes[0];
+    let data = bytes(92, 1000);
+    let song = content::file(network.temp.path(), "song.bin", &data).unwrap();
+    let mut add = of(node, &["add", "song.bin", "-q"]);
+    add.current_dir(network.temp.path());
+    let (status, seen) = on_terminal(add, 80);
+    assert_eq!(status, 4, "{seen}");
+    assert!(seen.contains("song.bin\r\n  stored here; too few nodes"), "{seen}");
+    let group = seen.trim_start().get(..64).unwrap().to_owned();
+    let mut pages = vec![seen];
+    for args in [["show", &group].as_slice(), &["why", &group], &["history", &group], &["status"]] {
+        let (status, seen) = on_terminal(of(node, args), 80);
+        assert_eq!(status, 0, "{seen}");
+        pages.push(seen);
+    }
+    assert!(pages[1].contains(&hash(&data)), "{}", pages[1]);
+    for page in pages {
+        let page = uncoloured(&page);
+        let wide = page.lines().find(|line| line.trim_end().chars().count() > 80);
+        assert_eq!(wide, None, "{page}");
+    }
+    let piped = String::from_utf8(node.bytes(&["show", &group]).unwrap()).unwrap();
+    let state = format!("decrypted 1000 B  held as a view  {}", hash(&data));
+    assert!(piped.lines().any(|line| line == state), "{piped}");
+    assert_eq!(
+        node.run(&["add", &song, "--no-publish"]).unwrap().stdout.iter().filter(|byte| **byte == b'\n').count(),
+        2
+    );
 }
 
 #[test]

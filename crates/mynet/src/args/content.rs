@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::NonEmptyStringValueParser};
 use mynet_types::{Claim, ContentState, ContentType, wire};
 
 use super::{
@@ -15,9 +15,12 @@ const TARGETS_MAX: i64 = wire::TARGETS_MAX as i64;
 
 #[derive(Debug, Args)]
 pub(crate) struct Add {
-    /// Files to store
+    /// Files to store; `-` is standard input
     #[arg(required = true)]
     pub(crate) files: Vec<PathBuf>,
+    /// The name that readers see [default: the file's, or `stdin`]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) name: Option<String>,
     /// What they are [default: by name and first bytes]
     #[arg(long = "type", value_parser = one_of::<ContentType>(&["audio", "video", "image", "document"]))]
     pub(crate) content_type: Option<ContentType>,

@@ -5,26 +5,17 @@
 //! with the same object and the same exit status.
 
 use std::{
-    path::Path,
+    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
 
-use anyhow::Context;
-use mynet_node::{
-    media::{SNIFF_BYTES, media_type},
-    view::{GroupView, OperationState, OperationView, OutcomeView, PeerCounts, StatusView, WaitResult},
-};
-use reqwest::{
-    Method, header,
-    multipart::{Form, Part},
-};
-use tokio_util::io::ReaderStream;
+use mynet_node::view::{GroupView, OperationState, OperationView, OutcomeView, PeerCounts, StatusView, WaitResult};
 
+use super::upload::{Source, check_files, upload};
 use crate::{
     args::{Add, Global, WaitFor},
-    client::{Client, query_duration},
-    local,
+    client::Client,
     output::{self, Failure, Meter, Status},
 };
 
@@ -32,8 +23,6 @@ use crate::{
 pub(super) const CONTESTED: &str = "undecided: a validator votes for another manifest of this version. Either its owner signed two (look into \
      'mynet evidence'; a node restored from an old backup, or run twice with one owner key, does), or that validator lies. \
      Votes are still collected, and one of both may be certified when the validators change";
-/// Bytes read from a file at a time: few system calls, little memory.
-const READ_BYTES: usize = 256 * 1024;
 /// Between two looks at an operation: often enough for the eye, rare enough for the node.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -43,17 +32,18 @@ pub(crate) async fn add(global: &Global, args: Add) -> anyhow::Result<ExitCode> 
     let (client, meter) = (Client::new(global)?, Meter::new(global));
     let mut views = Vec::new();
     let mut failed = None;
-    for file in &args.files {
-        let view = match store(&client, &args, (file, meter)).await {
+    for (index, file) in args.files.iter().enumerate() {
+        let source = Source::new(file, args.name.as_deref());
+        let view = match store(&client, &args, (&source, meter)).await {
             Ok(view) => view,
             Err(error) => {
-                failed = Some(error);
+                failed = Some(untried(error, args.files.get(index + 1..).unwrap_or_default()));
                 break;
             }
         };
         if !global.json {
             let peers = if view.wait_result == Some(WaitResult::TimedOut) { peers(&client).await } else { None };
-            print_added(file, &view, peers)?;
+            print_added(&source.shown(), &view, peers)?;
         }
         views.push(view);
     }
@@ -72,19 +62,42 @@ pub(crate) async fn add(global: &Global, args: Add) -> anyhow::Result<ExitCode> 
 }
 
 /// Uploads one file and waits as long as was asked for.
-async fn store(client: &Client, args: &Add, (path, meter): (&Path, Meter)) -> anyhow::Result<GroupView> {
+async fn store(client: &Client, args: &Add, (source, meter): (&Source<'_>, Meter)) -> anyhow::Result<GroupView> {
     let wanted = wanted(args);
     if !meter.is_shown() {
-        return upload(client, args, (path, meter), wanted).await;
+        return upload(client, args, (source, meter), wanted).await;
     }
-    let stored = upload(client, args, (path, meter), WaitFor::Stored).await?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let watched = watch(client, stored.clone(), (wanted, args.timeout), (meter, &name)).await;
+    let stored = upload(client, args, (source, meter), WaitFor::Stored).await?;
+    let watched = watch(client, stored.clone(), (wanted, args.timeout), (meter, source.name())).await;
     if watched.is_err() {
         // It is there, whatever keeps this program from looking at it: whoever tries again would store it twice.
-        print_added(path, &stored, None)?;
+        print_added(&source.shown(), &stored, None)?;
     }
-    watched
+    watched.map_err(|error| unseen(error, &source.shown()))
+}
+
+/// Why it cannot be seen what becomes of something that is stored.
+fn unseen(error: anyhow::Error, shown: &str) -> anyhow::Error {
+    let Some(failure) = error.downcast_ref::<Failure>().filter(|failure| failure.code == "unreachable") else {
+        return error.context(format!("{shown} is stored; cannot see how it goes on"));
+    };
+    let message = format!("{shown} is stored; cannot see how it goes on: {}", failure.message);
+    let hint = "start the node again with `mynet run`: it goes on by itself, `mynet show` tells how far";
+    Failure::new(failure.status, &failure.code, message, hint).into()
+}
+
+/// Adds to an error which files come after the one that it is about.
+fn untried(error: anyhow::Error, rest: &[PathBuf]) -> anyhow::Error {
+    let Some(first) = rest.first() else { return error };
+    let more = match rest.len() {
+        1 => String::new(),
+        count => format!(" and {} more", count - 1),
+    };
+    let not_tried = format!("{}{more} not tried", first.display());
+    match error.downcast::<Failure>() {
+        Ok(failure) => Failure { message: format!("{} ({not_tried})", failure.message), ..failure }.into(),
+        Err(error) => error.context(not_tried),
+    }
 }
 
 /// Waits for what goes on after `stored`, while a person watches it.
@@ -152,34 +165,8 @@ fn reached(seen: &OperationView, wanted: WaitFor) -> Option<WaitResult> {
     }
 }
 
-/// Finds what cannot be uploaded before anything is.
-fn check_files(args: &Add) -> anyhow::Result<()> {
-    for file in &args.files {
-        local::readable(file)?;
-    }
-    if args.no_publish && args.wait.is_some_and(|wait| wait != WaitFor::Stored) {
-        let message = "what is not published becomes neither durable nor certified";
-        let hint = "leave out --no-publish, or say --wait stored";
-        return Err(Failure::new(Status::Usage, "invalid_wait", message, hint).into());
-    }
-    if matches!(args.preview.as_str(), "auto" | "none") {
-        return Ok(());
-    }
-    let refuse = |message: &str, hint: &str| Err(Failure::new(Status::Usage, "invalid_preview", message, hint).into());
-    if args.public {
-        return refuse(
-            "public content has no preview: everybody may read the whole",
-            "leave out --preview or --public",
-        );
-    }
-    if local::readable(Path::new(&args.preview))? == 0 {
-        return refuse(&format!("the preview {} is empty", args.preview), "say --preview none to have none");
-    }
-    Ok(())
-}
-
 /// What an upload waits for by default: durable, or stored if it is not to be published.
-fn wanted(args: &Add) -> WaitFor {
+pub(super) fn wanted(args: &Add) -> WaitFor {
     args.wait.unwrap_or(if args.no_publish { WaitFor::Stored } else { WaitFor::Durable })
 }
 
@@ -194,62 +181,13 @@ pub(super) fn wait_status(result: Option<WaitResult>, wanted: WaitFor) -> Option
     }
 }
 
-/// Uploads one file; the node answers when it has come as far as `wait`.
-async fn upload(
-    client: &Client,
-    args: &Add,
-    (path, meter): (&Path, Meter),
-    wait: WaitFor,
-) -> anyhow::Result<GroupView> {
-    let size = local::readable(path)?;
-    let file = tokio::fs::File::open(path).await.with_context(|| format!("open {}", path.display()))?;
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut query = vec![
-        ("filename", name.clone()),
-        ("public", args.public.to_string()),
-        ("publish", (!args.no_publish).to_string()),
-        ("wait", wait.as_str().to_owned()),
-        ("timeout", query_duration(args.timeout)),
-    ];
-    query.extend(args.content_type.map(|kind| ("type", kind.to_string())));
-    query.extend(args.replicas.map(|count| ("replicas", count.to_string())));
-    query.extend(args.tags.iter().map(|tag| ("tags", tag.clone())));
-    if !args.grant.is_empty() {
-        query.push(("grant", args.grant.join(",")));
-    }
-    let bar = meter.bytes(&name, Some(size));
-    let body = ReaderStream::with_capacity(bar.watch(file), READ_BYTES);
-    let body = reqwest::Body::wrap_stream(body);
-    let request = client.request(Method::POST, "content");
-    let request = match args.preview.as_str() {
-        choice @ ("auto" | "none") => {
-            query.push(("preview", choice.to_owned()));
-            request.query(&query).header(header::CONTENT_LENGTH, size).body(body)
-        }
-        preview => {
-            let preview = supplied_preview(Path::new(preview)).await?;
-            let file = Part::stream_with_length(body, size).file_name(name);
-            request.query(&query).multipart(Form::new().part("preview", preview).part("file", file))
-        }
-    };
-    client.json(request).await
-}
-
-/// The preview that the user supplies, as a part of a form. It names its media type: the node shows it as that.
-async fn supplied_preview(path: &Path) -> anyhow::Result<Part> {
-    let bytes = tokio::fs::read(path).await.with_context(|| format!("read the preview {}", path.display()))?;
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let mime = media_type(&name, bytes.get(..SNIFF_BYTES).unwrap_or(&bytes));
-    Part::bytes(bytes).file_name(name).mime_str(mime).context("name the media type of the preview")
-}
-
 /// The node's peers; `None` if it does not say, which changes nothing about the upload.
 async fn peers(client: &Client) -> Option<PeerCounts> {
     client.get::<StatusView>("status").await.ok().map(|status| status.peers)
 }
 
 /// Tells what became of an upload.
-fn print_added(file: &Path, view: &GroupView, peers: Option<PeerCounts>) -> anyhow::Result<()> {
+fn print_added(shown: &str, view: &GroupView, peers: Option<PeerCounts>) -> anyhow::Result<()> {
     let reached = match view.wait_result {
         Some(WaitResult::Certified) => "certified".to_owned(),
         Some(WaitResult::Durable) => "durable".to_owned(),
@@ -261,9 +199,9 @@ fn print_added(file: &Path, view: &GroupView, peers: Option<PeerCounts>) -> anyh
         Some(WaitResult::Contested) => CONTESTED.to_owned(),
         Some(WaitResult::Stored) | None => "stored".to_owned(),
     };
-    output::line(&format!("{}  {}  {reached}", view.group_id, file.display()))?;
+    output::fields(&[&view.group_id.to_string(), shown, &reached])?;
     match &view.no_preview {
-        Some(reason) => output::line(&format!("  {}", reason.says)),
+        Some(reason) => output::fields(&[&format!("  {}", reason.says)]),
         None => Ok(()),
     }
 }
@@ -286,8 +224,13 @@ mod tests {
     use mynet_node::view::{OperationView, WaitResult};
     use serde_json::json;
 
-    use super::{progress_words, reached};
-    use crate::args::WaitFor;
+    use std::path::PathBuf;
+
+    use super::{progress_words, reached, untried};
+    use crate::{
+        args::WaitFor,
+        output::{Failure, Status},
+    };
 
     /// An operation with so many copies and votes of two, of three wanted copies.
     fn seen(state: &str, copies: usize, (outcome, accepts, certificate): (&str, usize, bool)) -> OperationView {
@@ -331,5 +274,17 @@ mod tests {
     fn progress_counts_what_is_waited_for_next() {
         assert_eq!(progress_words(&seen("running", 1, ("pending", 0, false))), "copies 1/2  votes 0/2");
         assert_eq!(progress_words(&seen("running", 2, ("pending", 1, false))), "copies 2/3  votes 1/2");
+    }
+
+    #[test]
+    fn an_error_says_which_files_were_not_tried() {
+        let told = |rest: &[&str]| {
+            let rest: Vec<PathBuf> = rest.iter().map(PathBuf::from).collect();
+            let failed = Failure::new(Status::Failed, "no_space", "a was not stored: the disk is full", "make room");
+            untried(failed.into(), &rest).downcast::<Failure>().unwrap().message
+        };
+        assert_eq!(told(&[]), "a was not stored: the disk is full");
+        assert_eq!(told(&["b"]), "a was not stored: the disk is full (b not tried)");
+        assert_eq!(told(&["b", "c", "d"]), "a was not stored: the disk is full (b and 2 more not tried)");
     }
 }

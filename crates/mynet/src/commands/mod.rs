@@ -11,6 +11,7 @@ mod node;
 mod recover;
 mod setup;
 mod shell;
+mod upload;
 mod verify;
 mod why;
 

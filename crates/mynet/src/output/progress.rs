@@ -115,9 +115,10 @@ impl Bar {
         self.bar.set_message(format!("{words}  {}", self.name));
     }
 
-    /// Counts what is read of `file`.
-    pub(crate) fn watch<R: tokio::io::AsyncRead + Unpin>(&self, file: R) -> indicatif::ProgressBarIter<R> {
-        self.bar.wrap_async_read(file)
+    /// Counts bytes from elsewhere, as long as it is kept.
+    pub(crate) fn counter(&self) -> impl Fn(u64) + Send + use<> {
+        let bar = self.bar.clone();
+        move |bytes| bar.inc(bytes)
     }
 }
 
