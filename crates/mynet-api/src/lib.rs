@@ -14,7 +14,7 @@
 //!
 //! Deliberately absent until they exist: routes of systems that do not exist yet, TLS, CORS, cookies.
 //!
-//! Reading order: `serve`, `routes`, `auth`, then the handlers `upload`, `content`, `storage`, `peers`, `tokens`; `events`; `ranges`, `params`, `ids`, `body`,
+//! Reading order: `serve`, `routes`, `auth`, then the handlers `upload`, `content`, `storage`, `peers`, `tokens`; `events`; `ranges`, `params`, `ids`, `body`, `heads`,
 //! `request_id` and `problem` are what they are made of. The routes are described in `docs/api.md` and by the node itself: `openapi`.
 
 mod auth;
@@ -24,6 +24,7 @@ mod content;
 mod events;
 #[cfg(test)]
 mod fake;
+mod heads;
 mod ids;
 mod multipart;
 mod openapi;

@@ -341,15 +341,17 @@ fn contents() -> Vec<(StatusCode, Value)> {
 
 /// The statuses with which a route may refuse.
 fn refused_with(operation: &Operation, route: &Route) -> Vec<StatusCode> {
+    let mut refused = vec![StatusCode::URI_TOO_LONG, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE];
     if route.access == Access::Probe {
-        return if route.path == "/readyz" { vec![StatusCode::SERVICE_UNAVAILABLE] } else { Vec::new() };
+        refused.extend((route.path == "/readyz").then_some(StatusCode::SERVICE_UNAVAILABLE));
+        return refused;
     }
-    let mut refused = vec![
+    refused.extend([
         StatusCode::BAD_REQUEST,
         StatusCode::UNAUTHORIZED,
         StatusCode::INTERNAL_SERVER_ERROR,
         StatusCode::SERVICE_UNAVAILABLE,
-    ];
+    ]);
     if route.access != Access::Anybody || operation.answer == Answer::Content {
         refused.push(StatusCode::FORBIDDEN);
     }

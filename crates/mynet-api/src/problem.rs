@@ -73,6 +73,9 @@ codes! {
     Upload "upload" BAD_REQUEST
         "the upload broke off or was unreadable; nothing was kept"
         "send the whole file again; nothing was kept";
+    MalformedRequest "malformed_request" BAD_REQUEST
+        "the head of the request is no HTTP/1.1; the connection ends"
+        "send a request as RFC 9112 has it";
     Unauthorized "unauthorized" UNAUTHORIZED
         "no token, or one that is not good"
         "send 'Authorization: Bearer <token>' with a token made by 'mynet token create'";
@@ -97,9 +100,15 @@ codes! {
     PayloadTooLarge "payload_too_large" PAYLOAD_TOO_LARGE
         "the body, or the preview, is larger than allowed"
         "send less, or have limits.upload raised";
+    UriTooLong "uri_too_long" URI_TOO_LONG
+        "path and query are longer than 32 KiB"
+        "ask for less at once; some routes take their parameters in a body";
     RangeNotSatisfiable "range_not_satisfiable" RANGE_NOT_SATISFIABLE
         "`Content-Range` tells the size"
         "ask for a range within the size that Content-Range tells";
+    HeadersTooLarge "headers_too_large" REQUEST_HEADER_FIELDS_TOO_LARGE
+        "the head of the request is larger than 64 KiB, or has more than 64 headers; the connection ends"
+        "send fewer and shorter headers";
     Internal "internal" INTERNAL_SERVER_ERROR
         "a bug of the node"
         "this is a bug: report it with the node's log";

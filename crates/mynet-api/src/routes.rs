@@ -22,7 +22,7 @@ use tracing::Instrument;
 
 use crate::{
     auth::{self, Access},
-    care, content, events,
+    care, content, events, heads,
     node::NodeHandle,
     openapi,
     params::Params,
@@ -178,7 +178,7 @@ async fn guard(State(route): State<Guard>, mut request: Request, next: Next) -> 
     Ok(next.run(request).await)
 }
 
-/// Names the request, logs one line for it, and says what caches and browsers may do with answers that do not say it themselves.
+/// Names the request, refuses it if its path is too long, and logs one line for it.
 async fn observe(request: Request, next: Next) -> Response {
     let id = RequestId::of(request.headers());
     // The pattern, not the path and never the query: a log must not tell who reads what.
@@ -186,17 +186,27 @@ async fn observe(request: Request, next: Next) -> Response {
     let span = tracing::info_span!("http", method = %request.method(), route, request_id = id.as_str());
     async move {
         let started = Instant::now();
-        let mut response = problem::complete(next.run(request).await, &id);
-        let headers = response.headers_mut();
-        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers.insert(request_id::HEADER, id.value());
+        let response = match heads::check_uri(request.uri()) {
+            Ok(()) => next.run(request).await,
+            Err(problem) => problem.into_response(),
+        };
+        let response = finish(response, &id);
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::debug!(status = response.status().as_u16(), milliseconds, "request answered");
         response
     }
     .instrument(span)
     .await
+}
+
+/// Names the request in its answer, and says what caches and browsers may do with it if it does not say so itself.
+pub(crate) fn finish(response: Response, id: &RequestId) -> Response {
+    let mut response = problem::complete(response, id);
+    let headers = response.headers_mut();
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(request_id::HEADER, id.value());
+    response
 }
 
 /// Answers a request whose handler panicked: a bug, for a human.

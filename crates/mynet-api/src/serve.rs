@@ -10,7 +10,10 @@
 use std::{io, sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::{
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -23,21 +26,18 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{node::NodeHandle, routes::router_until, stall::StallGuard};
+use crate::{
+    heads::{self, HEAD_BYTES_MAX, HEADERS_MAX, OwnWords, Turn},
+    node::NodeHandle,
+    routes::router_until,
+    stall::StallGuard,
+};
 
 /// How long accepting pauses when the process is out of file descriptors or memory: other connections must end first.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long the rest of a refused body is read: some round trips, so that the refusal arrives before the reset.
 const LINGER_MAX: Duration = Duration::from_secs(2);
-
-/// Bytes of the head of a request at most, but for what a last read brings beyond it; this also bounds what is read ahead of a
-/// body. Twice as many would let a full house of connections hold 128 MiB; half as many would refuse what proxies add to long
-/// queries.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
-
-/// Headers of a request at most: several times what browsers and proxies send.
-const HEADERS_MAX: usize = 64;
 
 /// How long a client may be silent before the rest of its body is taken to have come: longer than most round trips, short
 /// enough not to hold up a shutdown for clients that keep a finished connection open.
@@ -167,13 +167,14 @@ async fn connection(
         tracing::debug!(%error, "connection lost before its first request");
         return;
     }
-    let io = TokioIo::new(StallGuard::new(stream, settings.write_stall));
+    let turn = Turn::default();
+    let io = TokioIo::new(OwnWords::new(StallGuard::new(stream, settings.write_stall), turn.clone()));
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(settings.head_timeout)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(io, service);
+        .serve_connection(io, service_fn(move |request| turn.of(service.call(request))));
     let mut told = false;
     let ended = loop {
         tokio::select! {
@@ -185,11 +186,17 @@ async fn connection(
         }
     };
     match ended {
-        Ok(()) => linger(connection.into_parts().io.into_inner()).await,
-        // It was told so, by a status without a body.
+        Ok(()) => linger(connection.into_parts().io.into_inner().into_parts().0).await,
         Err(error) if error.is_parse() => {
-            tracing::debug!(%error, "a request was unreadable");
-            linger(connection.into_parts().io.into_inner()).await;
+            let parts = connection.into_parts();
+            let (mut stream, own) = parts.io.into_inner().into_parts();
+            if let Some(refusal) = heads::refusal(&parts.read_buf, &own, &error).await
+                && let Err(error) = stream.write_all(&refusal).await
+            {
+                tracing::debug!(%error, "connection lost before a request was refused");
+                return;
+            }
+            linger(stream).await;
         }
         // Clients go away and time out all the time; what broke on this side was logged where it broke.
         Err(error) => tracing::debug!(%error, "connection ended early"),

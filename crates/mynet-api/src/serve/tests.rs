@@ -12,8 +12,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{ApiSettings, HEAD_BYTES_MAX, HEADERS_MAX, ServeError, serve};
-use crate::fake::NodeHandle;
+use super::{ApiSettings, ServeError, serve};
+use crate::{
+    fake::NodeHandle,
+    heads::{HEAD_BYTES_MAX, HEADERS_MAX, URI_BYTES_MAX},
+    openapi::schema::check_answer,
+};
 
 /// Longer than anything here may take; a test that gets there has failed.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -94,17 +98,111 @@ async fn a_head_that_does_not_come_ends_the_connection() {
     server.stop().await;
 }
 
+/// Sends bytes on a connection of their own, and demands a whole refusal with this status and code.
+async fn refused(server: &Server, sent: &[u8], (status, code): (u16, &str)) -> serde_json::Value {
+    let mut stream = server.connect().await;
+    stream.write_all(sent).await.unwrap();
+    let answer = read_all(&mut stream).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer}"));
+    assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    check_answer("GET /api/v1/content/{id}", status, "application/problem+json", body.as_bytes()).unwrap();
+    let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!((problem["status"].as_u64(), problem["code"].as_str()), (Some(status.into()), Some(code)), "{answer}");
+    let id = problem["request_id"].as_str().unwrap();
+    let length = format!("content-length: {}", body.len());
+    for line in [length.as_str(), "content-type: application/problem+json", &format!("x-request-id: {id}")] {
+        assert!(head.split("\r\n").any(|given| given == line), "no {line:?} in {head}");
+    }
+    for name in ["date", "cache-control", "x-content-type-options"] {
+        assert_eq!(head.matches(&format!("\r\n{name}: ")).count(), 1, "{name} in {head}");
+    }
+    problem
+}
+
+fn get(path: &str, headers: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine\r\n{headers}\r\n").into_bytes()
+}
+
 #[tokio::test]
-async fn a_head_with_too_much_in_it_is_refused() {
+async fn a_head_with_too_much_in_it_is_refused_by_a_problem_with_a_code() {
     let server = Server::start(ApiSettings::default()).await;
     let long = format!("X-Long: {}\r\n", "x".repeat(4 * HEAD_BYTES_MAX));
     let many = (0..=HEADERS_MAX).map(|n| format!("X-{n}: x\r\n")).collect::<String>();
     for headers in [long, many] {
-        let mut stream = server.connect().await;
-        stream.write_all(format!("GET /livez HTTP/1.1\r\nHost: x\r\n{headers}\r\n").as_bytes()).await.unwrap();
-        let answer = read_all(&mut stream).await;
-        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+        let problem = refused(&server, &get("/livez", &headers), (431, "headers_too_large")).await;
+        assert_eq!(problem["request_id"], "mine");
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_path_that_is_too_long_is_refused_by_its_own_status() {
+    let server = Server::start(ApiSettings::default()).await;
+    let close = "Connection: close\r\n";
+    // The last is not read to its end.
+    for bytes in [URI_BYTES_MAX + 1, HEAD_BYTES_MAX - 1024, 2 * HEAD_BYTES_MAX] {
+        let path = format!("/{}", "a".repeat(bytes - 1));
+        refused(&server, &get(&path, close), (414, "uri_too_long")).await;
+    }
+    let query = format!("/?{}", "a".repeat(URI_BYTES_MAX));
+    refused(&server, &get(&query, close), (414, "uri_too_long")).await;
+    let longest = format!("/{}", "a".repeat(URI_BYTES_MAX - 1));
+    refused(&server, &get(&longest, close), (404, "route_not_found")).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_refused_by_a_problem_with_a_code() {
+    let server = Server::start(ApiSettings::default()).await;
+    for sent in [
+        "GET\r\n\r\n",
+        "G T / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "GET /\u{1} HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nno colon\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length: many\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}\u{fc}\u{3}\u{3} a greeting of TLS",
+    ] {
+        refused(&server, sent.as_bytes(), (400, "malformed_request")).await;
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_unreadable_head_after_an_answer_costs_the_answer_nothing() {
+    let server = Server::start(ApiSettings::default()).await;
+    // Content that looks like what is taken off the wire stays on it.
+    let forged = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n\r\n";
+    let hash = server.node.hold(forged, true, None);
+    let mut stream = server.connect().await;
+    stream.write_all(&get(&format!("/api/v1/storage/{hash}"), "")).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(forged) {
+        answer.push(tokio::time::timeout(DEADLINE, stream.read_u8()).await.expect("the content comes").unwrap());
+    }
+    stream.write_all(b"nonsense\r\n\r\n").await.unwrap();
+    let answer = read_all(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"malformed_request\""), "{answer}");
+
+    // The same in one piece.
+    let mut stream = server.connect().await;
+    let both = [get(&format!("/api/v1/storage/{hash}"), ""), b"nonsense\r\n\r\n".to_vec()].concat();
+    stream.write_all(&both).await.unwrap();
+    let answer = read_all(&mut stream).await;
+    let (_, rest) = answer.split_once(std::str::from_utf8(forged).unwrap()).unwrap_or_else(|| panic!("{answer}"));
+    assert!(rest.starts_with("HTTP/1.1 400 ") && rest.contains("\"malformed_request\""), "{answer}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_refusal_of_head_has_no_body() {
+    let server = Server::start(ApiSettings::default()).await;
+    let long = "x".repeat(2 * HEAD_BYTES_MAX);
+    let mut stream = server.connect().await;
+    stream.write_all(format!("HEAD /livez HTTP/1.1\r\nX-Long: {long}\r\n\r\n").as_bytes()).await.unwrap();
+    let answer = read_all(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 431 ") && answer.ends_with("\r\n\r\n"), "{answer}");
     server.stop().await;
 }
 

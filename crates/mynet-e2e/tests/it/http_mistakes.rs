@@ -156,6 +156,7 @@ fn bad_usage_of_every_route_is_refused_and_leaves_nothing_behind() {
         wrong_paths(&admin, &route);
         wrong_bodies(&admin, &route);
     }
+    wrong_heads(&admin);
     until("everything to be as it was", Duration::from_secs(30), || {
         let after = kept(node);
         ensure!(after == before, "{after:#} instead of {before:#}");
@@ -203,6 +204,23 @@ fn wrong_paths(admin: &Asker<'_>, route: &Route) {
     if route.operation["operationId"] != "find" {
         admin.refused(&route.line(NOBODY), (&with_length(body), body), statuses, "");
     }
+}
+
+/// Heads that no route is asked about.
+fn wrong_heads(admin: &Asker<'_>) {
+    let nothing: (&str, &[u8]) = ("", b"");
+    let (long, many) = ("x".repeat(200_000), (0..100).map(|n| format!("X-{n}: x\r\n")).collect::<String>());
+    for headers in [format!("X-Long: {long}\r\n"), many] {
+        admin.refused("GET /api/v1/status", (&headers, b""), &[431], "headers_too_large");
+    }
+    for length in [40_000, 200_000] {
+        admin.refused(&format!("GET /api/v1/content/{}", "a".repeat(length)), nothing, &[414], "uri_too_long");
+        admin.refused(&format!("GET /api/v1/content?cursor={}", "a".repeat(length)), nothing, &[414], "uri_too_long");
+    }
+    for line in ["nonsense", "GET /\u{7f}\u{1}", "G@T /"] {
+        admin.refused(line, nothing, &[400], "malformed_request");
+    }
+    admin.refused("POST /api/v1/content", ("Content-Length: -1\r\n", b""), &[400], "malformed_request");
 }
 
 /// Bodies of the wrong shape, cut off, and larger than they are.
