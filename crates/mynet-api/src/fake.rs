@@ -281,6 +281,7 @@ impl NodeHandle {
                 bytes_done: 1,
                 bytes_total: 2,
                 last_refusal: None,
+                hindered_by: None,
             }],
         })
     }

@@ -41,11 +41,13 @@ impl Shell {
         let asked = (found.manifest.clone(), view.replicas_wanted);
         let explained = self.inbox.ask(move |core, now| Explained::of(core, &asked.0, asked.1, now));
         let explained = explained.await.ok_or(NodeError::Stopping)?;
-        let targets = self.targets_of(&found, &explained);
+        let reach = self.reach();
+        let copies = copies(&found, &explained, &reach);
         let summary = vec![
-            replication_sentence(&view, &copies(&found, &explained), found.manifest.quorum),
-            consensus_sentence(&view, &seats(&found, &explained, &self.members.chain())),
+            replication_sentence(&view, &copies, found.manifest.quorum),
+            consensus_sentence(&view, &seats(&found, &explained, (&self.members.chain(), &reach))),
         ];
+        let targets = self.targets_of(copies, &found, &explained);
         Ok(OperationView {
             operation_id: id.to_string(),
             group_id: id.group_id,
@@ -81,23 +83,23 @@ impl Shell {
     }
 
     /// The copies on other nodes, with the bytes that they reported.
-    fn targets_of(&self, found: &Found, explained: &Explained) -> Vec<OperationTargetView> {
+    fn targets_of(&self, copies: Vec<CopyView>, found: &Found, explained: &Explained) -> Vec<OperationTargetView> {
         let reported: BTreeMap<_, _> = explained
             .coordination
             .iter()
             .flat_map(|coordination| &coordination.targets)
             .map(|target| (target.node, target.bytes))
             .collect();
-        copies(found, explained)
+        copies
             .into_iter()
             .filter(|copy| copy.node_id != self.me())
-            .map(|CopyView { node_id, state, states, last_refusal, .. }| {
+            .map(|CopyView { node_id, state, states, last_refusal, hindered_by, .. }| {
                 let bytes_total = bytes_of(&found.manifest, states.iter().copied().collect());
                 let bytes_done = match reported.get(&node_id) {
                     _ if state == TargetState::Held.as_str() => bytes_total,
                     reported => reported.map_or(0, |bytes| bytes_total.min(*bytes)),
                 };
-                OperationTargetView { node_id, state, states, bytes_done, bytes_total, last_refusal }
+                OperationTargetView { node_id, state, states, bytes_done, bytes_total, last_refusal, hindered_by }
             })
             .collect()
     }

@@ -18,6 +18,12 @@ fn copy<'a>(why: &'a Value, node: &str) -> &'a Value {
     why["copies"].as_array().unwrap().iter().find(|copy| copy["node_id"] == node).unwrap()
 }
 
+/// The nodes of copies or seats that are said to be out of reach.
+fn unreachable(list: &Value) -> Vec<&str> {
+    let hindered = list.as_array().unwrap().iter().filter(|entry| entry["hindered_by"]["code"] == "unreachable");
+    hindered.map(|entry| entry["node_id"].as_str().unwrap()).collect()
+}
+
 #[test]
 fn a_copy_that_is_missing_is_named_with_its_reason_and_every_node_tells_its_part() {
     let mut network = Network::trusted(3, "").unwrap();
@@ -28,9 +34,15 @@ fn a_copy_that_is_missing_is_named_with_its_reason_and_every_node_tells_its_part
     let (origin, holder) = (&network.nodes[0], &network.nodes[1]);
     let group = origin.json(&["add", &path]).unwrap()["group_id"].as_str().unwrap().to_owned();
 
-    let why = origin.json(&["why", &group]).unwrap();
+    let why = until("the node that is away to be missed", Duration::from_secs(60), || {
+        let why = origin.json(&["why", &group])?;
+        ensure!(!unreachable(&why["copies"]).is_empty(), "{why}");
+        Ok(why)
+    })
+    .unwrap();
     assert_eq!((&why["role"], &why["replication_status"]), (&"origin".into(), &"degraded".into()), "{why}");
     let owed = copy(&why, &away);
+    assert_eq!((unreachable(&why["copies"]), unreachable(&why["seats"])), (vec![&away[..]], vec![&away[..]]), "{why}");
     assert!(owed["state"] == "asked" && owed["next_try_seconds"].is_u64() && owed["until"].is_null(), "{owed}");
     assert_eq!(copy(&why, &holder.id)["state"], "held");
     assert!(copy(&why, &holder.id)["until"].is_string());
@@ -42,9 +54,10 @@ fn a_copy_that_is_missing_is_named_with_its_reason_and_every_node_tells_its_part
     let missing: Vec<&Value> =
         seats.iter().filter(|seat| seat["said"].is_null()).map(|seat| &seat["node_id"]).collect();
     assert_eq!(missing, [away.as_str()], "{why}");
+    assert!(why["summary"][0].as_str().unwrap().contains("cannot be reached"), "{why}");
     let text = String::from_utf8(origin.bytes(&["why", &group]).unwrap()).unwrap();
     assert!(text.lines().count() < 30 && text.contains("durable, with 2 of 3 copies"), "{text}");
-    let owed_here = text.lines().any(|line| line.starts_with(&away[..10]) && line.contains("next try in"));
+    let owed_here = text.lines().any(|line| line.starts_with(&away[..10]) && line.contains("unreachable, next try in"));
     assert!(owed_here, "{text}");
 
     let mine = origin.json(&["history", &group]).unwrap();
@@ -78,6 +91,18 @@ fn a_copy_that_is_missing_is_named_with_its_reason_and_every_node_tells_its_part
     let last: Vec<&str> = last.collect();
     assert!(last.is_sorted(), "{mine}");
     assert_eq!(origin.run(&["why", &"0".repeat(64)]).unwrap().status, 3);
+
+    // A copy that is there counts, and whoever asks is told that its node is not.
+    network.nodes[2].kill().unwrap();
+    let origin = &network.nodes[0];
+    until("the holder that went away to be missed", Duration::from_secs(60), || {
+        let why = origin.json(&["why", &group])?;
+        let gone = copy(&why, &away);
+        ensure!(gone["state"] == "held" && gone["hindered_by"]["code"] == "unreachable", "{why}");
+        ensure!(why["summary"][0].as_str().is_some_and(|says| says.contains("cannot be reached now")), "{why}");
+        Ok(())
+    })
+    .unwrap();
 }
 
 #[test]

@@ -95,6 +95,9 @@ pub struct OperationTargetView {
     /// Why it would not, the last time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_refusal: Option<ReasonView>,
+    /// What stands in its way: `unreachable`, if this node has no connection to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hindered_by: Option<ReasonView>,
 }
 
 #[cfg(test)]

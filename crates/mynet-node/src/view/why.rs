@@ -115,6 +115,9 @@ pub struct CopyView {
     /// When it is tried again, if nothing happens before; 0 is now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_try_seconds: Option<u64>,
+    /// What stands in its way, whether it is there or owed: `unreachable`, if the node that tells this has no connection to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hindered_by: Option<ReasonView>,
 }
 
 /// Who may read a group.
@@ -134,6 +137,9 @@ pub struct SeatView {
     /// Its vote, or why it gave none; absent if it was not heard of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub said: Option<ReasonView>,
+    /// Why it was not heard of, if that is known: `unreachable`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hindered_by: Option<ReasonView>,
 }
 
 /// One line of the log of a group.

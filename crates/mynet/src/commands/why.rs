@@ -82,7 +82,10 @@ fn rows(view: &WhyView) -> Vec<Vec<String>> {
     let votes: BTreeMap<NodeId, String> = view
         .seats
         .iter()
-        .map(|seat| (seat.node_id, seat.said.as_ref().map_or("not heard of".to_owned(), vote)))
+        .map(|seat| {
+            let silent = || seat.hindered_by.as_ref().map_or("not heard of".to_owned(), |reason| reason.code.clone());
+            (seat.node_id, seat.said.as_ref().map_or_else(silent, vote))
+        })
         .collect();
     let row = |node: NodeId| {
         let candidate = view.placement.candidates.iter().find(|candidate| candidate.node_id == node);
@@ -106,8 +109,8 @@ fn rows(view: &WhyView) -> Vec<Vec<String>> {
 fn copy_words(copy: &CopyView) -> String {
     let states: Vec<&str> = copy.states.iter().map(|state| state.as_str()).collect();
     let mut words = format!("{} ({})", copy.state, states.join(","));
-    if let Some(refusal) = &copy.last_refusal {
-        words += &format!(", {}", refusal.code);
+    for reason in copy.hindered_by.iter().chain(&copy.last_refusal) {
+        words += &format!(", {}", reason.code);
     }
     if let Some(seconds) = copy.next_try_seconds {
         words += &format!(", next try in {seconds} s");
