@@ -312,6 +312,18 @@ impl Node {
         self.child.as_ref().map(Child::id)
     }
 
+    /// Bytes of memory that it holds, without files that are mapped: those come and go with what else the machine does.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn memory_bytes(&self) -> Result<u64> {
+        let pid = self.pid().context("the node does not run")?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).context("look at the node's memory")?;
+        let kibibytes = status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB"));
+        let kibibytes: u64 = kibibytes.context("the kernel tells it")?.parse().context("it is a number")?;
+        Ok(kibibytes * 1024)
+    }
+
     /// Ends it as a power cut would: SIGKILL.
     ///
     /// # Errors
