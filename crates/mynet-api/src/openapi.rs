@@ -1,7 +1,8 @@
 //! The description of this API: an OpenAPI 3.1 document, and the same as a page for people.
 //!
 //! Method, path, scope and parameters of a route come from the table of routes that serves it, what it is for from
-//! [`operations`], the shapes of objects and parameters from two JSON files. Tests compare the routes of both tables, and every
+//! [`operations`], the shapes of objects and parameters from two JSON files, examples of whole objects from a third: answers of a real
+//! network of three nodes, shortened. Tests compare the routes of both tables, and every
 //! answer of this crate's other tests with the document, so that neither can say what the other does not do.
 //!
 //! Source: OpenAPI Specification 3.1.1; JSON Schema 2020-12.
@@ -28,6 +29,10 @@ use crate::{
 
 /// The shapes of objects, by name.
 const SCHEMAS: &str = include_str!("openapi/schemas.json");
+
+/// Objects as a node answers them, by the name of their shape. Under the name of an operation stands what is different in its
+/// answer, `null` for a field that it has not; under `Refused` and a status, how a refusal with it may read.
+const EXAMPLES: &str = include_str!("openapi/examples.json");
 
 /// What parameters mean, by name; `operation.name` goes before `name`.
 const PARAMETERS: &str = include_str!("openapi/parameters.json");
@@ -56,7 +61,7 @@ pub(crate) async fn docs() -> Response {
 /// The whole document.
 fn document() -> Value {
     let routes: BTreeMap<String, Route> = table().into_iter().map(|route| (route.line(), route)).collect();
-    let describe = Describe { schemas: object(SCHEMAS), parameters: object(PARAMETERS) };
+    let describe = Describe::new();
     let mut paths = Map::new();
     for operation in OPERATIONS {
         // That both tables have the same routes is what a test is for; a node serves what it can.
@@ -79,7 +84,7 @@ fn document() -> Value {
         "tags": TAGS.map(|(name, description)| json!({ "name": name, "description": description })),
         "paths": paths,
         "components": {
-            "schemas": describe.schemas,
+            "schemas": describe.schemas_with_examples(),
             "responses": refusals(&describe),
             "headers": {
                 "RequestId": {
@@ -110,8 +115,7 @@ fn refusals(describe: &Describe) -> Value {
             let mut example = describe.example(&reference("Problem"));
             example["status"] = status.as_u16().into();
             example["title"] = status.canonical_reason().unwrap_or_default().into();
-            example["code"] = code.replace("<field>", "limit").into();
-            example["detail"] = means.into();
+            describe.amend(&mut example, &format!("Refused{}", status.as_u16()));
             json!({
                 "description": "",
                 "headers": request_id(),
@@ -139,9 +143,36 @@ fn request_id() -> Value {
 struct Describe {
     schemas: Map<String, Value>,
     parameters: Map<String, Value>,
+    examples: Map<String, Value>,
 }
 
 impl Describe {
+    fn new() -> Self {
+        Self { schemas: object(SCHEMAS), parameters: object(PARAMETERS), examples: object(EXAMPLES) }
+    }
+
+    /// The shapes, those with an example of the whole with that.
+    fn schemas_with_examples(&self) -> Map<String, Value> {
+        let mut schemas = self.schemas.clone();
+        for (name, schema) in &mut schemas {
+            if let Some(example) = self.examples.get(name) {
+                schema["examples"] = json!([example]);
+            }
+        }
+        schemas
+    }
+
+    /// Changes an example to what it is in the answer `name`.
+    fn amend(&self, example: &mut Value, name: &str) {
+        let changes = self.examples.get(name).and_then(Value::as_object);
+        for (field, value) in changes.into_iter().flatten() {
+            match (value, example.as_object_mut()) {
+                (Value::Null, Some(fields)) => drop(fields.remove(field)),
+                (value, _) => example[field] = value.clone(),
+            }
+        }
+    }
+
     fn operation(&self, operation: &Operation, route: &Route) -> Value {
         let mut described = json!({
             "operationId": operation.id,
@@ -228,7 +259,7 @@ impl Describe {
 
     fn responses(&self, operation: &Operation, route: &Route) -> Value {
         let mut responses = Map::new();
-        for (status, response) in self.successes(operation.answer) {
+        for (status, response) in self.successes(operation) {
             responses.insert(status.as_u16().to_string(), response);
         }
         for status in refused_with(operation, route) {
@@ -238,16 +269,17 @@ impl Describe {
         Value::Object(responses)
     }
 
-    fn successes(&self, answer: Answer) -> Vec<(StatusCode, Value)> {
+    fn successes(&self, operation: &Operation) -> Vec<(StatusCode, Value)> {
         let answered = |description: &str, content: Value| json!({ "description": description, "headers": request_id(), "content": content });
         let object = |names: &[&str]| {
             let schemas: Vec<Value> = names.iter().map(|name| reference(name)).collect();
             let schema = if let [one] = schemas.as_slice() { one.clone() } else { json!({ "anyOf": schemas }) };
-            let example = schemas.first().map(|schema| self.example(schema));
+            let mut example = schemas.first().map(|schema| self.example(schema)).unwrap_or_default();
+            self.amend(&mut example, operation.id);
             json!({ "application/json": { "schema": schema, "example": example } })
         };
         let bytes = || json!({ "application/octet-stream": { "schema": {} } });
-        match answer {
+        match operation.answer {
             Answer::Object(names) => vec![(StatusCode::OK, answered("As asked.", object(names)))],
             Answer::Created(name) => {
                 let mut made = answered("Made.", object(&[name]));
@@ -263,7 +295,9 @@ impl Describe {
             Answer::File => vec![(StatusCode::OK, answered("A file to be saved.", bytes()))],
             Answer::Content => contents(),
             Answer::Events(name) => {
-                let example = format!("id: 3-17\nevent: durable\ndata: {}\n\n", self.example(&reference(name)));
+                let event = self.example(&reference(name));
+                let text = |field: &str| event[field].as_str().unwrap_or_default();
+                let example = format!("id: {}\nevent: {}\ndata: {event}\n\n", text("id"), text("kind"));
                 let schema = json!({ "type": "string", "contentSchema": reference(name) });
                 let content = json!({ "text/event-stream": { "schema": schema, "example": example } });
                 vec![(StatusCode::OK, answered("Events, until the client or the node ends.", content))]
@@ -276,9 +310,12 @@ impl Describe {
         }
     }
 
-    /// A value that `schema` allows, made of the examples in it.
+    /// A value that `schema` allows: one that is given, or one made of the examples in it, with every field.
     fn example(&self, schema: &Value) -> Value {
         if let Some(name) = schema["$ref"].as_str().and_then(|name| name.rsplit('/').next()) {
+            if let Some(given) = self.examples.get(name) {
+                return given.clone();
+            }
             return self.schemas.get(name).map(|schema| self.example(schema)).unwrap_or_default();
         }
         if let Some(first) = schema["anyOf"].get(0) {

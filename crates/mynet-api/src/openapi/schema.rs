@@ -54,7 +54,7 @@ pub(crate) fn check(schema: &Value, value: &Value) -> Result<(), String> {
         Value::Array(items) if kinds.contains(&"array") => {
             items.iter().try_for_each(|item| check(&schema["items"], item))
         }
-        Value::String(_) if kinds.contains(&"string") => Ok(()),
+        Value::String(text) if kinds.contains(&"string") => check_text(schema, text),
         Value::Bool(_) if kinds.contains(&"boolean") => Ok(()),
         Value::Number(number) if kinds.contains(&"integer") && number.is_u64() || kinds.contains(&"number") => {
             let least = schema["minimum"].as_f64().unwrap_or(f64::MIN);
@@ -64,6 +64,12 @@ pub(crate) fn check(schema: &Value, value: &Value) -> Result<(), String> {
         }
         other => Err(format!("{other} is no {kinds:?}")),
     }
+}
+
+fn check_text(schema: &Value, text: &str) -> Result<(), String> {
+    let Some(pattern) = schema["pattern"].as_str() else { return Ok(()) };
+    let fits = regex::Regex::new(pattern).map_err(|error| error.to_string())?.is_match(text);
+    if fits { Ok(()) } else { Err(format!("{text} is not like {pattern}")) }
 }
 
 fn check_object(schema: &Value, fields: &serde_json::Map<String, Value>) -> Result<(), String> {
