@@ -27,7 +27,8 @@ impl Shell {
         if self.install_draft(&file).await {
             return;
         }
-        let accepts = file.certificate.statement.verdict == Verdict::Accept;
+        let (value, accepts) =
+            (file.certificate.statement.value, file.certificate.statement.verdict == Verdict::Accept);
         let certificate = MetaWrite::Certificate(file);
         // The core has ended with it, so nobody would bring it again: a full disk is waited for.
         let write = || self.meta.batch(vec![certificate.clone()], wall_clock());
@@ -35,7 +36,7 @@ impl Shell {
             return;
         }
         tracing::info!(group = %group_id.short(), accepts, "group has a certificate");
-        self.board.update(group_id, |progress| progress.certified |= accepts);
+        self.board.update(group_id, |progress| progress.certified |= accepts && progress.is_of(value));
         self.events.tell(EventView::certified(group_id, accepts));
         self.hand_on_certificate(group_id).await;
     }

@@ -77,7 +77,7 @@ impl Shell {
             copies_wanted: group.replicas_wanted.into(),
             bytes_done: 0,
             bytes_total: 0,
-            consensus: self.consensus_view(None, self.board.get(&id.group_id).tally),
+            consensus: self.consensus_view(None, self.board.get(&id.group_id).tally_beside(&group.manifest_hash)),
             targets: Vec::new(),
         }
     }

@@ -15,7 +15,8 @@ use mynet_store::{
     meta::{Group, ListQuery, MetaError, MetaWrite, Mode as StoredMode},
 };
 use mynet_types::{
-    BoundedVec, ContentHash, DecryptedClass, GroupId, Manifest, NodeId, SignedAdmission, SignedWrap, rpc::GroupKey,
+    BoundedVec, ContentHash, DecryptedClass, GroupId, Manifest, ManifestHash, NodeId, SignedAdmission, SignedWrap,
+    rpc::GroupKey,
 };
 
 use crate::{
@@ -36,6 +37,8 @@ const GRANT_SETTING: &str = "grant/";
 
 /// How far a group was by its rows.
 pub(crate) struct Reached {
+    /// The version that is seen.
+    value: ManifestHash,
     receipts: usize,
     certified: bool,
     /// Copies and mode, if it was published before.
@@ -82,6 +85,7 @@ impl Shell {
         // What was reached before this start is known from the rows; a wait must not look for it again. What an earlier try
         // found missing may be there now: the core says so anew if it is not.
         self.board.update(group_id, |progress| {
+            progress.turn_to(group.value);
             progress.receive(group.receipts);
             progress.certified |= group.certified;
             progress.not_enough_targets = false;
@@ -104,6 +108,7 @@ impl Shell {
             return Err(NodeError::Corrupt(lost));
         }
         let reached = Reached {
+            value: group.manifest_hash,
             receipts: usize::try_from(group.replica_count).unwrap_or(usize::MAX),
             certified: group.consensus_achieved,
             wanted: group.published.then_some((group.replicas_wanted, group.mode)),

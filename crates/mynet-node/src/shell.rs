@@ -237,19 +237,26 @@ impl Shell {
     fn replication_event(self: &Arc<Self>, event: replication::io::Event) {
         use replication::io::Event;
         match event {
-            Event::Progress { group_id, status, receipts, .. } => {
+            Event::Progress { group_id, manifest_hash, status, receipts } => {
                 tracing::debug!(group = %group_id.short(), ?status, receipts = receipts.len(), "replication moved on");
                 self.board.update(group_id, |progress| {
-                    progress.status = Some(status);
-                    progress.not_enough_targets = false;
-                    progress.receive(receipts.len());
+                    if progress.is_of(manifest_hash) {
+                        progress.status = Some(status);
+                        progress.not_enough_targets = false;
+                        progress.receive(receipts.len());
+                    }
                 });
                 self.holders_came(group_id);
             }
             Event::Durable { manifest, receipts, previous: _ } => {
                 let group_id = manifest.body.group_id;
                 tracing::info!(group = %group_id.short(), receipts = receipts.len(), "group is durable");
-                self.board.update(group_id, |progress| progress.receive(receipts.len()));
+                let value = manifest.body.hash();
+                self.board.update(group_id, |progress| {
+                    if progress.is_of(value) {
+                        progress.receive(receipts.len());
+                    }
+                });
             }
             Event::NotEnoughTargets { group_id, eligible, need } => {
                 tracing::info!(group = %group_id.short(), eligible, need, "too few nodes may hold the group, it waits");
@@ -272,9 +279,9 @@ impl Shell {
     fn consensus_event(self: &Arc<Self>, event: consensus::io::Event) {
         use consensus::io::Event;
         match event {
-            Event::Progress { group_id, tally, .. } => {
+            Event::Progress { group_id, manifest_hash, tally, .. } => {
                 tracing::debug!(group = %group_id.short(), ?tally, "votes moved on");
-                self.board.update(group_id, |progress| progress.tally = Some(tally));
+                self.board.update(group_id, |progress| progress.count(manifest_hash, tally));
             }
             Event::Certified(file) => {
                 let shell = Arc::clone(self);

@@ -28,7 +28,7 @@ impl Shell {
         let local = found.local.as_ref();
         let holders = found.backing.holders();
         let certificate = found.backing.certificate.as_deref().map(|file| &file.certificate);
-        let tally = self.board.get(&group_id).tally;
+        let tally = self.board.get(&group_id).tally_of(&hash);
         let consensus = self.consensus_view(certificate, tally);
         let (wanted, quorum) =
             (usize::from(local.map_or(manifest.replicas, |group| group.replicas_wanted)), manifest.quorum);
