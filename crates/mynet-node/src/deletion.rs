@@ -112,7 +112,7 @@ impl Shell {
     }
 
     /// The group to be deleted, and who may hold it.
-    async fn to_delete(&self, key: GroupKey) -> Result<(Manifest, Vec<NodeId>), NodeError> {
+    pub(crate) async fn to_delete(&self, key: GroupKey) -> Result<(Manifest, Vec<NodeId>), NodeError> {
         let found = self.find_group(key).await?;
         if found.manifest.owner != self.owner() {
             let why = "the group is of another owner; it is deleted on the node where it was uploaded".to_owned();
@@ -121,7 +121,8 @@ impl Shell {
         // Also those whose receipts have ended: that says nothing about whether the bytes are gone.
         let receipts = self.meta.receipts_of_group(found.manifest.group_id).await.map_err(NodeError::storage)?;
         let mut holders: BTreeSet<NodeId> = receipts.into_iter().map(|receipt| receipt.body.holder).collect();
-        holders.extend(self.meta.told(found.manifest.group_id).await.map_err(NodeError::storage)?);
+        let told = self.meta.told(found.manifest.group_id).await.map_err(NodeError::storage)?;
+        holders.extend(told.into_iter().map(|(node, _)| node));
         holders.extend(found.backing.holders());
         holders.extend(found.holders);
         Ok((found.manifest, holders.into_iter().collect()))

@@ -289,11 +289,9 @@ fn group_write(shell: &Shell, record: Record) -> Result<Vec<MetaWrite>, Translat
             publication: codec::encode(&publication),
         }],
         Record::Decided(decided) => {
-            let nodes = decided.decisions.iter().map(|(node, _)| *node).collect();
-            let told = MetaWrite::Told { group_id: decided.group_id, nodes };
-            vec![MetaWrite::Decided { group_id: decided.group_id, decided: codec::encode(&decided) }, told]
+            vec![MetaWrite::Decided { group_id: decided.group_id, decided: codec::encode(&decided) }]
         }
-        Record::Told { group_id, nodes } => vec![MetaWrite::Told { group_id, nodes }],
+        Record::Told { group_id, version, nodes } => vec![MetaWrite::Told { group_id, version, nodes }],
         Record::Receipts { manifest_hash, receipts, .. } => {
             vec![MetaWrite::Receipts { manifest_hash, receipts: receipts.into_vec() }]
         }

@@ -286,8 +286,9 @@ impl Shell {
         let head = head.filter(|head| head.certificate.statement.value == group.manifest_hash);
         let lost = || NodeError::NotFound(format!("what certifies version {}", manifest.version));
         let Certified { certificate, previous } = head.ok_or_else(lost)?;
-        let holders = self.meta.told(manifest.group_id).await.map_err(NodeError::storage)?;
-        Ok(Some(Head { certificate, previous, holders: BoundedVec::truncated(holders) }))
+        let told = self.meta.told(manifest.group_id).await.map_err(NodeError::storage)?;
+        let earlier = told.into_iter().filter(|(_, version)| *version < manifest.version).map(|(node, _)| node);
+        Ok(Some(Head { certificate, previous, holders: BoundedVec::truncated(earlier) }))
     }
 
     /// The version that is being certified as the next of a group.
@@ -374,7 +375,7 @@ mod tests {
     use bytes::Bytes;
     use mynet_proto::{consensus::io as consensus, node::io::Event};
     use mynet_store::meta::{MetaWrite, Mode};
-    use mynet_types::{CertificateFile, GroupId, HeadProof, ManifestHash, Signed, codec, rpc::GroupKey};
+    use mynet_types::{CertificateFile, GroupId, HeadProof, ManifestHash, NodeId, Signed, codec, rpc::GroupKey};
 
     use super::{Draft, Lineage, with_preview};
     use crate::{
@@ -430,6 +431,17 @@ mod tests {
         founder.handle.replace_preview(key, preview, Duration::from_mins(1)).await.unwrap();
         let second = group().await;
         assert_eq!(second.manifest.body.version, 2);
+
+        // Whoever was told to commit an earlier version gets it too, and hears of the end as well as who was told to commit this one.
+        let [earlier, this] = [1, 2].map(|number| NodeId([number; 32]));
+        for (version, node) in [(1, earlier), (2, earlier), (2, this)] {
+            let told = MetaWrite::Told { group_id, version, nodes: vec![node] };
+            shell.meta.batch(vec![told], wall_clock()).await.unwrap();
+        }
+        let head = shell.head_of(&second).await.unwrap().unwrap();
+        assert_eq!(head.holders.into_vec(), [earlier]);
+        let (_, holders) = shell.to_delete(key).await.unwrap();
+        assert!(holders.contains(&earlier) && holders.contains(&this), "{holders:?}");
 
         // It was to be published, which a crash cut off, and the next one is open and comes to nothing.
         let next =

@@ -145,7 +145,7 @@ fn group_record(record: &GroupRecord) -> String {
         GroupRecord::Abort { tx, attempt } => format!("abort {} {attempt}", short(tx)),
         GroupRecord::Forget(tx) => format!("forget {}", short(tx)),
         GroupRecord::Begin(publication) => format!("begin {}", short(publication.manifest.body.group_id)),
-        GroupRecord::Told { group_id, nodes } => format!("told {} about {}", nodes.len(), short(group_id)),
+        GroupRecord::Told { group_id, nodes, .. } => format!("told {} about {}", nodes.len(), short(group_id)),
         GroupRecord::Decided(decided) => format!("decided {} for {}", short(decided.tx), decided.decisions.len()),
         GroupRecord::Receipts { group_id, receipts, .. } => {
             format!("{} receipts of {}", receipts.len(), short(group_id))

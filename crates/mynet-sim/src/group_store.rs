@@ -110,8 +110,8 @@ pub(crate) struct GroupStore {
     origins: BTreeMap<GroupId, Publication>,
     /// How the versions of groups ingested here follow each other.
     lineages: BTreeMap<GroupId, Lineage>,
-    /// Who was told to commit a version of a group that is coordinated here, or was.
-    told: BTreeMap<GroupId, BTreeSet<NodeId>>,
+    /// Who was told to commit a group that is coordinated here, or was, and the first version of which.
+    told: BTreeMap<GroupId, BTreeMap<NodeId, u64>>,
 }
 
 /// Bytes that `states` of `manifest` need on disk.
@@ -470,7 +470,6 @@ impl GroupStore {
     fn decide(&mut self, decided: &Decided) -> Result<(), String> {
         let group = self.coordinated.get_mut(&decided.group_id).ok_or("a decision without a publication")?;
         group.decided = Some(decided.clone());
-        self.tell(decided.group_id, decided.decisions.iter().map(|(node, _)| *node));
         Ok(())
     }
 
@@ -517,7 +516,7 @@ impl Store for GroupStore {
                 if self.rows.get(group_id).is_some_and(|row| row.hash != *manifest_hash) => {}
             Record::Receipts { manifest_hash, receipts, .. } => self.merge_receipts(*manifest_hash, receipts),
             Record::Wraps { group_id, wraps } => self.merge_wraps(group_id, wraps),
-            Record::Told { group_id, nodes } => self.tell(*group_id, nodes.iter().copied()),
+            Record::Told { group_id, version, nodes } => self.tell(*group_id, *version, nodes),
             Record::End(group_id) => {
                 self.coordinated.remove(group_id);
                 self.ended.insert(*group_id);

@@ -84,7 +84,7 @@ pub enum Input {
     Delete {
         /// The owner's word.
         tombstone: Box<SignedTombstone>,
-        /// Whoever gave a receipt for the group.
+        /// Whoever may hold the group.
         holders: Vec<NodeId>,
     },
     /// See [`consensus::io::Input::Hashed`].

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mynet_types::{
-    BoundedVec, GroupId, ManifestHash, NodeId, OwnerKey, ReplicationMessage, SignedDecision, SignedReceipt, Tombstone,
-    TxId,
+    BoundedVec, GroupId, ManifestHash, NodeId, OwnerKey, ReplicationMessage, SignedDecision, SignedReceipt, Timestamp,
+    Tombstone, TxId,
     wire::{DecisionOutcome, Receipts, RefuseReason, TxStatus, Wraps},
 };
 use sha2::{Digest, Sha256};
@@ -136,6 +136,8 @@ impl Coordinator {
         }
         let Some(group) = self.groups.remove(&tombstone.group_id) else { return BTreeSet::new() };
         let mut holders = group.holders();
+        // Late holders of before a restart. A receipt that ended says nothing about whether the bytes are gone.
+        holders.extend(group.receipts.holders(Timestamp(0)));
         if let Some(transaction) = group.transaction {
             self.transactions.remove(&transaction.id);
             self.withdrawn.insert(transaction.id, (tombstone.group_id, tombstone.owner));

@@ -301,10 +301,11 @@ impl Group {
             .collect();
         // Nobody hears of it before it is on disk.
         self.told.extend(decisions.iter().map(|(node, _)| (*node, true)));
+        let nodes = decisions.iter().map(|(node, _)| *node).collect();
         let group_id = self.publication.manifest.body.group_id;
         let decided = Decided { group_id, tx, decisions };
         transaction.stage = Stage::Deciding;
-        step.persist(vec![Record::Decided(decided)], Pending::Decided(group_id, tx));
+        step.persist(vec![Record::Decided(decided), self.telling(nodes)], Pending::Decided(group_id, tx));
         if mynet_types::planted!(CommitBeforeLog) {
             self.on_decided(tx, step);
         }
@@ -329,6 +330,12 @@ impl Group {
         for node in prepared {
             if node == step.shared.node { self.issue_own_receipt(step) } else { self.run(node, Errand::Commit, step) }
         }
+    }
+
+    /// What keeps that these are told to commit.
+    fn telling(&self, nodes: Vec<NodeId>) -> Record {
+        let manifest = &self.publication.manifest.body;
+        Record::Told { group_id: manifest.group_id, version: manifest.version, nodes }
     }
 
     /// Whether it is on disk that a node is told to commit.
@@ -368,7 +375,7 @@ impl Group {
         let holders = receipts.iter().map(|receipt| receipt.body.holder).filter(|holder| *holder != step.shared.node);
         let nodes: Vec<NodeId> = holders.filter(|holder| self.told.insert(*holder, true).is_none()).collect();
         if !nodes.is_empty() {
-            records.push(Record::Told { group_id, nodes });
+            records.push(self.telling(nodes));
         }
         step.persist(records, Pending::Receipts(group_id, receipts));
     }
@@ -421,8 +428,7 @@ impl Group {
                 self.send_wraps(receipt.body.holder, step);
             }
         }
-        if changed && self.publication.head.is_some() {
-            // Who follows may have waited for a place among the targets.
+        if changed && self.has_room_for_followers(step) {
             self.replan(step);
         }
         changed && self.announce(step)
@@ -450,6 +456,15 @@ impl Group {
             self.send_receipts(holder, step);
         }
         count >= plan::copies(&self.publication) && !self.is_awaited(step)
+    }
+
+    /// Whether a node that holds an earlier version waited for a place among the targets, and there is one.
+    fn has_room_for_followers(&self, step: &Step<'_>) -> bool {
+        let Some(Transaction { targets, .. }) = &self.transaction else { return false };
+        let waits = |node: &NodeId| !targets.contains_key(node) && step.shared.is_eligible(node, step.now.wall);
+        let earlier = self.publication.head.iter().flat_map(|head| head.holders.iter());
+        earlier.filter(|node| waits(node)).count() > 0
+            && targets.values().filter(|target| target.is_outstanding()).count() < wire::TARGETS_MAX
     }
 
     /// Whether a node that may hold this version has an earlier one still, as far as receipts say.
@@ -518,7 +533,7 @@ impl Group {
         }
         let taken = held.iter().filter(|holder| !transaction.targets.contains_key(holder)).count();
         let standing = transaction.targets.values().filter(|target| !target.is_full()).count();
-        let open = transaction.targets.values().filter(|target| target.state != TargetState::Held).count();
+        let open = transaction.targets.values().filter(|target| target.is_outstanding()).count();
         let mut room = wire::TARGETS_MAX.saturating_sub(open);
         let mut missing = copies.saturating_sub(taken + standing);
         let known: Vec<NodeId> = transaction.targets.keys().chain(&held).copied().collect();
@@ -581,7 +596,7 @@ impl Group {
     }
 
     /// A target asks what became of the transaction. Undecided: its lease is renewed, or it is asked again what it has.
-    /// Committed: the answer is the commit, always. Gives the decision to answer with, if there is one.
+    /// Committed: the answer is the commit, for who was told already, and never an abort. Gives the decision to answer with, if there is one.
     pub(super) fn on_query(&mut self, node: NodeId, step: &mut Step<'_>) -> Option<SignedDecision> {
         let committed = self.is_committed();
         let hash = self.manifest_hash;

@@ -157,7 +157,8 @@ pub enum Input {
     Delete {
         /// The owner's word.
         tombstone: Box<SignedTombstone>,
-        /// Whoever gave a receipt for the group, as far as the store knows; the targets of an open transaction are added here.
+        /// Whoever was told to commit the group or gave a receipt for it, as far as the store knows; the targets of an open transaction
+        /// are added here.
         holders: Vec<NodeId>,
     },
     /// A verified certificate says no to this manifest. Its copies here are of no use, and none is taken.
@@ -283,13 +284,16 @@ pub enum Record {
     Forget(TxId),
     /// C1: this node coordinates the group until [`Record::End`]. Written again it replaces the publication and keeps C2.
     Begin(Box<Publication>),
-    /// C2: the decision, before anybody hears of it. Its targets are told, see [`Record::Told`].
+    /// C2: the decision, before anybody hears of it. Written together with [`Record::Told`] of its targets.
     Decided(Decided),
     /// These are about to be told to commit, so from here on they may show the group, whatever they answer. Kept for as long as the
-    /// group is here: whoever shows a version gets the next one, and hears that the group is deleted.
+    /// group is here, with the first version of which each was told: whoever shows a version gets the next one, and hears that the
+    /// group is deleted.
     Told {
         /// The group.
         group_id: GroupId,
+        /// Its version.
+        version: u64,
         /// Whom.
         nodes: Vec<NodeId>,
     },

@@ -133,6 +133,11 @@ impl Target {
         self.state == TargetState::Prepared && (self.local || now < self.counted_until(config))
     }
 
+    /// Whether something is still to come from it.
+    pub(super) fn is_outstanding(&self) -> bool {
+        !matches!(self.state, TargetState::Held | TargetState::Refused)
+    }
+
     /// Whether another node is to take its place, because it had no space again and again. It is still asked, ever more
     /// rarely, so that a network that is full everywhere goes on when there is space anywhere.
     pub(super) fn is_full(&self) -> bool {

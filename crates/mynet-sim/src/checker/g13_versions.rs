@@ -20,7 +20,7 @@ use mynet_types::{
 use super::{Checker, ensure, quorums};
 use crate::{
     group_store::Row,
-    observe::{Deadline, Seen, View},
+    observe::{Deadline, Seen, View, decision_in},
     workload::Work,
 };
 
@@ -35,6 +35,8 @@ pub(super) struct Versions {
     claims: BTreeSet<(usize, ManifestHash, Claim)>,
     /// What was reported durable.
     durable: BTreeSet<ManifestHash>,
+    /// Which group a manifest is of that some node began to coordinate.
+    groups: BTreeMap<ManifestHash, GroupId>,
     /// Who ever showed a group, in whatever version.
     holders: BTreeMap<GroupId, BTreeSet<NodeId>>,
 }
@@ -48,8 +50,25 @@ impl Checker for Versions {
         match seen {
             Seen::GroupsOnDisk { node, records } => {
                 records.iter().for_each(|record| self.holder(*node, record, view));
+                self.groups.extend(records.iter().filter_map(|record| match record {
+                    Record::Begin(publication) => {
+                        let manifest = &publication.manifest.body;
+                        Some((manifest.hash(), manifest.group_id))
+                    }
+                    _ => None,
+                }));
                 let shows = |record: &Record| matches!(record, Record::Commit { .. });
                 if records.iter().any(shows) { self.look(*node, view) } else { Ok(()) }
+            }
+            Seen::Sent { from, to, message } => {
+                let Some(decision) = decision_in(message).filter(|decision| decision.body.commit) else {
+                    return Ok(());
+                };
+                let by_itself = decision.body.coordinator == view.hosts[*from].id;
+                let group = self.groups.get(&decision.body.manifest_hash).filter(|_| by_itself);
+                ensure(group.is_none_or(|group| view.hosts[*from].groups.store.is_told(group, to)), || {
+                    format!("n{from} tells {to} to commit, and has not written that down")
+                })
             }
             Seen::DriverOnDisk { node, .. } => self.look(*node, view),
             Seen::Told { node, event: Event::Consensus(Told::Certified(file)) } => {

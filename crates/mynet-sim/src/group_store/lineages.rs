@@ -32,7 +32,7 @@ pub(crate) struct Draft {
 pub(crate) enum DriverWrite {
     /// The next version, and the pins of what is new in it.
     Draft(Box<Draft>),
-    /// The draft with this certificate takes the place of the version here, and is for whoever held that.
+    /// The draft with this certificate takes the place of the version here.
     Install(Box<CertificateFile>),
     /// The draft of this value can never be.
     Drop { group_id: GroupId, value: ManifestHash },
@@ -74,23 +74,33 @@ impl GroupStore {
     pub(crate) fn publication(&self, group: &GroupId) -> Option<Publication> {
         let manifest = self.rows.get(group)?.manifest.clone();
         let head = self.lineages.get(group).and_then(|lineage| lineage.head.clone());
-        let told = self.told.get(group).into_iter().flatten().copied();
-        let head = head.map(|head| Head { holders: BoundedVec::truncated(told), ..head });
+        let version = manifest.body.version;
+        let earlier = self.told.get(group).into_iter().flatten().filter(|(_, first)| **first < version);
+        let holders = BoundedVec::truncated(earlier.map(|(node, _)| *node));
+        let head = head.map(|head| Head { holders, ..head });
         Some(Publication { manifest, head, ..self.origins.get(group)?.clone() })
     }
 
     /// Every node that gave a receipt for the version here, or was told to commit one.
     pub(crate) fn ever_held(&self, group: &GroupId) -> BTreeSet<NodeId> {
         let here = self.rows.get(group).into_iter().flat_map(|row| self.receipts(&row.hash));
-        let told = self.told.get(group).into_iter().flatten().copied();
+        let told = self.told.get(group).into_iter().flat_map(|told| told.keys().copied());
         here.map(|receipt| receipt.body.holder).chain(told).collect()
     }
 
-    /// These are told to commit a group.
-    pub(super) fn tell(&mut self, group: GroupId, nodes: impl IntoIterator<Item = NodeId>) {
+    /// These are told to commit a version of a group; the first one stays.
+    pub(super) fn tell(&mut self, group: GroupId, version: u64, nodes: &[NodeId]) {
         if self.rows.contains_key(&group) {
-            self.told.entry(group).or_default().extend(nodes);
+            let told = self.told.entry(group).or_default();
+            nodes.iter().for_each(|node| {
+                told.entry(*node).or_insert(version);
+            });
         }
+    }
+
+    /// Whether it is on disk that a node is told to commit a group.
+    pub(crate) fn is_told(&self, group: &GroupId, node: &NodeId) -> bool {
+        self.told.get(group).is_some_and(|told| told.contains_key(node))
     }
 
     #[cfg(test)]

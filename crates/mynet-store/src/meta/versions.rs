@@ -58,13 +58,14 @@ impl WriteScope<'_> {
         Ok(groups::Entity::update(kept).exec(self.db).await?)
     }
 
-    /// These are told to commit a group. Nothing is kept of one that is not here: it was deleted meanwhile.
-    pub(super) async fn told(&self, group_id: GroupId, nodes: &[NodeId]) -> Result<(), WriteError> {
+    /// These are told to commit a version of a group; the first one stays. Nothing is kept of one that is not here: it was deleted meanwhile.
+    pub(super) async fn told(&self, (group_id, version): (GroupId, u64), nodes: &[NodeId]) -> Result<(), WriteError> {
         if self.find_group(group_id).await?.is_none() {
             return Ok(());
         }
+        let version = to_column("version", version)?;
         for node in nodes {
-            let row = told::Model { group_id: group_id.0.to_vec(), node: node.0.to_vec() };
+            let row = told::Model { group_id: group_id.0.to_vec(), node: node.0.to_vec(), version };
             sql::insert_new(self.db, row).await?;
         }
         Ok(())
@@ -177,18 +178,20 @@ impl WriteScope<'_> {
 }
 
 impl Meta {
-    /// Every node that was told to commit a version of a group that is coordinated here, or was, in the order of their ids.
+    /// Every node that was told to commit a group that is coordinated here, or was, in the order of their ids, each with the first
+    /// version of which it was.
     ///
     /// # Errors
     /// [`MetaError`].
-    pub async fn told(&self, group_id: GroupId) -> Result<Vec<NodeId>, MetaError> {
+    pub async fn told(&self, group_id: GroupId) -> Result<Vec<(NodeId, u64)>, MetaError> {
         let rows = told::Entity::find()
             .filter(told::Column::GroupId.eq(group_id.0.to_vec()))
             .order_by_asc(told::Column::Node)
             .all(&self.read)
             .await?;
-        let nodes: Result<Vec<_>, Damage> = rows.iter().map(|row| Ok(NodeId(fixed(&row.node)?))).collect();
-        nodes.map_err(|damage| damage.within("mynet_told"))
+        let known = |row: &told::Model| Ok((NodeId(fixed(&row.node)?), from_column(row.version)?));
+        let known: Result<Vec<_>, Damage> = rows.iter().map(known).collect();
+        known.map_err(|damage| damage.within("mynet_told"))
     }
 
     /// Groups that are here in a later version than the first, and which; `limit` of them at most.

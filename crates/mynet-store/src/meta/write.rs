@@ -99,6 +99,8 @@ pub enum MetaWrite {
     Told {
         /// The group.
         group_id: GroupId,
+        /// The version.
+        version: u64,
         /// Whom.
         nodes: Vec<NodeId>,
     },
@@ -260,7 +262,7 @@ impl WriteScope<'_> {
             }
             MetaWrite::Started(group_id) => self.started(group_id).await,
             MetaWrite::Decided { group_id, decided } => self.decided(group_id, &decided).await,
-            MetaWrite::Told { group_id, nodes } => self.told(group_id, &nodes).await,
+            MetaWrite::Told { group_id, version, nodes } => self.told((group_id, version), &nodes).await,
             MetaWrite::End(group_id) => self.end(group_id).await,
             MetaWrite::Lineage { group_id, lineage, kept, dropped } => {
                 self.lineage(group_id, lineage.as_deref(), (&kept, &dropped)).await

@@ -6,7 +6,7 @@ use mynet_types::{BoundedVec, NodeId, ReplicationMessage, wire::Prepare};
 
 use super::{
     super::{
-        io::{Record, Timer},
+        io::Timer,
         lease, plan,
         step::{Pending, Step},
         target::{Errand, TargetState},
@@ -68,9 +68,9 @@ impl Group {
         let Some(target) = transaction.targets.get_mut(&node) else { return };
         if !told {
             let group_id = self.publication.manifest.body.group_id;
+            let pending = Pending::Told(group_id, transaction.id, node);
             if self.told.insert(node, false).is_none() {
-                let record = Record::Told { group_id, nodes: vec![node] };
-                step.persist(vec![record], Pending::Told(group_id, transaction.id, node));
+                step.persist(vec![self.telling(vec![node])], pending);
             }
             return;
         }

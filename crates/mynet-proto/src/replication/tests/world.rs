@@ -220,7 +220,6 @@ impl Disk {
             }
             Record::Decided(decided) => {
                 let publication = self.publications.get_mut(&decided.group_id).expect("C2 follows C1");
-                self.told.extend(decided.decisions.iter().map(|(node, _)| *node));
                 publication.1 = Some(decided);
             }
             Record::Told { nodes, .. } => self.told.extend(nodes),

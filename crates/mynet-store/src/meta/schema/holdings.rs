@@ -128,7 +128,7 @@ pub(in crate::meta) mod pins {
     super::super::plain_table!();
 }
 
-/// Who was told to commit a version of a group that is coordinated here, or was.
+/// Who was told to commit a group that is coordinated here, or was, and the first version of which.
 pub(in crate::meta) mod told {
     use sea_orm::entity::prelude::{
         ActiveModelBehavior, DeriveEntityModel, DerivePrimaryKey, DeriveRelation, EntityTrait, EnumIter,
@@ -142,6 +142,7 @@ pub(in crate::meta) mod told {
         pub group_id: Vec<u8>,
         #[sea_orm(primary_key, auto_increment = false)]
         pub node: Vec<u8>,
+        pub version: i64,
     }
 
     super::super::plain_table!();

@@ -13,7 +13,7 @@ use sea_orm_migration::{
     },
     sea_query::{
         ColumnDef, ConditionalStatement, DynIden, Expr, ExprTrait, ForeignKey, ForeignKeyAction,
-        ForeignKeyCreateStatement, Index, IndexCreateStatement, IntoIden, Table, TableCreateStatement,
+        ForeignKeyCreateStatement, Index, IndexCreateStatement, IntoIden, Query, Table, TableCreateStatement,
     },
 };
 
@@ -116,8 +116,16 @@ impl MigrationName for Told {
 #[async_trait::async_trait]
 impl MigrationTrait for Told {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let columns = [binary("group_id"), binary("node")];
-        manager.create_table(keyed("mynet_told", &["group_id", "node"], columns)).await
+        let columns = [binary("group_id"), binary("node"), big_integer("version")];
+        manager.create_table(keyed("mynet_told", &["group_id", "node"], columns)).await?;
+        // Who was told before is known by the receipts that came.
+        let mut known = Query::select();
+        known.column(("mynet_groups", "group_id")).column("holder").column("version").from("mynet_receipts");
+        let same = Expr::col(("mynet_receipts", "manifest_hash")).equals(("mynet_groups", "manifest_hash"));
+        known.inner_join("mynet_groups", same);
+        let mut told = Query::insert().into_table("mynet_told").columns(["group_id", "node", "version"]).take();
+        told.select_from(known).map_err(|error| DbErr::Custom(error.to_string()))?;
+        manager.execute(told).await
     }
 
     fn use_transaction(&self) -> Option<bool> {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use mynet_types::NodeId;
 use sea_orm::{ConnectionTrait, Statement};
 
-use super::{ME, Meta, MetaWrite, NOW, Store, group_id, hash_of, manifest, upload};
+use super::{ME, Meta, MetaWrite, NOW, Store, group_id, hash_of, later, manifest, receipt, upload};
 
 async fn names(meta: &Meta, kind: &str) -> BTreeSet<String> {
     let sql = "SELECT name FROM sqlite_master WHERE type = ? AND name NOT LIKE 'sqlite_%'";
@@ -111,4 +112,22 @@ async fn a_record_of_a_newer_format_is_refused_by_name() {
     store.meta.write.execute_unprepared("UPDATE mynet_groups SET manifest = X'0009AA'").await.unwrap();
     let error = store.meta.groups(super::super::views::ListQuery { limit: 9, ..Default::default() }).await.unwrap_err();
     assert_eq!(error.to_string(), "a row of mynet_groups is damaged: format 9 is not known to this program");
+}
+
+/// A database of before the table: who holds a group is known by the receipts that came.
+#[tokio::test]
+async fn a_database_that_kept_receipts_only_knows_who_was_told_by_them() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("metadata.db");
+    let meta = Meta::open(&path, ME).await.unwrap();
+    let receipts = vec![receipt(hash_of(1), NodeId([3; 32]), later(9))];
+    let writes =
+        vec![MetaWrite::Upload(Box::new(upload(1))), MetaWrite::Receipts { manifest_hash: hash_of(1), receipts }];
+    meta.batch(writes, NOW).await.unwrap();
+    for sql in ["DROP TABLE mynet_told", "DELETE FROM mynet_migrations WHERE version = 'm0003_told'"] {
+        meta.write.execute_unprepared(sql).await.unwrap();
+    }
+    meta.close().await.unwrap();
+    let meta = Meta::open(&path, ME).await.unwrap();
+    assert_eq!(meta.told(group_id(1)).await.unwrap(), [(NodeId([3; 32]), 1)]);
 }

@@ -84,27 +84,31 @@ async fn a_higher_version_takes_the_place_whole() {
 #[tokio::test]
 async fn who_was_told_to_commit_stays_known_over_versions_and_goes_with_the_group() {
     let store = Store::new().await;
-    let known = async || store.meta.told(group_id(1)).await.unwrap().iter().map(|node| node.0[0]).collect::<Vec<_>>();
-    let tell = |nodes: &[u8]| MetaWrite::Told {
+    let known = async || {
+        let told = store.meta.told(group_id(1)).await.unwrap();
+        told.iter().map(|(node, version)| (node.0[0], *version)).collect::<Vec<_>>()
+    };
+    let tell = |version, nodes: &[u8]| MetaWrite::Told {
         group_id: group_id(1),
+        version,
         nodes: nodes.iter().map(|node| NodeId([*node; 32])).collect(),
     };
-    store.write(tell(&[9])).await;
-    assert_eq!(known().await, [] as [u8; 0], "the group is not here");
+    store.write(tell(1, &[9])).await;
+    assert_eq!(known().await, [], "the group is not here");
     store.meta.insert_uploaded_group(upload(1), NOW).await.unwrap();
     assert_eq!(store.meta.restore().await.unwrap().versions, []);
-    store.write(tell(&[4, 3])).await;
+    store.write(tell(1, &[4, 3])).await;
     let blobs = vec![StoredBlob { blob: bytes_of("better preview", 1), generation: 2 }];
     let next = NewGroup { rows: GroupRows { manifest: second(), ..rows(1, UNREAD) }, blobs, ..upload(1) };
     store.meta.insert_uploaded_group(next, NOW).await.unwrap();
-    store.write(tell(&[3, 5])).await;
-    assert_eq!(known().await, [3, 4, 5]);
+    store.write(tell(2, &[3, 5])).await;
+    assert_eq!(known().await, [(3, 1), (4, 1), (5, 2)]);
     assert_eq!(store.meta.restore().await.unwrap().versions, [(group_id(1), 2)]);
     let body = Tombstone { group_id: group_id(1), owner: second().body.owner, deleted_at: NOW };
     let tombstone = Signed { body, signature: Signature([0; 64]) };
     store.write(MetaWrite::Tombstone { tombstone, from: None, holders: vec![] }).await;
-    store.write(tell(&[6])).await;
-    assert_eq!(known().await, [] as [u8; 0]);
+    store.write(tell(2, &[6])).await;
+    assert_eq!(known().await, []);
 }
 
 #[tokio::test]
