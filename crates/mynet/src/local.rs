@@ -56,7 +56,12 @@ impl Access {
         }
         let dir = data_dir(global)?;
         let path = Self::path(&dir);
-        let bytes = fs::read(&path).map_err(|error| unread(&dir, &path, &error))?;
+        let absent = |error: &std::io::Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
+        let bytes = fs::read(&path).map_err(|error| match (&global.api, &global.token) {
+            (Some(api), None) if absent(&error) => half("--api", api, "its key with --token (or MYNET_TOKEN)", &dir),
+            (None, Some(_)) if absent(&error) => half("--token", "a key", "an address with --api (or MYNET_API)", &dir),
+            _ => unread(&dir, &path, &error),
+        })?;
         let found: Self = serde_json::from_slice(&bytes).map_err(|error| {
             let message = format!("{} cannot be used: {error}", path.display());
             let hint = "start the node again, which writes it anew, or give --api and --token";
@@ -64,6 +69,13 @@ impl Access {
         })?;
         Ok(Self { api: global.api.clone().unwrap_or(found.api), token: global.token.clone().unwrap_or(found.token) })
     }
+}
+
+/// Only one of address and key was given, and the data directory has not the other.
+fn half(flag: &str, given: &str, missing: &str, dir: &Path) -> Failure {
+    let message = format!("{flag} gives {given}, and {} has no running node to give the rest", dir.display());
+    let hint = format!("give {missing} too, or name the node's directory with --data-dir");
+    Failure::new(Status::Usage, "half_an_access", message, hint)
 }
 
 /// Why the access file of a data directory was not read, and what the user can do about it.
@@ -160,6 +172,18 @@ mod tests {
             assert_eq!((refused.status, refused.code.as_str()), (Status::Unreachable, "no_node"));
             assert!(refused.message.contains(says) && refused.hint.contains(hint), "{refused}");
             assert!(refused.hint.contains("--data-dir") && refused.hint.contains("--api"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn whoever_gives_an_address_or_a_key_alone_is_told_what_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        for (flag, given, missing) in [("--api", "http://127.0.0.1:1", "--token"), ("--token", "k", "--api")] {
+            let line = ["mynet", "status", "--data-dir", dir.path().to_str().unwrap(), flag, given].map(Into::into);
+            let refused = Access::find(&Arguments::read(line).unwrap().global).unwrap_err();
+            let refused: Failure = refused.downcast().unwrap();
+            assert_eq!((refused.status, refused.code.as_str()), (Status::Usage, "half_an_access"));
+            assert!(refused.message.contains(flag) && refused.hint.contains(missing), "{refused}");
         }
     }
 
