@@ -299,13 +299,15 @@ impl Group {
             .filter(|(_, target)| !target.is_local())
             .map(|(node, target)| (*node, step.sign_decision((tx, target.attempt), hash, true)))
             .collect();
+        transaction.stage = Stage::Deciding;
         // Nobody hears of it before it is on disk.
         self.told.extend(decisions.iter().map(|(node, _)| (*node, true)));
-        let nodes = decisions.iter().map(|(node, _)| *node).collect();
+        let nodes: Vec<NodeId> = decisions.iter().map(|(node, _)| *node).collect();
+        let told = (!nodes.is_empty()).then(|| self.telling(nodes));
         let group_id = self.publication.manifest.body.group_id;
         let decided = Decided { group_id, tx, decisions };
-        transaction.stage = Stage::Deciding;
-        step.persist(vec![Record::Decided(decided), self.telling(nodes)], Pending::Decided(group_id, tx));
+        let records = [Some(Record::Decided(decided)), told].into_iter().flatten().collect();
+        step.persist(records, Pending::Decided(group_id, tx));
         if mynet_types::planted!(CommitBeforeLog) {
             self.on_decided(tx, step);
         }

@@ -5,8 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mynet_proto::{consensus::io::Event as Told, node::io::Event};
-use mynet_types::{Claim, ManifestHash, Verdict};
+use mynet_proto::{
+    consensus::io::{Event as Told, Record},
+    node::io::Event,
+};
+use mynet_types::{Claim, ManifestHash, RosterLink, Verdict, Vote};
 
 use super::{Checker, ensure, quorums};
 use crate::{
@@ -24,6 +27,8 @@ pub(super) struct Decided {
     certified: BTreeMap<(usize, ManifestHash), Verdict>,
     /// The same, of those who hashed the bytes.
     verified: BTreeSet<(usize, ManifestHash)>,
+    /// What seats said of each value, in which epoch.
+    said: BTreeMap<ManifestHash, BTreeSet<(u64, bool)>>,
 }
 
 impl Checker for Decided {
@@ -41,6 +46,15 @@ impl Checker for Decided {
                 }
                 Ok(())
             }
+            Seen::VotesOnDisk { records, .. } => {
+                for record in *records {
+                    if let Record::Vote(Vote { statement, .. }) = record {
+                        let said = (statement.epoch, statement.verdict == Verdict::Accept);
+                        self.said.entry(statement.value).or_default().insert(said);
+                    }
+                }
+                Ok(())
+            }
             Seen::Deadline(Deadline::Decided) => self.decided(view),
             _ => Ok(()),
         }
@@ -49,7 +63,7 @@ impl Checker for Decided {
 
 impl Decided {
     pub(super) fn new(automatic: usize) -> Self {
-        Self { automatic, certified: BTreeMap::new(), verified: BTreeSet::new() }
+        Self { automatic, certified: BTreeMap::new(), verified: BTreeSet::new(), said: BTreeMap::new() }
     }
 
     fn decided(&self, view: &View<'_>) -> Result<(), String> {
@@ -62,7 +76,9 @@ impl Decided {
             let has = store.links().last().map_or(1, |link| link.roster.validators.len());
             // A liar that was found out does not come back by itself.
             let without_liar = store.evidence().next().is_some() && has == (wanted - 1).clamp(1, self.automatic);
-            ensure(has == seats || without_liar, || format!("n{node} knows a roster of {has} seats, not {seats}"))?;
+            ensure(has == seats || without_liar || is_held_up(store.links(), view), || {
+                format!("n{node} knows a roster of {has} seats, not {seats}")
+            })?;
             let sits = store.links().last().is_some_and(|link| link.roster.seat_of(&host.id).is_some());
             let has_key = match store.links().last() {
                 Some(link) => store.has_key_in(&link.roster),
@@ -82,7 +98,7 @@ impl Decided {
             let no = work.verified_asked && work.has_wrong_bytes();
             let expected = if work.bad { Verdict::Reject } else { Verdict::Accept };
             let found = self.certified.get(&(work.node, value));
-            ensure(found == Some(&expected) || no && found.is_some(), || {
+            ensure(found == Some(&expected) || no && (found.is_some() || self.is_split(&value, view)), || {
                 format!("{value} of n{} is {found:?}, not {expected:?}", work.node)
             })?;
             let shown = view.hosts[work.node].groups.store.row_of(&value).is_some();
@@ -92,6 +108,15 @@ impl Decided {
             })?;
             self.heads(work, view)
         })
+    }
+
+    /// Whether seats contradict each other about a value in the newest epoch: some said yes to its copies, and others, who hashed them,
+    /// no. Each stands by its word until the epoch ends, so there may be a quorum for neither.
+    fn is_split(&self, value: &ManifestHash, view: &View<'_>) -> bool {
+        let newest = view.hosts.iter().filter(|host| !host.lost).map(|host| host.votes.store.epoch()).max();
+        let said =
+            |yes| newest.is_some_and(|epoch| self.said.get(value).is_some_and(|said| said.contains(&(epoch, yes))));
+        said(true) && said(false)
     }
 
     fn heads(&self, work: &Work, view: &View<'_>) -> Result<(), String> {
@@ -122,6 +147,16 @@ fn is_due(work: &Work, view: &View<'_>) -> bool {
     let store = &view.hosts[work.node].groups.store;
     let replicates = store.row_of(&manifest.hash()).is_some();
     !replicates || store.receipts(&manifest.hash()).count() >= usize::from(manifest.quorum)
+}
+
+/// Whether the newest roster has a seat that is lost and goes on without it: it is not left out before `seat_patience`, and the roster
+/// need not grow until then.
+fn is_held_up(links: &[RosterLink], view: &View<'_>) -> bool {
+    let Some(RosterLink { roster, .. }) = links.last() else { return false };
+    let lost =
+        roster.nodes().filter_map(|node| view.cast.index_of(&node)).filter(|node| view.hosts[*node].lost).count();
+    let quorum = quorums(roster.validators.len(), &view.cast.genesis);
+    lost > 0 && quorum.is_some_and(|(accept, _)| roster.validators.len() - lost >= accept)
 }
 
 #[cfg(test)]

@@ -100,6 +100,11 @@ impl Epochs {
         let (kept, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
             std::mem::take(&mut self.finals).into_iter().partition(|(slot, (_, value))| carries(file, slot, value));
         self.finals = kept;
+        // So is what it carried, and what was accepted in it.
+        self.carried.iter_mut().for_each(|(slot, values)| values.retain(|value| carries(file, slot, value)));
+        for values in self.accepted.values_mut() {
+            values.retain(|_, last| *last < file.roster.epoch);
+        }
         gone.values().try_for_each(|(since, value)| {
             ensure(!complete && !shown.contains(value), || {
                 format!("{value} is final since {since}, and the recovery to epoch {} forgets it", file.roster.epoch)

@@ -35,7 +35,10 @@ fn spread(from: usize, prepare: &Prepare, view: &View<'_>) -> Result<(), String>
     let zone = |index: usize| &view.cast.players[index].admission.body.zone;
     let targets: BTreeSet<usize> = prepare.targets.iter().filter_map(|target| view.cast.index_of(target)).collect();
     ensure(targets.len() == prepare.targets.len(), || format!("n{from} names a target of {} twice", prepare.tx))?;
-    let used: BTreeSet<_> = targets.iter().map(|target| zone(*target)).collect();
+    // After a restart a coordinator asks those that are missing, and whoever gave a receipt stands where it stands.
+    let holders = view.hosts[from].groups.store.receipts(&prepare.manifest.body.hash());
+    let holders = holders.filter_map(|receipt| view.cast.index_of(&receipt.body.holder));
+    let used: BTreeSet<_> = targets.iter().copied().chain(holders).map(zone).collect();
     let there: BTreeSet<_> = view.hosts[from].admitted.iter().map(|index| zone(*index)).collect();
     let manifest = &prepare.manifest.body;
     let work = view.works.iter().find(|work| work.publication.manifest.body.group_id == manifest.group_id);
