@@ -75,7 +75,8 @@ fn after_w_receipts_before_c3_it_goes_on_with_who_is_missing() {
 
 #[test]
 fn with_c3_unwritten_nobody_is_asked_to_store_again() {
-    let row = Row::killed(LONG, SMALL, (COORDINATOR, "coordinator::before_c3"), "certified").broken_off();
+    // The certificate may come before the last receipt does, and the upload be acknowledged before the node dies.
+    let row = Row::killed(LONG, SMALL, (COORDINATOR, "coordinator::before_c3"), "certified");
     assert!(row.shows(PARTICIPANT) && row.shows(OTHER), "every receipt was there");
     let blobs = |row: &Row| [row.blobs(PARTICIPANT), row.blobs(OTHER)];
     let before = blobs(&row);
