@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mynet_proto::{
-    consensus::io::{Event as Told, Record},
+    consensus::io::{Config, Event as Told, Record},
     node::io::Event,
 };
 use mynet_types::{Claim, ManifestHash, RosterLink, Verdict, Vote};
@@ -27,8 +27,8 @@ pub(super) struct Decided {
     certified: BTreeMap<(usize, ManifestHash), Verdict>,
     /// The same, of those who hashed the bytes.
     verified: BTreeSet<(usize, ManifestHash)>,
-    /// What seats said of each value, in which epoch.
-    said: BTreeMap<ManifestHash, BTreeSet<(u64, bool)>>,
+    /// Which seats said yes and no to each value, by epoch.
+    said: BTreeMap<(ManifestHash, u64), BTreeMap<u16, Verdict>>,
 }
 
 impl Checker for Decided {
@@ -48,9 +48,9 @@ impl Checker for Decided {
             }
             Seen::VotesOnDisk { records, .. } => {
                 for record in *records {
-                    if let Record::Vote(Vote { statement, .. }) = record {
-                        let said = (statement.epoch, statement.verdict == Verdict::Accept);
-                        self.said.entry(statement.value).or_default().insert(said);
+                    if let Record::Vote(Vote { statement, seat, .. }) = record {
+                        let said = self.said.entry((statement.value, statement.epoch)).or_default();
+                        said.insert(*seat, statement.verdict);
                     }
                 }
                 Ok(())
@@ -110,13 +110,16 @@ impl Decided {
         })
     }
 
-    /// Whether seats contradict each other about a value in the newest epoch: some said yes to its copies, and others, who hashed them,
-    /// no. Each stands by its word until the epoch ends, so there may be a quorum for neither.
+    /// Whether the newest roster can say neither yes nor no to a value before the epoch ends: some seats said yes to its copies,
+    /// others hashed them and said no, and each stands by its word.
     fn is_split(&self, value: &ManifestHash, view: &View<'_>) -> bool {
-        let newest = view.hosts.iter().filter(|host| !host.lost).map(|host| host.votes.store.epoch()).max();
-        let said =
-            |yes| newest.is_some_and(|epoch| self.said.get(value).is_some_and(|said| said.contains(&(epoch, yes))));
-        said(true) && said(false)
+        let there = view.hosts.iter().filter(|host| !host.lost);
+        let newest = there.filter_map(|host| host.votes.store.links().last()).max_by_key(|link| link.roster.epoch);
+        let Some(RosterLink { roster, .. }) = newest else { return false };
+        let seats = roster.validators.len();
+        let said = self.said.get(&(*value, roster.epoch));
+        said.zip(quorums(seats, &view.cast.genesis))
+            .is_some_and(|(said, quorums)| no_quorum_is_left(said, seats, quorums))
     }
 
     fn heads(&self, work: &Work, view: &View<'_>) -> Result<(), String> {
@@ -149,21 +152,65 @@ fn is_due(work: &Work, view: &View<'_>) -> bool {
     !replicates || store.receipts(&manifest.hash()).count() >= usize::from(manifest.quorum)
 }
 
-/// Whether the newest roster has a seat that is lost and goes on without it: it is not left out before `seat_patience`, and the roster
-/// need not grow until then.
+/// Whether of so many seats too few can still say yes, and too few no.
+fn no_quorum_is_left(said: &BTreeMap<u16, Verdict>, seats: usize, (accept, reject): (usize, usize)) -> bool {
+    let [yes, no] =
+        [Verdict::Accept, Verdict::Reject].map(|it| said.values().filter(|verdict| **verdict == it).count());
+    seats - no < accept && seats - yes < reject
+}
+
+/// Whether the newest roster has a seat that is lost and goes on without it. It is not left out before `seat_patience` is over, and the
+/// roster need not grow until then.
 fn is_held_up(links: &[RosterLink], view: &View<'_>) -> bool {
     let Some(RosterLink { roster, .. }) = links.last() else { return false };
-    let lost =
-        roster.nodes().filter_map(|node| view.cast.index_of(&node)).filter(|node| view.hosts[*node].lost).count();
-    let quorum = quorums(roster.validators.len(), &view.cast.genesis);
-    lost > 0 && quorum.is_some_and(|(accept, _)| roster.validators.len() - lost >= accept)
+    let seats = roster.nodes().filter_map(|node| view.cast.index_of(&node));
+    let lost = seats.filter(|node| view.hosts[*node].lost).count();
+    let goes_on = quorums(roster.validators.len(), &view.cast.genesis)
+        .is_some_and(|(accept, _)| roster.validators.len() - lost >= accept);
+    lost > 0 && goes_on && u128::from(view.now) < Config::default().seat_patience.as_millis()
 }
 
 #[cfg(test)]
 mod tests {
     use mynet_proto::consensus::io::Hashed;
+    use mynet_types::{BoundedVec, NodeId, Roster, RosterLink, Validator, Verdict};
 
-    use super::{super::stage::Stage, Checker, Deadline, Decided, Seen};
+    use super::{super::stage::Stage, Checker, Deadline, Decided, Seen, is_held_up, no_quorum_is_left};
+
+    #[test]
+    fn a_value_is_split_only_if_no_quorum_is_left_for_either_word() {
+        let said = |yes: u16, no: u16| {
+            let seats = (0..yes).map(|seat| (seat, Verdict::Accept));
+            seats.chain((yes..yes + no).map(|seat| (seat, Verdict::Reject))).collect()
+        };
+        // Four seats: three say yes, or three no.
+        for (yes, no, split) in
+            [(2, 2, true), (2, 1, false), (1, 2, false), (3, 1, false), (1, 3, false), (0, 0, false)]
+        {
+            assert_eq!(no_quorum_is_left(&said(yes, no), 4, (3, 3)), split, "{yes} yes and {no} no");
+        }
+    }
+
+    #[test]
+    fn a_roster_may_keep_a_lost_seat_as_long_as_it_goes_on_and_patience_lasts() {
+        let mut stage = Stage::new();
+        // The nodes of the stage, and one that is somewhere else.
+        let roster = |stage: &Stage, nodes: &[usize]| {
+            let link = stage.recovery().link();
+            let seat = |node| Validator { node, ..link.roster.validators[0] };
+            let known = nodes.iter().map(|index| seat(stage.cast.players[*index].id));
+            let validators = BoundedVec::truncated(known.chain([seat(NodeId([9; 32]))]));
+            [RosterLink { roster: Roster { validators, ..link.roster.clone() }, ..link }]
+        };
+        let of = |stage: &Stage, nodes: &[usize], now| is_held_up(&roster(stage, nodes), &stage.view_at(now));
+        assert!(!of(&stage, &[0, 1, 2], 0), "nobody is lost");
+        stage.hosts[2].lost = true;
+        assert!(of(&stage, &[0, 1, 2], 899_999), "three of four are a quorum");
+        assert!(!of(&stage, &[0, 1, 2], 900_000), "patience is over");
+        assert!(!of(&stage, &[0, 1], 0), "the lost one has no seat");
+        stage.hosts[1].lost = true;
+        assert!(!of(&stage, &[0, 1, 2], 0), "two of four are none, and operators have to recover it");
+    }
 
     #[test]
     fn a_value_without_a_decision_and_a_roster_that_did_not_grow_are_found() {

@@ -176,6 +176,27 @@ mod tests {
         }
     }
 
+    /// A machine that is lost had made an epoch by votes, which nobody else saw.
+    #[test]
+    fn what_a_lost_machine_carried_is_gone_with_the_epoch_that_a_recovery_takes_the_place_of() {
+        let stage = Stage::new();
+        let (lost, other) = (ManifestHash([1; 32]), ManifestHash([2; 32]));
+        let file = stage.recovery();
+        for (recovered, found) in [(true, false), (false, true)] {
+            let mut checker = Epochs::default();
+            on_disk(&mut checker, &stage, Record::Vote(stage.head_vote(Phase::Ack, lost))).unwrap();
+            on_disk(&mut checker, &stage, stage.carried(lost)).unwrap();
+            if recovered {
+                let shown = BTreeSet::new();
+                checker.see(&Seen::Recovery { file: &file, complete: false, shown: &shown }, &stage.view()).unwrap();
+            }
+            on_disk(&mut checker, &stage, Record::Link(file.link())).unwrap();
+            let mut ack = stage.head_vote(Phase::Ack, other);
+            ack.statement.epoch = 1;
+            assert_eq!(on_disk(&mut checker, &stage, Record::Vote(ack)).is_err(), found, "recovered: {recovered}");
+        }
+    }
+
     #[test]
     fn another_value_after_a_final_one_is_found_wherever_it_shows() {
         let stage = Stage::new();

@@ -32,20 +32,22 @@ impl Checker for Zones {
 }
 
 fn spread(from: usize, prepare: &Prepare, view: &View<'_>) -> Result<(), String> {
-    let zone = |index: usize| &view.cast.players[index].admission.body.zone;
+    let zone = |index: &usize| &view.cast.players[*index].admission.body.zone;
     let targets: BTreeSet<usize> = prepare.targets.iter().filter_map(|target| view.cast.index_of(target)).collect();
     ensure(targets.len() == prepare.targets.len(), || format!("n{from} names a target of {} twice", prepare.tx))?;
-    // After a restart a coordinator asks those that are missing, and whoever gave a receipt stands where it stands.
-    let holders = view.hosts[from].groups.store.receipts(&prepare.manifest.body.hash());
-    let holders = holders.filter_map(|receipt| view.cast.index_of(&receipt.body.holder));
-    let used: BTreeSet<_> = targets.iter().copied().chain(holders).map(zone).collect();
-    let there: BTreeSet<_> = view.hosts[from].admitted.iter().map(|index| zone(*index)).collect();
+    let there = view.hosts[from].admitted.iter().map(zone).collect::<BTreeSet<_>>().len();
     let manifest = &prepare.manifest.body;
     let work = view.works.iter().find(|work| work.publication.manifest.body.group_id == manifest.group_id);
     let follows = work.filter(|_| is_head(manifest.version));
-    let wanted = follows.map_or(targets.len(), |work| targets.len().min(usize::from(work.publication.replicas)));
-    ensure(used.len() >= wanted.min(there.len()), || {
-        format!("n{from} puts {} copies into {} of {} zones", targets.len(), used.len(), there.len())
+    let wanted = |nodes: usize| follows.map_or(nodes, |work| nodes.min(usize::from(work.publication.replicas)));
+    let zones = |nodes: &BTreeSet<usize>| nodes.iter().map(zone).collect::<BTreeSet<_>>().len();
+    let apart = |nodes: &BTreeSet<usize>| zones(nodes) >= wanted(nodes.len()).min(there);
+    // After a restart only those are asked that are missing; whoever gave a receipt has its zone already.
+    let receipts = view.hosts[from].groups.store.receipts(&manifest.hash());
+    let holders = receipts.filter_map(|receipt| view.cast.index_of(&receipt.body.holder));
+    let all: BTreeSet<usize> = targets.iter().copied().chain(holders).collect();
+    ensure(apart(&targets) || apart(&all), || {
+        format!("n{from} puts {} copies into {} of {there} zones", targets.len(), zones(&targets))
     })
 }
 
@@ -70,5 +72,22 @@ mod tests {
         assert!(sends(&[2, 2]));
         assert!(!sends(&[1, 2]));
         assert!(!sends(&[0, 1, 2]), "there are two zones only");
+    }
+
+    /// As after a restart, when those are not asked again that gave receipts.
+    #[test]
+    fn holders_count_where_they_stand_and_excuse_nothing_else() {
+        let found = |holder: usize| {
+            let mut stage = Stage::new();
+            for (index, zone) in ["a", "a", "b"].into_iter().enumerate() {
+                stage.cast.players[index].admission.body.zone = zone.try_into().unwrap();
+                stage.hosts[0].admitted.insert(index);
+            }
+            stage.receipts_of_on(&[holder], 0);
+            let message = Message::Replication(ReplicationMessage::Prepare(Box::new(stage.prepare_for(&[0, 1]))));
+            Zones::default().see(&stage.sent(0, &message), &stage.view()).is_err()
+        };
+        assert!(found(1), "the other zone has no copy");
+        assert!(!found(2), "it has one");
     }
 }

@@ -396,9 +396,14 @@ impl Stage {
 
     /// Receipts of nodes 1 and 2 reach the disk of `node`.
     pub(super) fn receipts_on(&mut self, node: usize) -> Vec<Record> {
+        self.receipts_of_on(&[1, 2], node)
+    }
+
+    /// Receipts of `holders` reach the disk of `node`.
+    pub(super) fn receipts_of_on(&mut self, holders: &[usize], node: usize) -> Vec<Record> {
         let manifest = &self.works[0].publication.manifest.body;
         let (group_id, manifest_hash) = (manifest.group_id, manifest.hash());
-        let receipts = Receipts::truncated([self.receipt(1), self.receipt(2)]);
+        let receipts = Receipts::truncated(holders.iter().map(|holder| self.receipt(*holder)));
         let records = vec![Record::Receipts { group_id, manifest_hash, receipts }];
         self.apply(node, &records);
         records
