@@ -390,3 +390,24 @@ pub(crate) mod restore {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mynet_proto::replication::io::Record;
+    use mynet_types::NodeId;
+
+    use super::{group_write, wall_clock};
+    use crate::testing::Founder;
+
+    /// Nothing shows it before the next version, or the end of the group, is for whoever was told.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_is_told_to_commit_is_on_disk() {
+        let founder = Founder::start().await;
+        let shell = founder.shell();
+        let group_id = founder.add(b"content", |_| ()).await;
+        let node = NodeId([7; 32]);
+        let writes = group_write(shell, Record::Told { group_id, version: 1, nodes: vec![node] }).unwrap();
+        shell.meta.batch(writes, wall_clock()).await.unwrap();
+        assert!(shell.meta.told(group_id).await.unwrap().contains(&(node, 1)));
+    }
+}

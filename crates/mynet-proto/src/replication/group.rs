@@ -598,7 +598,8 @@ impl Group {
     }
 
     /// A target asks what became of the transaction. Undecided: its lease is renewed, or it is asked again what it has.
-    /// Committed: the answer is the commit, for who was told already, and never an abort. Gives the decision to answer with, if there is one.
+    /// Committed: the answer is the commit, for who was told already, and never an abort. Gives the decision to answer with, if
+    /// there is one.
     pub(super) fn on_query(&mut self, node: NodeId, step: &mut Step<'_>) -> Option<SignedDecision> {
         let committed = self.is_committed();
         let hash = self.manifest_hash;

@@ -191,6 +191,22 @@ fn named(world: &mut World, group_id: &GroupId) -> Vec<u8> {
     (1..9).filter(|number| holders.contains(&node(*number))).collect()
 }
 
+/// A transaction has 16 open targets at most; those that follow beyond them get their turn when others hold it.
+#[test]
+fn more_holders_of_an_earlier_version_than_one_transaction_can_name_all_get_the_next() {
+    const NODES: u8 = 24;
+    let mut world = world_of(NODES);
+    let mut second = next(&publication(1, (2, 3), &[]), 77);
+    second.head.as_mut().unwrap().holders = BoundedVec::truncated((2..=NODES).map(node));
+    world.publish(1, second.clone());
+    world.settle();
+    world.run(Duration::from_secs(1200));
+    let holders = world.holders(&second.manifest.body.hash());
+    assert!((2..=NODES).all(|number| holders.contains(&number)), "{holders:?}");
+    assert_eq!(world.core(1).coordinated(), [], "nobody is awaited");
+    world.assert_clean();
+}
+
 /// Its acknowledgement is lost, or its receipt is on its way to the disk, while the next version takes the place of what it holds.
 #[test]
 fn whoever_was_told_to_commit_gets_the_next_version_whether_or_not_it_answered() {
