@@ -228,12 +228,12 @@ impl From<NodeError> for Problem {
         let detail = error.to_string();
         let code = match error {
             NodeError::NotFound(_) => Code::NotFound,
+            NodeError::Absent { hint, .. } => return Self::new(Code::NotFound, detail).with_hint(hint),
             NodeError::Forbidden(_) => Code::Forbidden,
             NodeError::Invalid { field, .. } => Code::Invalid(field),
             NodeError::NoSpace { .. } | NodeError::DiskFull => Code::NoSpace,
             NodeError::Corrupt(_) => Code::Corrupt,
             NodeError::Unavailable(_) => Code::Unavailable,
-            NodeError::Absent(_) => Code::NotFound,
             NodeError::Unknown(_) => Code::Unknown,
             NodeError::Stopping => Code::Stopping,
             NodeError::Upload(_) => Code::Upload,
@@ -357,7 +357,7 @@ mod tests {
             (NodeError::DiskFull, "no_space", 507, None),
             (NodeError::Corrupt(ContentHash::of(b"x")), "corrupt", 500, None),
             (NodeError::Unavailable("x".to_owned()), "unavailable", 503, Some("15")),
-            (NodeError::Absent("x".to_owned()), "not_found", 404, None),
+            (NodeError::Absent { what: "x".to_owned(), hint: "y" }, "not_found", 404, None),
             (NodeError::Unknown("x".to_owned()), "unknown", 503, Some("15")),
             (NodeError::Stopping, "stopping", 503, Some("5")),
             (NodeError::Upload(std::io::Error::other("x")), "upload", 400, None),

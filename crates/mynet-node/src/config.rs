@@ -13,6 +13,7 @@ use std::{
 use bytesize::ByteSize;
 use figment::{
     Figment, Source,
+    error::{Actual, Kind},
     providers::{Env, Format, Serialized, Toml},
 };
 use mynet_types::{Roles, records::ParseRolesError};
@@ -474,7 +475,7 @@ impl<'a> Layers<'a> {
 
 /// What is wrong with a value on one line, with the place that it came from.
 fn told(error: &figment::Error) -> String {
-    let said = error.kind.to_string();
+    let said = in_plain_words(&error.kind);
     // The parser of TOML draws the line and a mark under it between its two sentences.
     let drawn = |line: &&str| !line.contains('|') && !line.trim().is_empty();
     let said = said.lines().filter(drawn).map(str::trim).collect::<Vec<_>>().join(": ");
@@ -486,6 +487,32 @@ fn told(error: &figment::Error) -> String {
     };
     let key = if key.is_empty() { key } else { format!("{key}: ") };
     format!("{key}{said}{place}")
+}
+
+/// The same without the types of a programming language.
+fn in_plain_words(kind: &Kind) -> String {
+    let (found, wanted) = match kind {
+        Kind::InvalidType(found, wanted) | Kind::InvalidValue(found, wanted) => (found, wanted),
+        Kind::Message(said) if said == "invalid socket address syntax" => {
+            return "it is not an address such as 127.0.0.1:8420 or [::1]:8420".to_owned();
+        }
+        other => return other.to_string(),
+    };
+    let found = match found {
+        Actual::Str(text) => format!("'{text}'"),
+        Actual::Signed(number) => number.to_string(),
+        Actual::Unsigned(number) => number.to_string(),
+        other => other.to_string(),
+    };
+    let wanted = match wanted.as_str() {
+        "u8" => "a whole number from 0 to 255",
+        "u16" | "u32" | "u64" | "usize" => "a whole number",
+        "a duration" => "a duration such as 90s, 24h or 7d",
+        "parsable string" => "a size such as 500MB or 100GiB",
+        "a sequence" => "a list",
+        other => other,
+    };
+    format!("{found} is not {wanted}")
 }
 
 /// A file, and the line of it that gives `key` if that can be found.

@@ -128,7 +128,8 @@ impl Shell {
         Ok((found.manifest, holders.into_iter().collect()))
     }
 
-    async fn deletion_of(&self, group_id: GroupId) -> Result<Option<Deletion>, NodeError> {
+    /// How far this node's owner deleted a group. What others say they deleted under the same id is no word of its owner.
+    pub(crate) async fn deletion_of(&self, group_id: GroupId) -> Result<Option<Deletion>, NodeError> {
         self.meta.deletion(group_id, &self.owner().0).await.map_err(NodeError::storage)
     }
 

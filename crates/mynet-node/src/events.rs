@@ -207,11 +207,20 @@ impl Events {
     pub(crate) fn tell_of(&self, event: &Event) {
         let view = match event {
             Event::Replication(event) => of_replication(event),
-            Event::Consensus(event) => of_consensus(event),
+            Event::Consensus(event) => of_consensus(event).filter(|view| !self.is_told(view)),
         };
         if let Some(view) = view {
             self.tell(view);
         }
+    }
+
+    /// Whether the newest votes told of a group are these. The core reports them again when they decide something.
+    fn is_told(&self, view: &EventView) -> bool {
+        let is_of_the_same = |told: &&Arc<EventView>| (told.kind, told.group_id) == (view.kind, view.group_id);
+        view.kind == EventKind::Votes
+            && self.ring().events.iter().rev().find(is_of_the_same).is_some_and(|told| {
+                (told.outcome, told.accepts, told.rejects) == (view.outcome, view.accepts, view.rejects)
+            })
     }
 
     /// How many events are kept.

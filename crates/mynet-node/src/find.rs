@@ -125,8 +125,20 @@ impl Shell {
             return Ok(Found { found_by, ..self.found_here(group).await? });
         }
         let answers = self.ask_network(key).await;
+        if let Some(found) = self.choose(&key, answers.found) {
+            return Ok(found);
+        }
+        if let GroupKey::Group(group_id) = key
+            && let Some(deletion) = self.deletion_of(group_id).await?
+        {
+            let deleted_at = deletion.tombstone.deleted_at;
+            return Err(NodeError::Absent {
+                what: format!("{} was deleted by its owner at {deleted_at}", describe(&key)),
+                hint: "nothing brings it back; what is uploaded again is another group",
+            });
+        }
         let unknown = if answers.all_answered { NodeError::NotFound } else { NodeError::Unknown };
-        self.choose(&key, answers.found).ok_or_else(|| unknown(describe(&key)))
+        Err(unknown(describe(&key)))
     }
 
     /// Finds a group for a caller without a key, who may have `state` of it only if everybody may.

@@ -32,8 +32,13 @@ pub enum NodeError {
     #[error("{0} is not known here")]
     NotFound(String),
     /// The group is known, and does not have what was asked for.
-    #[error("{0}")]
-    Absent(String),
+    #[error("{what}")]
+    Absent {
+        /// What is not there.
+        what: String,
+        /// What to try instead.
+        hint: &'static str,
+    },
     /// It is not known here, and not every node that may know it could be asked.
     #[error("{0} is not known here, and not every node could be asked")]
     Unknown(String),

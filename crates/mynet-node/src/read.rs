@@ -101,10 +101,10 @@ impl Shell {
             return Err(unknown());
         }
         let found = self.with_missed_wrap(found, state).await?;
-        let member = found
-            .manifest
-            .member(state)
-            .ok_or_else(|| NodeError::Absent(format!("{} has no {state} state", describe(&key))))?;
+        let member = found.manifest.member(state).ok_or_else(|| NodeError::Absent {
+            what: format!("{} has no {state} state", describe(&key)),
+            hint: "ask for one of its states: `show`, or the group itself, lists them",
+        })?;
         let details = self.details_of(&found).await;
         let (blob, cipher) = match member.blob {
             Some(blob) => (blob, None),

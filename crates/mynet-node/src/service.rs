@@ -78,6 +78,9 @@ pub enum StartError {
     /// A record of this program is unreadable: the database was written by a newer one.
     #[error("a record in the database is unreadable: {0}")]
     Record(#[from] DecodeError),
+    /// There is no genesis file.
+    #[error("{} is missing", .0.display())]
+    NoGenesis(PathBuf),
     /// The genesis file.
     #[error("{}: {source}", .path.display())]
     Genesis {
@@ -115,11 +118,53 @@ pub enum StartError {
     },
 }
 
+/// What to do about a [`StartError`], and the stable code of its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remedy {
+    /// The kind, for programs.
+    pub code: &'static str,
+    /// What to try.
+    pub hint: &'static str,
+}
+
 impl StartError {
-    /// Whether another process runs on this data directory.
+    /// What to do about it.
     #[must_use]
-    pub fn is_in_use(&self) -> bool {
-        matches!(self, Self::Votes(VotesError::InUse(_)))
+    pub fn remedy(&self) -> Remedy {
+        let (code, hint) = match self {
+            Self::Votes(VotesError::InUse(_)) => {
+                ("data_dir_in_use", "stop that process first, or name another directory with --data-dir")
+            }
+            Self::Keys(KeyFileError::LoosePermissions { .. }) => {
+                ("bad_key_file", "run `chmod 600` on it; if somebody else may have read it, begin another node instead")
+            }
+            Self::Keys(_) => (
+                "bad_key_file",
+                "put a copy of it back; without one begin another node with `mynet join TICKET --data-dir DIR`",
+            ),
+            Self::NoGenesis(_) | Self::Genesis { .. } => {
+                ("bad_genesis", "`mynet genesis -o FILE` on any other node of the network writes it: put that there")
+            }
+            Self::Votes(VotesError::Damaged(_) | VotesError::Database(_)) => (
+                "damaged",
+                "check the disk; a damaged votes.db is moved away, never replaced by an old copy: the node votes with a fresh key",
+            ),
+            Self::Meta(MetaError::Database(_)) => (
+                "damaged",
+                "check the disk; for a damaged mynet.db put a copy back, or move it away and begin without what only it knew",
+            ),
+            Self::Net(_) => ("p2p_listen", "set p2p.listen to a free address of this machine"),
+            Self::Setting { .. } => ("bad_settings", "correct it; `mynet config show` lists all settings"),
+            Self::Ticket(_) => ("bad_ticket", "ask for a new one and run `mynet join TICKET` on this directory"),
+            Self::Io { .. } => ("failed", "check the disk and who may use the directory"),
+            Self::Meta(_) | Self::Write(_) | Self::Blobs(_) | Self::Record(_) => {
+                ("damaged", "`mynet doctor --data-dir DIR` looks into a directory whose node does not run")
+            }
+            Self::Core(_) | Self::Votes(_) | Self::Chain(_) => {
+                ("damaged", "check the disk, and that no older program was started on this directory")
+            }
+        };
+        Remedy { code, hint }
     }
 }
 
@@ -195,6 +240,7 @@ pub async fn start(data_dir: &Path, config: Config) -> Result<RunningNode, Start
     let liar = Liar::new(&shell, &restored_votes.keys);
     let core = core(&shell, &genesis, restore::consensus(restored_votes)?, replication)?;
     admit_founder(&shell, &genesis).await?;
+    warn_of_other_wishes(&shell)?;
     let first = shell.members.all_admissions().into_iter().map(|admission| Input::Admitted(Box::new(admission)));
     let first = first.chain([Input::Start]).collect();
     persist::spawn(queues, votes, &shell);
@@ -233,8 +279,16 @@ pub(crate) async fn open_stores(data_dir: &Path, config: Config) -> Result<Opene
     let genesis = read_genesis(data_dir)?.genesis;
     let network = genesis.network_id();
     let votes = Votes::open(data_dir, DataDir::Used).await?;
-    let meta = Meta::open(&data_dir.join("mynet.db"), me).await?;
-    let blobs = Blobs::open(data_dir.join("blobs"), data_dir.join("staging")).await?;
+    let (database, staging) = (data_dir.join("mynet.db"), data_dir.join("staging"));
+    // The first start makes both.
+    if staging.exists() && !database.exists() {
+        tracing::warn!(
+            path = %database.display(),
+            "the database is gone and a new one begins, without any group; to put a copy back, stop the node first"
+        );
+    }
+    let meta = Meta::open(&database, me).await?;
+    let blobs = Blobs::open(data_dir.join("blobs"), staging).await?;
     let restored_votes = votes.restore().await?;
     let links = mynet_types::BoundedVec::truncated(restored_votes.links.iter().cloned());
     let chain = VerifiedChain::verify(genesis.clone(), &RosterChain { links })?;
@@ -353,7 +407,10 @@ async fn pinned(shell: &Shell, prepare: &Prepare, states: StatesMask) -> Result<
 /// Reads the genesis file.
 fn read_genesis(data_dir: &Path) -> Result<GenesisFile, StartError> {
     let path = data_dir.join(GENESIS_FILE);
-    let bytes = fs::read(&path).map_err(|source| io("read", &path, source))?;
+    let bytes = fs::read(&path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => StartError::NoGenesis(path.clone()),
+        _ => io("read", &path, source),
+    })?;
     GenesisFile::decode(&bytes).map_err(|source| StartError::Genesis { path, source })
 }
 
@@ -382,6 +439,24 @@ async fn admit_founder(shell: &Arc<Shell>, genesis: &Genesis) -> Result<(), Star
     shell.meta.put_members(std::slice::from_ref(&admission), &[]).await?;
     shell.members.learn(&admission, now);
     Ok(())
+}
+
+/// Says which settings are other than what this node was admitted with: they change nothing, in silence otherwise.
+fn warn_of_other_wishes(shell: &Shell) -> Result<(), StartError> {
+    let Some(own) = shell.members.admission(&shell.me()) else { return Ok(()) };
+    let keys = other_wishes(&shell.config(), &own.body)?;
+    if !keys.is_empty() {
+        tracing::warn!(keys = keys.join(", "), "these settings are not what this node was admitted with, which counts");
+    }
+    Ok(())
+}
+
+/// The keys of settings that a node was admitted without.
+fn other_wishes(config: &Config, own: &AdmissionRecord) -> Result<Vec<&'static str>, StartError> {
+    let (roles, (region, zone, _)) = wish(config, &own.node)?;
+    let differs =
+        [("node.region", region != own.region), ("node.zone", zone != own.zone), ("node.roles", roles != own.roles)];
+    Ok(differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect())
 }
 
 /// What this node asks for when it is admitted: roles, region, zone and weight.

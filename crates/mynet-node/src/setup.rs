@@ -70,9 +70,17 @@ pub struct Prepared {
 /// Why nothing was made. The directory is as it was, but for a start that a node in it may have counted.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// Something is there.
-    #[error("the data directory {} is in use", .0.display())]
-    UsedDirectory(PathBuf),
+    /// A node is there.
+    #[error("there is a node in {} already", .0.display())]
+    HoldsNode(PathBuf),
+    /// Something else is there.
+    #[error("{} is not empty: there is {} in it", .dir.display(), .entry.display())]
+    UsedDirectory {
+        /// The directory.
+        dir: PathBuf,
+        /// The name of something in it.
+        entry: PathBuf,
+    },
     /// The ticket is none.
     #[error("ticket: {0}")]
     Ticket(#[from] TicketError),
@@ -265,6 +273,14 @@ fn put_ticket(dir: &Path, text: &str) -> Result<(), SetupError> {
 /// The end of a membership, as a part of a sentence.
 fn lasting(end: Option<Timestamp>) -> String {
     end.map_or_else(String::new, |end| format!(", until {end} at least"))
+}
+
+/// Whether a node was made in `dir`. Anything that only a node has says so, because what is lost of it may be any of them.
+#[must_use]
+pub fn holds_node(dir: &Path) -> bool {
+    [GENESIS_FILE, "node.key", "owner.key", "kek.key", "mynet.db", "votes.db"]
+        .iter()
+        .any(|name| dir.join(name).exists())
 }
 
 /// Removes what set-ups of `dir` began and did not finish, unless a process is still at it. Set-ups do so by themselves.

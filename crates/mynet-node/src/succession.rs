@@ -138,7 +138,10 @@ impl Shell {
         let accepted = file.filter(|file| file.certificate.statement.verdict == Verdict::Accept);
         accepted.map(|file| HeadProof::of(&file)).ok_or_else(|| {
             let why =
-                format!("version {} has no certificate, and only a certified one can be replaced", manifest.version);
+                format!(
+                    "version {} has no certificate, and only a certified one can be replaced; `why` tells which votes it waits for",
+                    manifest.version
+                );
             NodeError::Invalid { field: "id", why }
         })
     }

@@ -128,7 +128,10 @@ impl Shell {
     /// The certificate file of a group, with the newest chain.
     pub(crate) async fn certificate(&self, key: GroupKey) -> Result<Vec<u8>, NodeError> {
         let found = self.find_complete(key).await?;
-        let none = || NodeError::Absent(format!("group {} has no certificate yet", found.manifest.group_id));
+        let none = || NodeError::Absent {
+            what: format!("group {} has no certificate yet", found.manifest.group_id),
+            hint: "`why` tells which votes it waits for; ask again when they are there",
+        };
         let file = found.backing.certificate.as_deref().ok_or_else(none)?;
         let chain = self.members.chain();
         Ok(CertificateFile { chain: chain.up_to(chain.newest().epoch), ..file.clone() }.encode())

@@ -250,10 +250,13 @@ fn log_view(line: &LogLine) -> LogView {
 /// How far replication is, and what it waits for.
 pub(crate) fn replication_sentence(view: &GroupView, copies: &[CopyView], quorum: u8) -> String {
     let (have, wanted) = (view.replica_count, view.replicas_wanted);
-    let owed: Vec<&CopyView> = copies.iter().filter(|copy| copy.until.is_none()).collect();
+    let mut owed: Vec<&CopyView> = copies.iter().filter(|copy| copy.until.is_none()).collect();
+    // Whoever keeps the others waiting first.
+    owed.sort_by_key(|copy| (copy.hindered_by.is_none(), copy.state == TargetState::Prepared.as_str()));
     let waits = match owed.as_slice() {
         [] => String::new(),
         [one] => format!("; {} {}", one.node_id.short(), owed_words(one)),
+        [one, _] => format!("; {} {}, and one more is owed", one.node_id.short(), owed_words(one)),
         [one, rest @ ..] => format!("; {} {}, and {} more are owed", one.node_id.short(), owed_words(one), rest.len()),
     };
     let held = copies.iter().filter(|copy| copy.until.is_some() && copy.hindered_by.is_some());
@@ -269,7 +272,14 @@ pub(crate) fn replication_sentence(view: &GroupView, copies: &[CopyView], quorum
         ReplicationStatusView::Replicated => {
             format!("replicated: {have} of {wanted} copies have their receipts{waits}")
         }
-        ReplicationStatusView::Degraded => format!("durable, with {have} of {wanted} copies{waits}"),
+        ReplicationStatusView::Degraded => {
+            let homeless = match wanted.saturating_sub(copies.len()) {
+                0 => String::new(),
+                1 => "; one more waits for a node that may hold it".to_owned(),
+                count => format!("; {count} more wait for nodes that may hold them"),
+            };
+            format!("durable, with {have} of {wanted} copies{waits}{homeless}")
+        }
         ReplicationStatusView::Pending => {
             let asked = copies.iter().filter(|copy| copy.attempt.is_some()).count();
             match asked < usize::from(quorum) {
@@ -405,8 +415,17 @@ mod tests {
         let (up, away) = (UP.short(), AWAY.short());
         let owes = says(&degraded, &[copy(ME, true), copy(UP, true), copy(AWAY, false)]);
         assert_eq!(owes, format!("durable, with 2 of 3 copies; {away} cannot be reached (next try in 4 s)"));
+        let prepared = CopyView { state: "prepared".to_owned(), ..copy(UP, false) };
+        let both = says(&degraded, &[copy(ME, true), prepared, copy(AWAY, false)]);
+        assert!(both.ends_with(&format!("{away} cannot be reached (next try in 4 s), and one more is owed")), "{both}");
         let slow = says(&degraded, &[copy(ME, true), copy(UP, false)]);
-        assert_eq!(slow, format!("durable, with 2 of 3 copies; {up} was asked and has not answered (next try in 4 s)"));
+        assert_eq!(
+            slow,
+            format!(
+                "durable, with 2 of 3 copies; {up} was asked and has not answered (next try in 4 s); one more waits \
+                 for a node that may hold it"
+            )
+        );
         let holds =
             says(&group(ReplicationStatusView::Replicated), &[copy(ME, true), copy(UP, true), copy(AWAY, true)]);
         assert!(holds.ends_with(&format!("their receipts; of the holders {away} cannot be reached now")), "{holds}");

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
+use mynet_node::setup::holds_node;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -97,11 +98,6 @@ fn unread(dir: &Path, path: &Path, error: &std::io::Error) -> Failure {
         ),
         _ => Failure::new(Status::Failed, "failed", cannot(), "check the disk; `mynet run` writes the file anew"),
     }
-}
-
-/// Whether a node was made in a data directory.
-pub(crate) fn holds_node(dir: &Path) -> bool {
-    dir.join("node.key").exists()
 }
 
 /// The size of a file that is to be read, so that what cannot be is said before anything else is done.

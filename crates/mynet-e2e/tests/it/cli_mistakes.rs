@@ -2,7 +2,7 @@
 //!
 //! Its sister over HTTP is `http_mistakes`.
 
-use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use mynet_e2e::{
     content::{self, bytes},
@@ -108,7 +108,7 @@ const WITHOUT_A_NODE: &[Mistake<'static>] = &[
     // Values that are missing or of the wrong kind.
     ("add", 2, "usage", "<FILES>"),
     ("add good --wait", 2, "usage", "'--wait"),
-    ("add good --replicas many", 2, "usage", "'many'"),
+    ("add good --replicas many", 2, "usage", "a whole number from 1 to 16"),
     ("add good --replicas 0", 2, "usage", "'0'"),
     ("add good --timeout soon", 2, "usage", "90s, 24h or 7d"),
     ("add good --tag a,b", 2, "usage", "--tag once for each"),
@@ -124,17 +124,21 @@ const WITHOUT_A_NODE: &[Mistake<'static>] = &[
     ("invite --expires never", 2, "usage", "90s, 24h or 7d"),
     ("token create", 2, "usage", "--name"),
     ("token create --name a --scope root", 2, "usage", "read, write, admin"),
-    ("demo --nodes 99", 2, "usage", "4..=8"),
-    ("init --capacity lots", 2, "usage", "'lots'"),
-    ("init --api-listen here", 2, "usage", "'here'"),
+    ("demo --nodes 99", 2, "usage", "from 4 to 8"),
+    ("init --capacity lots", 2, "usage", "100GiB"),
+    ("init --api-listen here", 2, "usage", "127.0.0.1:8420"),
     ("status --token _", 2, "usage", "--token"),
     ("MYNET_TOKEN= status", 2, "usage", "--token"),
     ("status --api _", 2, "usage", "--api"),
     ("status --data-dir _", 2, "usage", "--data-dir"),
-    ("MYNET_API__LISTEN=here config show", 1, "bad_settings", "api.listen"),
+    ("MYNET_API__LISTEN=here config show", 1, "bad_settings", "api.listen: it is not an address such as"),
+    ("MYNET_REPLICATION__REPLICAS=x config show", 1, "bad_settings", "'x' is not a whole number from 0 to 255"),
+    ("MYNET_STORAGE__GRACE=x config show", 1, "bad_settings", "'x' is not a duration such as"),
     ("MYNET_REPLICATION__QUORUM=9 config show", 1, "bad_settings", "between 1 and"),
     // Files that are none, or not what they should be.
     ("add gone", 1, "failed", "check the path"),
+    ("add good gone", 1, "failed", "nothing was stored"),
+    ("add good dir", 2, "not_a_file", "nothing was stored"),
     ("add dir", 2, "not_a_file", "one by one"),
     ("add fifo", 2, "not_a_file", "`mynet add -`"),
     ("add - -", 2, "one_input", "once"),
@@ -155,8 +159,9 @@ const WITHOUT_A_NODE: &[Mistake<'static>] = &[
     ("roster recover submit empty", 5, "unreadable", "its first bytes are wrong"),
     ("man --dir good", 1, "failed", "name another place"),
     // Directories and nodes that are not there.
-    ("init --data-dir dir/../good", 1, "failed", "good"),
-    ("init --data-dir .", 1, "used_data_dir", "--data-dir"),
+    ("init --data-dir dir/../good", 1, "used_data_dir", "is a file"),
+    ("init --data-dir .", 1, "used_data_dir", "is not empty: there is"),
+    ("rm 0123456789", 2, "usage", "give the whole one"),
     ("join nonsense", 2, "bad_ticket", "mynet invite"),
     ("join _", 2, "bad_ticket", "mynet invite"),
     ("run", 1, "no_node", "mynet init"),
@@ -218,7 +223,6 @@ fn bad_usage_of_a_node_is_told_apart_and_changes_nothing() {
         ("rm NOBODY", 3, "not_found", "mynet ls"),
         ("peers 0", 3, "not_found", "whole id"),
         ("show 0123456789", 3, "not_found", "whole id"),
-        ("rm 0123456789", 2, "invalid_id", "0123456789"),
         ("trust 0123456789", 2, "usage", "64 hex digits"),
         ("peers NOBODY", 3, "not_found", "mynet peers"),
         ("trust NOBODY", 3, "not_found", "mynet peers"),
@@ -234,7 +238,7 @@ fn bad_usage_of_a_node_is_told_apart_and_changes_nothing() {
         ("roster recover submit good", 5, "unreadable", "its first bytes are wrong"),
         ("genesis -o dir", 2, "is_a_directory", "-o FILE"),
         ("status --token wrong", 6, "unauthorized", "mynet token create"),
-        ("init", 1, "used_data_dir", "--data-dir"),
+        ("init", 1, "used_data_dir", "there is a node in"),
         ("join nonsense", 2, "bad_ticket", "mynet invite"),
         ("run -q", 1, "data_dir_in_use", "stop that process"),
     ];
@@ -262,6 +266,47 @@ fn kept(node: &Node) -> Value {
     let tokens = tokens.as_array().unwrap().iter().filter(|token| token["revoked_at"].is_null());
     let tokens: Vec<&Value> = tokens.collect();
     serde_json::json!({ "content": status["content"], "roster": status["roster"], "lists": lists, "tokens": tokens })
+}
+
+#[test]
+fn what_is_lost_or_damaged_in_a_data_directory_is_named_with_what_to_do() {
+    let home = home();
+    let dir = home.path().join("node");
+    lonely(&dir).unwrap();
+    let bench = Bench { home: home.path(), data_dir: "node" };
+    // Less than a page would be an empty database.
+    let noise = "x".repeat(8192);
+    for (name, bytes, code, helps) in [
+        ("node.key", None, "bad_key_file", "node.key is missing; put a copy of it back"),
+        ("owner.key", Some(noise.as_str()), "bad_key_file", "owner.key is not an undamaged owner key"),
+        ("kek.key", None, "bad_key_file", "kek.key is missing"),
+        ("genesis", None, "bad_genesis", "genesis is missing; `mynet genesis -o FILE` on any other node"),
+        ("genesis", Some(""), "bad_genesis", "`mynet genesis -o FILE` on any other node"),
+        ("votes.db", Some(&noise), "damaged", "never replaced by an old copy"),
+    ] {
+        let (path, kept) = (dir.join(name), home.path().join("kept"));
+        fs::rename(&path, &kept).unwrap();
+        if let Some(bytes) = bytes {
+            fs::write(&path, bytes).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        bench.make(&("run -q", 1, code, helps));
+        bench.make(&("doctor", 1, code, helps));
+        bench.make(&("init", 1, "used_data_dir", "there is a node in node already"));
+        fs::rename(&kept, &path).unwrap();
+    }
+    let others = |mode| fs::set_permissions(dir.join("owner.key"), fs::Permissions::from_mode(mode)).unwrap();
+    others(0o640);
+    bench.make(&("run -q", 1, "bad_key_file", "can be read or changed by others (mode 0640); run `chmod 600` on it"));
+    others(0o600);
+    let mut node = Node::start(&dir, &[]).unwrap();
+    assert_eq!(node.stop().unwrap(), 0, "with everything back it is as it was");
+    for file in ["mynet.db", "mynet.db-wal", "mynet.db-shm"] {
+        drop(fs::remove_file(dir.join(file)));
+    }
+    let mut node = Node::start(&dir, &[]).unwrap();
+    assert!(fs::read_to_string(node.log_path()).unwrap().contains("the database is gone and a new one begins"));
+    node.stop().unwrap();
 }
 
 #[test]

@@ -213,7 +213,7 @@ fn lines_about_one_group_fit_the_terminal_and_cut_nothing() {
         assert_eq!(wide, None, "{page}");
     }
     let piped = String::from_utf8(node.bytes(&["show", &group]).unwrap()).unwrap();
-    let state = format!("decrypted 1000 B  held as a view  {}", hash(&data));
+    let state = format!("decrypted 1000 B  application/octet-stream  held as a view  {}", hash(&data));
     assert!(piped.lines().any(|line| line == state), "{piped}");
     assert_eq!(
         node.run(&["add", &song, "--no-publish"]).unwrap().stdout.iter().filter(|byte| **byte == b'\n').count(),

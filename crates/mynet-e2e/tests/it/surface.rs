@@ -19,7 +19,7 @@ fn errors_have_their_exit_status_and_say_what_why_and_what_to_try() {
     assert_eq!(unreachable.status, 7, "{}", unreachable.stderr);
     let used = run(&["init", "--data-dir", node.dir_arg()]).unwrap();
     assert_eq!(used.status, 1);
-    assert!(used.stderr.contains("data directory"), "{}", used.stderr);
+    assert!(used.stderr.contains("there is a node in"), "{}", used.stderr);
     let told = node.run(&["show", &"0".repeat(64), "--json"]).unwrap();
     let error: serde_json::Value = serde_json::from_str(&told.stderr).unwrap();
     assert_eq!(error["error"]["code"], "not_found");

@@ -53,9 +53,22 @@ fn a_reload_takes_over_what_it_can_and_names_the_rest() {
 #[test]
 fn a_bad_value_is_told_on_one_line_with_its_key_and_its_place() {
     for (text, begins, ends) in [
-        ("\n[replication]\nreplicas = \"x\"", "replication.replicas: invalid type", "config.toml, line 3"),
-        ("[api]\nlisten = \"here\"", "api.listen: invalid socket address", "config.toml, line 2"),
-        ("api.listen = \"here\"", "api.listen: invalid socket address", "config.toml, line 1"),
+        (
+            "\n[replication]\nreplicas = \"x\"",
+            "replication.replicas: 'x' is not a whole number from 0 to 255 in ",
+            "line 3",
+        ),
+        ("[replication]\nreplicas = -1", "replication.replicas: -1 is not a whole number from 0 to 255 in ", "line 2"),
+        ("[replication]\nlease = \"soon\"", "replication.lease: 'soon' is not a duration such as 90s, 24h ", "line 2"),
+        (
+            "[storage]\ncapacity = \"lots\"",
+            "storage.capacity: 'lots' is not a size such as 500MB ",
+            "config.toml, line 2",
+        ),
+        ("[node]\nroles = \"edge\"", "node.roles: 'edge' is not a list in ", "config.toml, line 2"),
+        ("[limits]\nconnections = []", "limits.connections: sequence is not a whole number in ", "config.toml, line 2"),
+        ("[api]\nlisten = \"here\"", "api.listen: it is not an address such as 127.0.0.1:8420 ", "config.toml, line 2"),
+        ("api.listen = \"here\"", "api.listen: it is not an address ", "config.toml, line 1"),
         ("x = [", "TOML parse error at line 1, column 6: unclosed array", "config.toml"),
         ("# mine\nx = 1", "unknown setting 'x' in ", "; did you mean 'storage.grace'?"),
         (

@@ -7,9 +7,11 @@ use mynet_store::{
     blobs::Blobs,
     meta::{GroupRows, Meta, MetaWrite, Mode, NewGroup, RestoredTransactions},
 };
-use mynet_types::{BoundedVec, ContentState, Link, NodeId, StatesMask, codec, wire::Prepare};
+use mynet_types::{
+    AdmissionRecord, BoundedVec, ContentState, Link, NodeId, StatesMask, Timestamp, WrapKey, codec, wire::Prepare,
+};
 
-use super::{open, restore, start, take_up};
+use super::{open, other_wishes, restore, start, take_up, wish};
 use crate::{
     config::Config,
     driver::wall_clock,
@@ -157,4 +159,29 @@ async fn a_group_whose_links_break_a_rule_is_not_published_and_the_rule_is_named
         let refused = shell.publish(group_id, &PublishOptions::default()).await.unwrap_err();
         assert!(matches!(&refused, NodeError::Invalid { field: "group", why } if why.contains(rule)), "{refused}");
     }
+}
+
+#[test]
+fn settings_that_a_node_was_not_admitted_with_are_found() {
+    let node = NodeId([1; 32]);
+    let (roles, (region, zone, weight)) = wish(&config(), &node).unwrap();
+    let own = AdmissionRecord {
+        node,
+        wrap_key: WrapKey([2; 32]),
+        roles,
+        trusted: false,
+        region,
+        zone,
+        weight,
+        admitted_at: Timestamp(1),
+        expires_at: Timestamp(2),
+        epoch: 0,
+        issuer: node,
+        nonce: [3; 16],
+    };
+    assert_eq!(other_wishes(&config(), &own).unwrap(), Vec::<&str>::new());
+    let mut other = config();
+    other.node.zone = "elsewhere".to_owned();
+    other.node.roles = vec!["storage".to_owned()];
+    assert_eq!(other_wishes(&other, &own).unwrap(), ["node.zone", "node.roles"]);
 }

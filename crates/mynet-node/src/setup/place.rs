@@ -9,7 +9,7 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::{GENESIS_FILE, SetupError};
+use super::{GENESIS_FILE, SetupError, holds_node};
 
 /// What a fresh file system may hold without being in use.
 const OF_THE_FILE_SYSTEM: &str = "lost+found";
@@ -87,6 +87,17 @@ pub(super) fn remove_left(dir: &Path) -> bool {
     busy
 }
 
+/// The name of something in a directory that no set-up began and no file system makes by itself.
+fn foreign(dir: &Path) -> io::Result<Option<PathBuf>> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if !is_begun(&entry) && entry.file_name() != OF_THE_FILE_SYSTEM {
+            return Ok(Some(entry.file_name().into()));
+        }
+    }
+    Ok(None)
+}
+
 /// A data directory in the making. Dropped before it is finished, it goes.
 pub(super) struct Place {
     wanted: PathBuf,
@@ -102,13 +113,10 @@ pub(super) struct Place {
 impl Place {
     /// Begins beside `dir` if it is absent, within it if it is there and empty. What was begun there before and left is removed.
     pub(super) fn new(dir: &Path) -> Result<Self, SetupError> {
-        let in_use = |mut entries: fs::ReadDir| {
-            entries
-                .any(|entry| entry.map_or(true, |entry| !is_begun(&entry) && entry.file_name() != OF_THE_FILE_SYSTEM))
-        };
-        let existed = match fs::read_dir(dir).map(in_use) {
-            Ok(true) => return Err(SetupError::UsedDirectory(dir.to_owned())),
-            Ok(false) => true,
+        let existed = match foreign(dir) {
+            Ok(Some(_)) if holds_node(dir) => return Err(SetupError::HoldsNode(dir.to_owned())),
+            Ok(Some(entry)) => return Err(SetupError::UsedDirectory { dir: dir.to_owned(), entry }),
+            Ok(None) => true,
             Err(error) if error.kind() == ErrorKind::NotFound => false,
             Err(source) => return Err(SetupError::Io { verb: "read", path: dir.to_owned(), source }),
         };
@@ -251,7 +259,7 @@ mod tests {
         first.finish().unwrap();
         assert_eq!(names(&dir), ["node.key"]);
         assert_eq!(names(temp.path()), ["node"]);
-        assert!(matches!(Place::new(&dir), Err(SetupError::UsedDirectory(_))));
+        assert!(matches!(Place::new(&dir), Err(SetupError::HoldsNode(_))));
     }
 
     #[test]
@@ -259,7 +267,8 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         fs::create_dir(temp.path().join(".new-1")).unwrap();
         fs::write(temp.path().join("mine"), "").unwrap();
-        assert!(matches!(Place::new(temp.path()), Err(SetupError::UsedDirectory(_))));
+        let refused = Place::new(temp.path()).err().map(|error| error.to_string());
+        assert_eq!(refused, Some(format!("{} is not empty: there is mine in it", temp.path().display())));
         assert_eq!(names(temp.path()), [".new-1", "mine"]);
     }
 }

@@ -1,14 +1,15 @@
 //! G4: when a group version is reported durable, at least W distinct nodes hold it durably and visibly, or a later one that took
 //! its place, and gave receipts for this very version; in mode `all` every wanted copy exists. In a healed network every group
-//! becomes durable within the bound.
+//! becomes durable within the bound, but for one that validators rejected first: of that nobody takes a copy any more.
 
 use std::collections::BTreeSet;
 
 use mynet_proto::{
+    consensus::io::Event as Said,
     node::io::Event,
     replication::io::{Event as Told, Mode},
 };
-use mynet_types::{GroupId, SignedManifest, wire::Receipts};
+use mynet_types::{GroupId, ManifestHash, SignedManifest, Verdict, wire::Receipts};
 
 use super::{Checker, ensure};
 use crate::observe::{Deadline, Seen, View};
@@ -17,6 +18,8 @@ use crate::observe::{Deadline, Seen, View};
 #[derive(Debug, Default)]
 pub(super) struct Durable {
     reported: BTreeSet<GroupId>,
+    /// Coordinators that hold the certificate of a rejection, and of what.
+    rejected: BTreeSet<(usize, ManifestHash)>,
 }
 
 impl Checker for Durable {
@@ -30,9 +33,17 @@ impl Checker for Durable {
                 self.reported.insert(manifest.body.group_id);
                 holds(*node, manifest, receipts, view)
             }
+            Seen::Told { node, event: Event::Consensus(Said::Certified(file)) } => {
+                let statement = &file.certificate.statement;
+                if statement.verdict == Verdict::Reject {
+                    self.rejected.insert((*node, statement.value));
+                }
+                Ok(())
+            }
             Seen::Deadline(Deadline::Durable) => view.works.iter().filter(|work| work.taken).try_for_each(|work| {
                 let group = work.publication.manifest.body.group_id;
-                ensure(self.reported.contains(&group), || format!("{group} of n{} is not durable", work.node))
+                let ended = self.reported.contains(&group) || self.rejected.contains(&(work.node, work.value));
+                ensure(ended, || format!("{group} of n{} is not durable", work.node))
             }),
             _ => Ok(()),
         }
@@ -70,7 +81,7 @@ fn holds(node: usize, manifest: &SignedManifest, receipts: &Receipts, view: &Vie
 
 #[cfg(test)]
 mod tests {
-    use super::{super::stage::Stage, Checker, Deadline, Durable, Seen};
+    use super::{super::stage::Stage, Checker, Deadline, Durable, Event, Said, Seen, Verdict};
 
     #[test]
     fn a_report_of_durability_without_w_visible_copies_is_found() {
@@ -89,5 +100,23 @@ mod tests {
     fn a_group_that_never_becomes_durable_is_found() {
         let stage = Stage::new();
         assert!(Durable::default().see(&Seen::Deadline(Deadline::Durable), &stage.view()).is_err());
+    }
+
+    #[test]
+    fn a_group_that_was_rejected_first_need_not_become_durable() {
+        let stage = Stage::new();
+        let (coordinator, other) = (stage.view().works[0].node, stage.view().works[0].node + 1);
+        for (node, verdict, excused) in [
+            (coordinator, Verdict::Reject, true),
+            (coordinator, Verdict::Accept, false),
+            (other, Verdict::Reject, false),
+        ] {
+            let mut file = stage.certificate();
+            file.certificate.statement.verdict = verdict;
+            let (mut checker, event) = (Durable::default(), Event::Consensus(Said::Certified(Box::new(file))));
+            checker.see(&Seen::Told { node, event: &event }, &stage.view()).unwrap();
+            let ended = checker.see(&Seen::Deadline(Deadline::Durable), &stage.view());
+            assert_eq!(ended.is_ok(), excused, "n{node} {verdict:?}");
+        }
     }
 }

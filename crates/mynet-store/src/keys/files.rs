@@ -66,26 +66,23 @@ impl KeyKind {
     }
 }
 
-/// Why keys were not made or not loaded. The message says what failed, why, and what to try.
+/// Why keys were not made or not loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// There is a key already; nothing was changed.
-    #[error("{} exists already: keys are never overwritten; choose another data directory", .path.display())]
+    #[error("{} exists already, and keys are never overwritten", .path.display())]
     Exists {
         /// The file.
         path: PathBuf,
     },
     /// There is no such key.
-    #[error("{} is missing: run `mynet init` in a new data directory, or restore the file from a backup", .path.display())]
+    #[error("{} is missing", .path.display())]
     Missing {
         /// The file.
         path: PathBuf,
     },
     /// Others can read or write the key.
-    #[error(
-        "{0} can be read or changed by others (mode {mode:04o}): run `chmod 600 {0}`, and make a new key if others may have read it",
-        .path.display()
-    )]
+    #[error("{} can be read or changed by others (mode {mode:04o})", .path.display())]
     LoosePermissions {
         /// The file.
         path: PathBuf,
@@ -93,7 +90,7 @@ pub enum KeyFileError {
         mode: u32,
     },
     /// The file is no undamaged key of this kind.
-    #[error("{} is not an undamaged {} key: {reason}; restore it from a backup", .path.display(), .kind.word())]
+    #[error("{} is not an undamaged {} key: {reason}", .path.display(), .kind.word())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -313,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_others_can_read_is_refused_with_the_cure() {
+    fn a_key_that_others_can_read_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         KeyFiles::create(dir.path()).unwrap();
         let path = dir.path().join("owner.key");
@@ -321,7 +318,7 @@ mod tests {
             chmod(&path, mode);
             let error = KeyFiles::load(dir.path()).unwrap_err();
             assert!(matches!(error, KeyFileError::LoosePermissions { .. }), "{mode:o}");
-            assert!(error.to_string().contains("chmod 600"), "{error}");
+            assert!(error.to_string().contains(&format!("mode {mode:04o}")), "{error}");
         }
         chmod(&path, 0o400);
         KeyFiles::load(dir.path()).unwrap();

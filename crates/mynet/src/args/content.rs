@@ -7,11 +7,11 @@ use mynet_types::{Claim, ContentState, ContentType, wire};
 
 use super::{
     Output,
-    values::{duration, name, one_of, range, tag},
+    values::{duration, name, number, one_of, range, tag, whole_name},
 };
 
 /// Copies that one transaction can name; a constant of the wire that fits the flag.
-const TARGETS_MAX: i64 = wire::TARGETS_MAX as i64;
+const TARGETS_MAX: u8 = wire::TARGETS_MAX as u8;
 
 #[derive(Debug, Args)]
 pub(crate) struct Add {
@@ -34,7 +34,7 @@ pub(crate) struct Add {
     #[arg(long = "tag", value_parser = tag)]
     pub(crate) tags: Vec<String>,
     /// Copies wanted [default: the node's setting]
-    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=TARGETS_MAX))]
+    #[arg(long, value_parser = number(1..=TARGETS_MAX))]
     pub(crate) replicas: Option<u8>,
     /// Who may read them: trusted, none, or node ids; may be repeated
     #[arg(long)]
@@ -75,7 +75,7 @@ impl WaitFor {
 #[derive(Debug, Args)]
 pub(crate) struct Ls {
     /// Groups at most
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = number(1..=u32::MAX))]
     pub(crate) limit: u32,
 }
 
@@ -112,7 +112,7 @@ pub(crate) struct Publish {
     #[arg(value_parser = name)]
     pub(crate) id: String,
     /// Copies wanted
-    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=TARGETS_MAX))]
+    #[arg(long, value_parser = number(1..=TARGETS_MAX))]
     pub(crate) replicas: Option<u8>,
     /// When it has succeeded [default: replication.mode of the node's settings]
     #[arg(long)]
@@ -174,8 +174,8 @@ pub(crate) enum PublishMode {
 
 #[derive(Debug, Args)]
 pub(crate) struct Rm {
-    /// A group id, content id or hash
-    #[arg(value_parser = name)]
+    /// A whole group id, content id or hash
+    #[arg(value_parser = whole_name)]
     pub(crate) id: String,
     /// How long to wait for the holders; never bounds the work
     #[arg(long, default_value = "10s", value_parser = duration)]

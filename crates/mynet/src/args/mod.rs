@@ -14,7 +14,7 @@ use clap::{
 use mynet_types::{NodeId, Roles};
 
 pub(crate) use self::values::is_beginning;
-use self::values::{duration, name, node};
+use self::values::{address, duration, name, node, number, size};
 pub(crate) use self::{
     content::{
         Add, Cert, ClaimWanted, Find, Get, Key, Ls, Preview, Propose, Publish, PublishMode, Rm, Verify, WaitFor,
@@ -34,6 +34,7 @@ pub(crate) struct Arguments {
 
 /// Flags that stand anywhere.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// The node's directory [default: the user's data directory + my-network]
     #[arg(long, global = true, env = "MYNET_DATA_DIR", value_name = "DIR")]
@@ -204,7 +205,7 @@ pub(crate) struct Demo {
     /// What to upload [default: a song made here]
     pub(crate) file: Option<PathBuf>,
     /// How many nodes
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(4..=8))]
+    #[arg(long, default_value_t = 4, value_parser = number(4..=8_u8))]
     pub(crate) nodes: u8,
     /// Where the nodes live [default: a temporary directory, removed at the end]
     #[arg(long)]
@@ -227,13 +228,13 @@ pub(crate) struct Setup {
     #[arg(long, value_parser = Roles::parse)]
     pub(crate) role: Option<Roles>,
     /// Bytes that content may take, such as 100GiB
-    #[arg(long)]
+    #[arg(long, value_parser = size)]
     pub(crate) capacity: Option<ByteSize>,
     /// Address of the HTTP API
-    #[arg(long)]
+    #[arg(long, value_parser = address)]
     pub(crate) api_listen: Option<std::net::SocketAddr>,
     /// UDP address for peers
-    #[arg(long)]
+    #[arg(long, value_parser = address)]
     pub(crate) p2p_listen: Option<std::net::SocketAddr>,
 }
 
@@ -261,7 +262,7 @@ pub(crate) struct Invite {
     #[arg(long, default_value = "24h", value_parser = duration)]
     pub(crate) expires: Duration,
     /// How often it may be redeemed
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = number(1..=u32::MAX))]
     pub(crate) uses: u32,
 }
 

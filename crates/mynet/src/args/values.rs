@@ -1,7 +1,8 @@
 //! Values that are more than a word, and words that their types know.
 
-use std::{str::FromStr, time::Duration};
+use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, str::FromStr, time::Duration};
 
+use bytesize::ByteSize;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use mynet_types::NodeId;
 
@@ -14,8 +15,29 @@ where
 }
 
 /// How long something takes.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("{error}; durations are like 90s, 24h or 7d"))
+pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
+    humantime::parse_duration(text).map_err(|_jargon| "durations are like 90s, 24h or 7d")
+}
+
+/// How many bytes something has.
+pub(super) fn size(text: &str) -> Result<ByteSize, &'static str> {
+    text.parse().map_err(|_jargon| "sizes are like 500MB, 100GiB or 2TiB")
+}
+
+/// Where something listens.
+pub(super) fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_jargon| "addresses are like 127.0.0.1:8420 or [::1]:8420; port 0 takes a free one")
+}
+
+/// A whole number of `range`.
+pub(super) fn number<T>(range: RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync
+where
+    T: FromStr + PartialOrd + Display + Clone + Send + Sync,
+{
+    move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| format!("give a whole number from {} to {}", range.start(), range.end()))
+    }
 }
 
 /// Something that may stand in a path of the API: with a slash in it, a request would go elsewhere than meant.
@@ -24,6 +46,16 @@ pub(super) fn name(text: &str) -> Result<String, &'static str> {
         "" => Err("it is empty"),
         _ if text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_')) => Ok(text.to_owned()),
         _ => Err("ids and hashes are made of letters, digits, ':' and '-'"),
+    }
+}
+
+/// The same for a command that takes something away, which wants the whole id.
+pub(super) fn whole_name(text: &str) -> Result<String, &'static str> {
+    match is_beginning(text) {
+        true => Err(
+            "the beginning of an id may be that of another group too; give the whole one, as `mynet show` prints it",
+        ),
+        false => name(text),
     }
 }
 

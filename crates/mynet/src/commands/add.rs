@@ -10,9 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mynet_node::view::{GroupView, OperationState, OperationView, OutcomeView, PeerCounts, StatusView, WaitResult};
+use mynet_node::view::{GroupView, OperationState, OperationView, OutcomeView, WaitResult};
 
-use super::upload::{Source, check_files, upload};
+use super::upload::{Source, check_files, noted, upload};
 use crate::{
     args::{Add, Global, WaitFor},
     client::Client,
@@ -42,8 +42,8 @@ pub(crate) async fn add(global: &Global, args: Add) -> anyhow::Result<ExitCode> 
             }
         };
         if !global.json {
-            let peers = if view.wait_result == Some(WaitResult::TimedOut) { peers(&client).await } else { None };
-            print_added(&source.shown(), &view, peers)?;
+            let standing = standing(&client, &view).await;
+            print_added(&source.shown(), &view, wanted(&args), standing.as_ref())?;
         }
         views.push(view);
     }
@@ -71,7 +71,7 @@ async fn store(client: &Client, args: &Add, (source, meter): (&Source<'_>, Meter
     let watched = watch(client, stored.clone(), (wanted, args.timeout), (meter, source.name())).await;
     if watched.is_err() {
         // It is there, whatever keeps this program from looking at it: whoever tries again would store it twice.
-        print_added(&source.shown(), &stored, None)?;
+        print_added(&source.shown(), &stored, wanted, None)?;
     }
     watched.map_err(|error| unseen(error, &source.shown()))
 }
@@ -93,11 +93,7 @@ fn untried(error: anyhow::Error, rest: &[PathBuf]) -> anyhow::Error {
         1 => String::new(),
         count => format!(" and {} more", count - 1),
     };
-    let not_tried = format!("{}{more} not tried", first.display());
-    match error.downcast::<Failure>() {
-        Ok(failure) => Failure { message: format!("{} ({not_tried})", failure.message), ..failure }.into(),
-        Err(error) => error.context(not_tried),
-    }
+    noted(error, &format!("{}{more} not tried", first.display()))
 }
 
 /// Waits for what goes on after `stored`, while a person watches it.
@@ -181,52 +177,51 @@ pub(super) fn wait_status(result: Option<WaitResult>, wanted: WaitFor) -> Option
     }
 }
 
-/// The node's peers; `None` if it does not say, which changes nothing about the upload.
-async fn peers(client: &Client) -> Option<PeerCounts> {
-    client.get::<StatusView>("status").await.ok().map(|status| status.peers)
+/// How the work behind an upload stands; `None` if the node does not say, which changes nothing about the upload.
+async fn standing(client: &Client, view: &GroupView) -> Option<OperationView> {
+    client.get(&format!("operations/{}", view.operation_id.as_ref()?)).await.ok()
 }
 
 /// Tells what became of an upload.
-fn print_added(shown: &str, view: &GroupView, peers: Option<PeerCounts>) -> anyhow::Result<()> {
+fn print_added(shown: &str, view: &GroupView, wanted: WaitFor, standing: Option<&OperationView>) -> anyhow::Result<()> {
     let reached = match view.wait_result {
-        Some(WaitResult::Certified) => "certified".to_owned(),
-        Some(WaitResult::Durable) => "durable".to_owned(),
-        Some(WaitResult::TimedOut) => timed_out(view, peers),
-        Some(WaitResult::NotEnoughTargets) => {
-            "stored here; too few nodes may hold it, tried again when one joins".to_owned()
-        }
-        Some(WaitResult::Rejected) => "rejected by the validators".to_owned(),
-        Some(WaitResult::Contested) => CONTESTED.to_owned(),
-        Some(WaitResult::Stored) | None => "stored".to_owned(),
+        Some(WaitResult::Certified) => "certified",
+        Some(WaitResult::Durable) => "durable",
+        Some(WaitResult::TimedOut) => "stored here; the wait is over, and the work goes on: see `mynet show`",
+        Some(WaitResult::NotEnoughTargets) => "stored here; too few nodes may hold it, tried again when one joins",
+        Some(WaitResult::Rejected) => "rejected by the validators",
+        Some(WaitResult::Contested) => CONTESTED,
+        Some(WaitResult::Stored) | None => "stored",
     };
-    output::fields(&[&view.group_id.to_string(), shown, &reached])?;
-    match &view.no_preview {
-        Some(reason) => output::fields(&[&format!("  {}", reason.says)]),
-        None => Ok(()),
-    }
+    output::fields(&[&view.group_id.to_string(), shown, reached])?;
+    let told = standing.map(|standing| missing(view.wait_result, wanted, standing)).unwrap_or_default();
+    let no_preview = view.no_preview.iter().map(|reason| &reason.says);
+    told.iter().chain(no_preview).try_for_each(|says| output::fields(&[&format!("  {says}")]))
 }
 
-/// What is so when the wait ended first, and what comes next.
-fn timed_out(view: &GroupView, peers: Option<PeerCounts>) -> String {
-    match peers {
-        Some(peers) if peers.alive == 0 => {
-            "stored here; no other node can be reached, copies are made when they are back".to_owned()
+/// What a wait did not reach, and copies that nobody may hold yet: sentences of the node.
+fn missing(result: Option<WaitResult>, wanted: WaitFor, standing: &OperationView) -> Vec<String> {
+    // This node has a copy itself.
+    let short = standing.targets.len() + 1 < standing.copies_wanted;
+    let (copies, votes) = match result {
+        Some(WaitResult::TimedOut) => {
+            (short || standing.copies_done < standing.copies_needed, wanted == WaitFor::Certified)
         }
-        _ => {
-            let (count, wanted) = (view.replica_count, view.replicas_wanted);
-            format!("stored here, {count} of {wanted} copies confirmed; the rest goes on, see `mynet show`")
-        }
-    }
+        Some(WaitResult::Durable | WaitResult::Certified) => (short, false),
+        _ => (false, false),
+    };
+    let told = standing.summary.iter().zip([copies, votes]).filter(|(_, told)| *told);
+    told.map(|(sentence, _)| sentence.clone()).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use mynet_node::view::{OperationView, WaitResult};
+    use mynet_node::view::{OperationTargetView, OperationView, WaitResult};
     use serde_json::json;
 
     use std::path::PathBuf;
 
-    use super::{progress_words, reached, untried};
+    use super::{missing, progress_words, reached, untried};
     use crate::{
         args::WaitFor,
         output::{Failure, Status},
@@ -274,6 +269,31 @@ mod tests {
     fn progress_counts_what_is_waited_for_next() {
         assert_eq!(progress_words(&seen("running", 1, ("pending", 0, false))), "copies 1/2  votes 0/2");
         assert_eq!(progress_words(&seen("running", 2, ("pending", 1, false))), "copies 2/3  votes 1/2");
+    }
+
+    #[test]
+    fn what_is_missing_after_a_wait_is_told_and_nothing_else() {
+        let target =
+            json!({ "node_id": "2".repeat(64), "state": "asked", "states": [], "bytes_done": 0, "bytes_total": 0 });
+        let target: OperationTargetView = serde_json::from_value(target).unwrap();
+        let told = |result, wanted, copies, others| {
+            let summary = ["copies", "votes"].map(str::to_owned).to_vec();
+            let targets = vec![target.clone(); others];
+            let standing = OperationView { summary, targets, ..seen("running", copies, ("pending", 0, false)) };
+            missing(Some(result), wanted, &standing).join(" ")
+        };
+        for (result, wanted, copies, others, want) in [
+            (WaitResult::Durable, WaitFor::Durable, 2, 2, ""),
+            (WaitResult::Durable, WaitFor::Durable, 2, 1, "copies"),
+            (WaitResult::TimedOut, WaitFor::Durable, 1, 2, "copies"),
+            (WaitResult::TimedOut, WaitFor::Certified, 1, 2, "copies votes"),
+            (WaitResult::TimedOut, WaitFor::Certified, 2, 2, "votes"),
+            (WaitResult::TimedOut, WaitFor::Certified, 2, 1, "copies votes"),
+            (WaitResult::Stored, WaitFor::Stored, 1, 0, ""),
+            (WaitResult::NotEnoughTargets, WaitFor::Durable, 1, 0, ""),
+        ] {
+            assert_eq!(told(result, wanted, copies, others), want, "{result:?} {wanted:?} {copies} {others}");
+        }
     }
 
     #[test]

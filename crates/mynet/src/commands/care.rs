@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use mynet_node::{
     config::Config,
     doctor::{self, ExamineError},
+    setup,
     view::{DeletionView, DoctorView, GarbageView},
 };
 use reqwest::Method;
 
-use super::node::bad_settings;
+use super::node::{bad_settings, not_opened};
 use crate::{
     args::{Care, Global, Rm},
     client::{Client, query_duration},
@@ -59,7 +60,7 @@ async fn ask_doctor(global: &Global, dry_run: bool) -> anyhow::Result<DoctorView
 /// Looks at the directory of a node that does not answer; `why` it does not, if there is no such directory.
 async fn doctor_of_directory(global: &Global, dry_run: bool, why: anyhow::Error) -> anyhow::Result<DoctorView> {
     let dir = local::data_dir(global)?;
-    if !local::holds_node(&dir) {
+    if !setup::holds_node(&dir) {
         return Err(why);
     }
     let config = Config::load(&dir, &toml::Table::new()).map_err(|error| bad_settings(&error))?;
@@ -68,7 +69,8 @@ async fn doctor_of_directory(global: &Global, dry_run: bool, why: anyhow::Error)
             let hint = "wait until it serves, or stop it and run `mynet doctor` again";
             Failure::new(Status::Unreachable, "node_busy", format!("the node does not answer: {error}"), hint).into()
         }
-        error => anyhow::Error::new(error).context(format!("look at {}", dir.display())),
+        ExamineError::Open(error) => not_opened(&dir, "cannot be looked at", &error).into(),
+        ExamineError::Look(error) => anyhow::Error::new(error).context(format!("look at {}", dir.display())),
     })?;
     if !global.json {
         output::line(&format!("the node does not run; looked at {}", dir.display()))?;

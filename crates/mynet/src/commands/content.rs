@@ -10,8 +10,9 @@ use anyhow::Context;
 use futures::StreamExt;
 use mynet_node::{
     media::ending,
-    view::{GroupView, Page, PlanView, WaitResult},
+    view::{GroupView, Held, Page, PlanView, WaitResult},
 };
+use mynet_types::ContentState;
 use reqwest::{Method, header};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -49,6 +50,9 @@ pub(crate) async fn ls(global: &Global, args: Ls) -> anyhow::Result<()> {
             break;
         }
     }
+    if cursor.is_some() {
+        output::remark(&format!("these are the newest {}, and there are more: see --limit", groups.len()));
+    }
     if global.json {
         return output::object(&groups);
     }
@@ -67,7 +71,9 @@ pub(crate) async fn ls(global: &Global, args: Ls) -> anyhow::Result<()> {
 
 /// One line of the listing.
 fn row(view: &GroupView) -> Vec<String> {
-    let bytes = view.states.iter().filter_map(|state| state.file_size).max().unwrap_or(0);
+    // That of the file that was uploaded, or what is known of it where it is sealed.
+    let of = |wanted| view.states.iter().filter(move |state| state.state == wanted).find_map(|state| state.file_size);
+    let bytes = of(ContentState::Decrypted).or_else(|| of(ContentState::Encrypted)).unwrap_or(0);
     vec![
         id(&view.group_id),
         serde_json::to_value(view.replication_status)
@@ -103,16 +109,20 @@ fn print_group(view: &GroupView) -> anyhow::Result<()> {
     for state in &view.states {
         let hash = state.hash.map_or_else(|| "(sealed)".to_owned(), |hash| hash.to_string());
         let size = state.file_size.map(output::size).unwrap_or_default();
+        let mime = state.mime.as_deref().unwrap_or_default();
         let held = match state.held {
-            mynet_node::view::Held::Blob => "held",
-            mynet_node::view::Held::Derived => "held as a view",
-            mynet_node::view::Held::No => "not held",
+            Held::Blob => "held",
+            Held::Derived => "held as a view",
+            Held::No => "not held",
         };
         // The hash at the end: on a narrow terminal it has a line of its own then.
-        output::fields(&[&format!("{:9} {size}", state.state.as_str()), held, &hash])?;
+        output::fields(&[&format!("{:9} {size}", state.state.as_str()), mime, held, &hash])?;
     }
     let consensus = &view.consensus;
     output::line(&format!("copies    {} of {}", view.replica_count, view.replicas_wanted))?;
+    if view.states.iter().any(|state| state.held != Held::No) {
+        output::line("          this node")?;
+    }
     for peer in &view.replicated_on_peers {
         output::line(&format!("          {peer}"))?;
     }
@@ -168,10 +178,14 @@ pub(crate) async fn get(global: &Global, args: Get) -> anyhow::Result<()> {
     let path = save.path().to_owned();
     save.finish()?;
     drop(bar);
-    match (&args.output, global.json) {
-        (_, true) => output::object(&json!({ "path": path, "bytes": size })),
-        (None, false) => output::line(&format!("{}  {}", path.display(), output::size(size))),
-        (Some(_), false) => Ok(()),
+    written(global, &path, size)
+}
+
+/// Tells of a file that was written.
+fn written(global: &Global, path: &Path, bytes: u64) -> anyhow::Result<()> {
+    match global.json {
+        true => output::object(&json!({ "path": path, "bytes": bytes })),
+        false => output::fields(&[&path.display().to_string(), &output::size(bytes)]),
     }
 }
 
@@ -347,8 +361,8 @@ pub(super) fn hand_out(global: &Global, path: &Path, bytes: &[u8]) -> anyhow::Re
         write_output(path, bytes)?;
     }
     match (global.json, stdout) {
-        (false, _) => Ok(()),
-        (true, false) => output::object(&json!({ "path": path, "bytes": bytes.len() })),
+        (false, true) => Ok(()),
+        (_, false) => written(global, path, bytes.len() as u64),
         (true, true) => output::object(&json!({ "bytes": bytes.len(), "hex": hex::encode(bytes) })),
     }
 }

@@ -23,9 +23,15 @@ fn only(what: &str, short: &str, ids: impl IntoIterator<Item = String>) -> Resul
         }
         (None, _) => {
             let message = format!("no {what} that this node lists begins with {short}");
-            Err(Failure::new(Status::NotFound, "not_found", message, "give the whole id, or look for it with --json"))
+            let hint = format!("`mynet {}` lists them; give the whole id of what only other nodes know", list_of(what));
+            Err(Failure::new(Status::NotFound, "not_found", message, hint))
         }
     }
+}
+
+/// The command that lists groups, or peers.
+fn list_of(what: &str) -> &'static str {
+    if what == "peer" { "peers" } else { "ls" }
 }
 
 /// What names a group in a path: as it was given, or the id whose beginning was.

@@ -3,8 +3,12 @@
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
-use mynet_node::view::{
-    FindOutcome, FindView, InviteView, Page, PeerState, PeerView, ReplicationCounts, StatusView, TokenView,
+use mynet_node::{
+    govern::RosterDetailView,
+    view::{
+        FindOutcome, FindView, InviteView, Page, PeerState, PeerView, ReplicationCounts, RosterView, StatusView,
+        TokenView,
+    },
 };
 use reqwest::Method;
 use serde::de::DeserializeOwned;
@@ -16,6 +20,9 @@ use crate::{
     client::Client,
     output::{self, Column, Status, id, plain, table},
 };
+
+/// Columns of the word that says what a line is about.
+const LABEL: usize = 10;
 
 /// Makes a ticket.
 pub(crate) async fn invite(global: &Global, args: Invite) -> anyhow::Result<()> {
@@ -35,7 +42,8 @@ pub(crate) async fn genesis(global: &Global, args: Output) -> anyhow::Result<()>
 
 /// Shows the node.
 pub(crate) async fn status(global: &Global) -> anyhow::Result<()> {
-    let status: StatusView = Client::new(global)?.get("status").await?;
+    let client = Client::new(global)?;
+    let status: StatusView = client.get("status").await?;
     if global.json {
         return output::object(&status);
     }
@@ -45,12 +53,8 @@ pub(crate) async fn status(global: &Global) -> anyhow::Result<()> {
     output::line(&format!("roles     {}{admitted}", status.roles.join(", ")))?;
     output::line(&format!("listens   api {}, peers {}", status.api, status.p2p))?;
     output::line(&format!("peers     {} alive, {} down", status.peers.alive, status.peers.down))?;
-    let roster = &status.roster;
-    let validators = roster.validators.len();
-    output::line(&format!(
-        "roster    epoch {}, {validators} validators, {} votes certify",
-        roster.epoch, roster.quorum
-    ))?;
+    let roster: RosterDetailView = client.get("roster").await?;
+    output::indented(LABEL, &[&format!("roster    {}", roster_words(&roster))])?;
     let content = &status.content;
     output::line(&format!("content   {} groups, {}", content.groups, output::size(content.bytes)))?;
     let counts = &status.replication;
@@ -59,6 +63,23 @@ pub(crate) async fn status(global: &Global) -> anyhow::Result<()> {
     match counts.at_risk {
         0 => Ok(()),
         at_risk => output::line(&format!("at risk   {at_risk} of these: fewer copies than replication.min_replicas")),
+    }
+}
+
+/// Whether anything can be certified now, and by whom.
+fn roster_words(detail: &RosterDetailView) -> String {
+    let RosterView { epoch, quorum, .. } = detail.roster;
+    let (seats, alive) = (detail.seats.len(), detail.seats.iter().filter(|seat| seat.alive).count());
+    let validators = if seats == 1 { "1 validator".to_owned() } else { format!("{seats} validators") };
+    match (quorum, seats - alive) {
+        (0, _) => format!("epoch {epoch}, {validators}: too few, nothing is certified before there are 3"),
+        (_, 0) => format!("epoch {epoch}, {validators}, {quorum} votes certify"),
+        (_, away) if alive >= quorum => {
+            format!("epoch {epoch}, {validators}, {away} of them cannot be reached, {quorum} votes certify")
+        }
+        _ => format!(
+            "epoch {epoch}, {validators}: nothing is certified now, {alive} can be reached and {quorum} must vote"
+        ),
     }
 }
 
@@ -166,7 +187,10 @@ pub(crate) async fn find(global: &Global, args: Find) -> anyhow::Result<ExitCode
         match found.outcome {
             FindOutcome::Found => {}
             FindOutcome::NotFound => output::line("nobody has it")?,
-            FindOutcome::Unknown => output::line("unknown: some nodes did not answer")?,
+            FindOutcome::Unknown => {
+                let words = "unknown: not every node could be asked; `mynet peers` shows which are down, ask again when they are back";
+                output::fields(&[words])?;
+            }
         }
     }
     Ok(match found.outcome {
@@ -234,9 +258,36 @@ pub(crate) async fn token_revoke(global: &Global, id: &str) -> anyhow::Result<()
 
 #[cfg(test)]
 mod tests {
-    use mynet_node::view::ReplicationCounts;
+    use mynet_node::{govern::RosterDetailView, view::ReplicationCounts};
+    use serde_json::json;
 
-    use super::copies_words;
+    use super::{copies_words, roster_words};
+
+    #[test]
+    fn the_roster_says_when_nothing_can_be_certified() {
+        let told = |quorum: usize, alive: &[bool]| {
+            let key = "0".repeat(64);
+            let seat = |alive: &bool| json!({ "node_id": key, "vote_key": key, "alive": alive, "accused": false });
+            let seats: Vec<_> = alive.iter().map(seat).collect();
+            let detail = json!({
+                "epoch": 2, "validators": [], "quorum": quorum, "hash": key, "tolerates": 0, "seats": seats,
+                "waiting": [], "votes": true, "recoveries": [],
+            });
+            roster_words(&serde_json::from_value::<RosterDetailView>(detail).unwrap())
+        };
+        for (quorum, alive, want) in [
+            (0, [true].as_slice(), "epoch 2, 1 validator: too few, nothing is certified before there are 3"),
+            (3, &[true, true, true, true], "epoch 2, 4 validators, 3 votes certify"),
+            (3, &[true, true, true, false], "epoch 2, 4 validators, 1 of them cannot be reached, 3 votes certify"),
+            (
+                3,
+                &[true, true, false, false],
+                "epoch 2, 4 validators: nothing is certified now, 2 can be reached and 3 must vote",
+            ),
+        ] {
+            assert_eq!(told(quorum, alive), want);
+        }
+    }
 
     #[test]
     fn every_group_is_counted_once() {

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use mynet_node::{
     config::{Config, ConfigError},
     handle::TokenOptions,
-    service::{self, RunningNode, StartError},
+    service::{self, Remedy, RunningNode, StartError},
     setup,
     view::Scope,
 };
@@ -36,14 +36,14 @@ pub(crate) async fn run(global: &Global, args: Run) -> anyhow::Result<()> {
         end_with(parent)?;
     }
     let dir = local::data_dir(global)?;
-    if !local::holds_node(&dir) {
+    if !setup::holds_node(&dir) {
         let message = format!("{} holds no node", dir.display());
         let hint = "found a network with `mynet init`, or join one with `mynet join TICKET`";
         return Err(Failure::new(Status::Failed, "no_node", message, hint).into());
     }
     setup::remove_unfinished(&dir);
     let config = Config::load(&dir, &toml::Table::new()).map_err(|error| bad_settings(&error))?;
-    let node = service::start(&dir, config).await.map_err(|error| not_started(&dir, &error))?;
+    let node = service::start(&dir, config).await.map_err(|error| not_opened(&dir, "does not start", &error))?;
     let served = serve(global, (&dir, &node), (args.ready_file.as_deref(), &mut signals)).await;
     let stopped = node.stop().await;
     served?;
@@ -88,20 +88,10 @@ pub(super) fn bad_settings(error: &ConfigError) -> Failure {
     Failure::new(Status::Failed, "bad_settings", error.to_string(), hint)
 }
 
-/// Why a node did not start, and what to do about it.
-fn not_started(dir: &Path, error: &StartError) -> Failure {
-    let (code, hint) = match error {
-        _ if error.is_in_use() => {
-            ("data_dir_in_use", "stop that process first, or name another directory with --data-dir")
-        }
-        StartError::Keys(_) => ("bad_key_file", "a node without its keys is another node"),
-        StartError::Net(_) => ("p2p_listen", "set p2p.listen to a free address of this machine"),
-        StartError::Setting { .. } => ("bad_settings", "correct it; `mynet config show` lists all settings"),
-        StartError::Ticket(_) => ("bad_ticket", "ask for a new one and run `mynet join TICKET` on this directory"),
-        StartError::Io { .. } => ("failed", "check the disk and who may use the directory"),
-        _ => ("damaged", "`mynet doctor --data-dir` looks into a directory whose node does not run"),
-    };
-    Failure::new(Status::Failed, code, format!("the node in {} does not start: {error}", dir.display()), hint)
+/// Why the directory of a node is of no use, so that what was to be done with it (`fails`) fails, and what to do about it.
+pub(super) fn not_opened(dir: &Path, fails: &str, error: &StartError) -> Failure {
+    let Remedy { code, hint } = error.remedy();
+    Failure::new(Status::Failed, code, format!("the node in {} {fails}: {error}", dir.display()), hint)
 }
 
 /// Says that the node stops from now on.

@@ -1,6 +1,6 @@
 //! `init` and `join`: make a data directory.
 
-use std::path::Path;
+use std::{io::ErrorKind, path::Path};
 
 use mynet_node::setup::{self, Prepared, SetupError, SetupOptions};
 use serde_json::json;
@@ -57,7 +57,14 @@ fn tell(global: &Global, dir: &Path, prepared: &Prepared) -> anyhow::Result<()> 
 /// Exit status and hint of a refused set-up.
 fn failure(error: SetupError) -> anyhow::Error {
     let (status, code, hint) = match &error {
-        SetupError::UsedDirectory(_) => (Status::Failed, "used_data_dir", "name another with --data-dir"),
+        SetupError::HoldsNode(_) => (
+            Status::Failed,
+            "used_data_dir",
+            "`mynet run` starts it; for another node name another directory with --data-dir",
+        ),
+        SetupError::UsedDirectory { .. } => {
+            (Status::Failed, "used_data_dir", "name an empty directory, or one that is not there yet, with --data-dir")
+        }
         SetupError::Begun(_) => (Status::Failed, "used_data_dir", "wait for it, or name another with --data-dir"),
         SetupError::Runs(_) => (
             Status::Failed,
@@ -75,6 +82,11 @@ fn failure(error: SetupError) -> anyhow::Error {
         SetupError::NoName => (Status::Usage, "no_name", "give it one: --network NAME"),
         SetupError::Text { .. } => (Status::Usage, "too_long", "shorten it"),
         SetupError::Roles => (Status::Usage, "roles_not_invited", "ask for another ticket, or take fewer roles"),
+        SetupError::Io { source, .. } if source.kind() == ErrorKind::NotADirectory => (
+            Status::Failed,
+            "used_data_dir",
+            "something in this path is a file: name another directory with --data-dir",
+        ),
         SetupError::Keys(_) | SetupError::Votes(_) | SetupError::Meta(_) | SetupError::Io { .. } => {
             (Status::Failed, "failed", "check the disk and the permissions of the directory")
         }

@@ -238,6 +238,14 @@ async fn supplied_preview(path: &Path) -> anyhow::Result<Part> {
     Part::bytes(bytes).file_name(name).mime_str(mime).context("name the media type of the preview")
 }
 
+/// Adds to an error what is good to know beside it.
+pub(super) fn noted(error: anyhow::Error, note: &str) -> anyhow::Error {
+    match error.downcast::<Failure>() {
+        Ok(failure) => Failure { message: format!("{} ({note})", failure.message), ..failure }.into(),
+        Err(error) => error.context(note.to_owned()),
+    }
+}
+
 /// Finds what cannot be uploaded before anything is.
 pub(super) fn check_files(args: &Add) -> anyhow::Result<()> {
     let refuse = |code: &str, message: &str, hint: &str| Err(Failure::new(Status::Usage, code, message, hint).into());
@@ -248,7 +256,10 @@ pub(super) fn check_files(args: &Add) -> anyhow::Result<()> {
         return refuse("one_input", "standard input can be read only once", "say `-` once");
     }
     for file in args.files.iter().filter(|file| !is_stdin(file)) {
-        local::readable_or(file, "write what comes out of it to a file first, or pipe it into `mynet add -`")?;
+        let read =
+            local::readable_or(file, "write what comes out of it to a file first, or pipe it into `mynet add -`");
+        // Whoever gives several wants to know about the others.
+        read.map_err(|error| if args.files.len() > 1 { noted(error, "nothing was stored") } else { error })?;
     }
     if args.no_publish && wanted(args) != WaitFor::Stored {
         let message = "what is not published becomes neither durable nor certified";

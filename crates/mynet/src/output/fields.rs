@@ -25,7 +25,7 @@ pub(crate) fn indented(indent: usize, parts: &[&str]) -> anyhow::Result<()> {
 }
 
 /// The lines of `parts` in `width` columns, or one line.
-fn fold(parts: &[&str], indent: usize, width: Option<usize>) -> Vec<String> {
+pub(super) fn fold(parts: &[&str], indent: usize, width: Option<usize>) -> Vec<String> {
     let parts = parts.iter().map(|part| plain(part)).filter(|part| !part.is_empty());
     let Some(width) = width else { return vec![parts.collect::<Vec<_>>().join(GAP)] };
     let below = " ".repeat(indent);

@@ -13,14 +13,16 @@ use std::{
     ffi::OsString,
     fmt,
     io::{ErrorKind, IsTerminal, Write},
+    os::fd::AsFd,
     process::ExitCode,
 };
 
-use console::style;
+use console::{StyledObject, style};
 use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 use serde_json::json;
 
+use self::fields::fold;
 pub(crate) use self::{
     fields::{fields, indented},
     progress::{Bar, Meter},
@@ -136,14 +138,27 @@ pub(crate) fn failure(error: &anyhow::Error, json: bool) -> ExitCode {
 
 /// Prints a failure on standard error, as one line, and gives its exit status.
 fn tell(failure: &Failure, json: bool) -> ExitCode {
-    let line = match json {
-        true => failure.json(),
-        // A message may quote others, and what they wrote may have several lines.
-        false => format!("{} {}", style("error:").for_stderr().red().bold(), plain(&failure.to_string())),
-    };
-    // Nobody may be reading; the exit status still tells.
-    drop(writeln!(std::io::stderr(), "{line}"));
+    match json {
+        // Nobody may be reading; the exit status still tells.
+        true => drop(writeln!(std::io::stderr(), "{}", failure.json())),
+        false => aside(("error:", style("error:").for_stderr().red().bold()), &failure.to_string()),
+    }
     failure.status.into()
+}
+
+/// Prints on standard error what is good to know beside a result.
+pub(crate) fn remark(text: &str) {
+    aside(("note:", style("note:").for_stderr().bold()), text);
+}
+
+/// Prints a word and what it is about on standard error: one line, folded on a terminal that is too narrow.
+fn aside((word, styled): (&str, StyledObject<&str>), text: &str) {
+    const INDENT: usize = 2;
+    // A message may quote others, and what they wrote may have several lines.
+    let lines = fold(&[&format!("{word} {text}")], INDENT, width(&std::io::stderr()));
+    let text = lines.join("\n");
+    let rest = text.strip_prefix(word).unwrap_or(&text);
+    drop(writeln!(std::io::stderr(), "{styled}{rest}"));
 }
 
 /// What must be known of a command line before it is read, because it may turn out to be none.
@@ -251,8 +266,12 @@ pub(crate) fn line(text: &str) -> anyhow::Result<()> {
 
 /// The columns of the terminal that standard output is; `None` if it is none.
 fn terminal_width() -> Option<usize> {
-    let out = std::io::stdout();
-    out.is_terminal().then(|| match tcgetwinsize(&out) {
+    width(&std::io::stdout())
+}
+
+/// The columns of a terminal; `None` of everything else.
+fn width(out: &(impl IsTerminal + AsFd)) -> Option<usize> {
+    out.is_terminal().then(|| match tcgetwinsize(out) {
         Ok(size) if size.ws_col > 0 => size.ws_col.into(),
         _ => WIDTH_DEFAULT,
     })
