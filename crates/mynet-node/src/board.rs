@@ -93,7 +93,8 @@ impl Progress {
             Wait::Stored => Some(WaitResult::Stored),
             Wait::Durable if durable => Some(WaitResult::Durable),
             Wait::Certified if durable && self.certified => Some(WaitResult::Certified),
-            Wait::Certified if rejected => Some(WaitResult::Rejected),
+            // Nobody takes a copy any more.
+            Wait::Durable | Wait::Certified if rejected => Some(WaitResult::Rejected),
             Wait::Durable | Wait::Certified if self.not_enough_targets => Some(WaitResult::NotEnoughTargets),
             Wait::Durable | Wait::Certified => None,
         }

@@ -360,6 +360,7 @@ pub(crate) mod restore {
             aborted: restored.aborted,
             publications,
             versions: restored.versions,
+            rejected: restored.rejected,
             tombstones: restored.tombstones,
             deletions: restored.deletions,
         })

@@ -104,6 +104,11 @@ impl Shell {
         if let Err(defect) = group::verify_manifest(&group.manifest.body) {
             return Err(NodeError::Invalid { field: "group", why: defect.to_string() });
         }
+        if group.is_rejected() {
+            let why =
+                "the validators rejected it, and no node takes a copy any more; `why` tells who said what".to_owned();
+            return Err(NodeError::Invalid { field: "id", why });
+        }
         if let Some(lost) = self.lost_blob(&group.manifest.body).await.map_err(NodeError::storage)? {
             return Err(NodeError::Corrupt(lost));
         }
@@ -160,7 +165,7 @@ impl Shell {
     pub(crate) async fn publish_mended(&self, group_id: GroupId) {
         let mended = async {
             let found = self.meta.group(&GroupKey::Group(group_id)).await.map_err(NodeError::storage)?;
-            match found.filter(|(group, _)| group.origin && group.published) {
+            match found.filter(|(group, _)| group.origin && group.published && !group.is_rejected()) {
                 Some((group, _)) => self.publish(group_id, &as_before(&group)).await.map(drop),
                 None => Ok(()),
             }
@@ -334,7 +339,7 @@ impl Shell {
         let wrap = self.wrap_for(&key, (group_id, manifest.key_version()), reader)?;
         let write = MetaWrite::Wraps { group_id, wraps: vec![wrap] };
         self.meta.batch(vec![write], wall_clock()).await.map_err(NodeError::storage)?;
-        if group.published {
+        if group.published && !group.is_rejected() {
             self.publish(group_id, &as_before(group)).await?;
         }
         Ok(true)
@@ -363,4 +368,37 @@ impl Shell {
 /// The setting that says that a node is owed grants.
 fn owed(node: &NodeId) -> String {
     format!("{OWED_SETTING}{node}")
+}
+
+#[cfg(test)]
+mod tests {
+    use mynet_store::meta::MetaWrite;
+    use mynet_types::{Verdict, rpc::GroupKey};
+
+    use crate::{
+        driver::wall_clock,
+        handle::{NodeError, PublishOptions},
+        testing::{Founder, Puppet},
+    };
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_rejected_is_published_no_second_time() {
+        let founder = Founder::start().await;
+        let one = Puppet::join(&founder, "one", true).await;
+        let group_id = founder.add(b"content", |_| {}).await;
+        let (meta, options) = (&founder.shell().meta, PublishOptions::default());
+        let (group, _) = meta.group(&GroupKey::Group(group_id)).await.unwrap().unwrap();
+        for (verdict, published) in [(Verdict::Accept, true), (Verdict::Reject, false)] {
+            let mut file = founder.certificate(&group.manifest, &[&one]);
+            file.certificate.statement.verdict = verdict;
+            meta.batch(vec![MetaWrite::Certificate(Box::new(file))], wall_clock()).await.unwrap();
+            match founder.shell().publish(group_id, &options).await {
+                Ok(_) => assert!(published),
+                Err(NodeError::Invalid { field: "id", why }) => {
+                    assert!(!published && why.contains("rejected"), "{why}")
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
 }

@@ -153,6 +153,8 @@ impl GroupStore {
                 .filter(|(_, row)| is_head(row.manifest.body.version))
                 .map(|(group, row)| (*group, row.manifest.body.version))
                 .collect(),
+            // Certificates are not kept here.
+            rejected: Vec::new(),
             tombstones: self.buried.iter().filter_map(|name| self.tombstones.get(name)).cloned().collect(),
             deletions: self.tombstones.values().filter_map(|tombstone| self.unconfirmed(tombstone)).collect(),
         }

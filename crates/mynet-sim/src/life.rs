@@ -130,7 +130,10 @@ impl World {
         host.boot += 1;
         host.clock.restart(self.now);
         host.votes_backup = host.votes.store.clone();
-        let restored = Restored { consensus: host.votes.store.restored(), replication: host.groups.store.open() };
+        let mut replication = host.groups.store.open();
+        let open = replication.publications.iter().map(|(publication, ..)| publication.manifest.body.hash());
+        replication.rejected = open.filter(|value| self.watch.is_rejected(node, value)).collect();
+        let restored = Restored { consensus: host.votes.store.restored(), replication };
         host.votes.store.opened();
         let identity = Identity { node_key: self.cast.players[node].key.clone(), genesis: self.cast.genesis.clone() };
         let seed = self.rng.random();
@@ -314,6 +317,9 @@ impl World {
         if self.hosts[node].groups.store.has_ended(&group_id) {
             // Nobody coordinates it any more: its holders are reached by publishing it again.
             let Some(seen) = self.hosts[node].groups.store.publication(&group_id) else { return };
+            if self.watch.is_rejected(node, &seen.manifest.body.hash()) {
+                return;
+            }
             self.step(node, Input::Publish(Box::new(Publication { wraps, ..seen })));
         } else {
             self.step(node, Input::Wraps { group_id, wraps });

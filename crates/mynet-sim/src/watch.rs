@@ -26,6 +26,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     certified: BTreeSet<(usize, ManifestHash)>,
+    /// Those among them by which a value is rejected.
+    rejected: BTreeSet<(usize, ManifestHash)>,
     /// Verdicts of validators that looked at the bytes, or a no at all.
     looked_at: BTreeSet<(usize, ManifestHash)>,
     undecided: BTreeSet<(usize, ManifestHash)>,
@@ -83,6 +85,11 @@ impl Watch {
     /// Whether `node` has a certificate for a value.
     pub(crate) fn is_certified(&self, node: usize, value: &ManifestHash) -> bool {
         self.certified.contains(&(node, *value))
+    }
+
+    /// Whether `node` has a certificate that rejects a value.
+    pub(crate) fn is_rejected(&self, node: usize, value: &ManifestHash) -> bool {
+        self.rejected.contains(&(node, *value))
     }
 
     /// Whether `node` has a certificate for a value by which no more can be asked about it.
@@ -278,6 +285,9 @@ impl Watch {
             ConsensusEvent::Certified(file) => {
                 let statement = &file.certificate.statement;
                 let new = self.certified.insert((node, statement.value));
+                if statement.verdict == Verdict::Reject {
+                    self.rejected.insert((node, statement.value));
+                }
                 if statement.claim == Claim::Verified || statement.verdict == Verdict::Reject {
                     self.looked_at.insert((node, statement.value));
                 }

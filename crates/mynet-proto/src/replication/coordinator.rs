@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     checks,
-    group::Group,
+    group::{Group, Stage, Transaction},
     io::{Decided, Publication, Record},
     step::{Pending, Step},
 };
@@ -149,6 +149,26 @@ impl Coordinator {
     /// The tombstone of a group is on disk: its transactions are unknown from here on, which is an abort.
     pub(super) fn buried(&mut self, tombstone: &Tombstone) {
         self.withdrawn.retain(|_, name| *name != (tombstone.group_id, tombstone.owner));
+    }
+
+    /// Ends what is open of a rejected manifest: whoever knows of that takes no copy, and whoever does not would take all its bytes
+    /// for nothing. A transaction whose commit is logged, or is being logged, goes on (G7).
+    pub(super) fn reject(&mut self, manifest: ManifestHash, step: &mut Step<'_>) {
+        let undecided = |(_, group): &(&GroupId, &Group)| {
+            let preparing = |transaction: &Transaction| transaction.stage == Stage::Preparing;
+            group.manifest_hash == manifest && group.transaction.as_ref().is_none_or(preparing)
+        };
+        let Some((group_id, _)) = self.groups.iter().find(undecided) else { return };
+        let group_id = *group_id;
+        if let Some(group) = self.groups.remove(&group_id)
+            && let Some(transaction) = &group.transaction
+        {
+            // Without a logged commit nothing brings it back, and its targets need not wait for their leases.
+            group.abandon(transaction, step);
+            self.transactions.remove(&transaction.id);
+            step.note(group.about(Reason::TransactionGivenUp));
+        }
+        step.persist(vec![Record::End(group_id)], Pending::Nothing);
     }
 
     /// Whether nothing may be said of this transaction yet.

@@ -458,6 +458,8 @@ pub struct Restored {
     pub publications: Vec<(Publication, Option<Decided>, Receipts)>,
     /// Groups that are here in a later version than the first, and which; any 65,536 of them are enough.
     pub versions: Vec<(GroupId, u64)>,
+    /// Manifests that a certificate on this disk rejects; those of `publications` are enough.
+    pub rejected: Vec<ManifestHash>,
     /// Tombstones, oldest first; the newest 65,536 are enough.
     pub tombstones: Vec<SignedTombstone>,
     /// Tombstones that not every holder has confirmed, and who has not.

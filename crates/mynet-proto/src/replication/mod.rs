@@ -20,9 +20,8 @@
 //! - G12: a group whose tombstone is here is neither prepared, nor published, nor made visible again.
 //! - G13: it is on disk who is told to commit before anybody is, and each of them gets the next version.
 //!
-//! Deliberately absent: replacement of targets that are out or banned (repair does that), an end of the coordination of a group
-//! that the validators rejected (its owner's node made it, and nobody takes it any more), jitter on questions, and any look at
-//! bytes.
+//! Deliberately absent: replacement of targets that are out or banned (repair does that), an end of a coordination whose commit was
+//! logged before the validators rejected the group (G7; whoever knows of that declines), jitter on questions, and any look at bytes.
 //!
 //! Source: Mohan, Lindsay and Obermarck, "Transaction management in the R* distributed database management system" (1986);
 //! Gray and Lamport, "Consensus on transaction commit" (2006); quorum writes after DeCandia et al., "Dynamo" (2007).
@@ -111,12 +110,13 @@ impl Replication {
     /// A core that goes on from `restored`. `key` is the node key: it signs decisions and receipts.
     #[must_use]
     pub fn new(config: Config, key: SigningKey, network: NetworkId, restored: Restored) -> Self {
-        let Restored { boot, intents, committed, aborted, publications, versions, tombstones, deletions } = restored;
+        let Restored { boot, intents, committed, aborted, publications, versions, rejected, tombstones, deletions } =
+            restored;
         Self {
             shared: Shared::new(config, key, network, Known::new(tombstones)),
             tombstones: Tombstones::new(deletions),
             coordinator: Coordinator::new(boot, publications),
-            participant: Participant::new(intents, committed, aborted, versions),
+            participant: Participant::new(intents, committed, aborted, (versions, rejected)),
         }
     }
 
@@ -129,6 +129,12 @@ impl Replication {
             Input::Start => {
                 step.shared.started = true;
                 self.participant.start(step);
+                // Before it is opened again: the certificate was on disk, and the end was not.
+                let open = self.coordinator.groups().map(|group| group.manifest_hash);
+                let rejected: Vec<_> = open.filter(|manifest| self.participant.is_rejected(manifest)).collect();
+                for manifest in rejected {
+                    self.coordinator.reject(manifest, step);
+                }
                 self.coordinator.start(step);
                 self.tombstones.start(step);
             }
@@ -142,6 +148,9 @@ impl Replication {
                 if let Some(pending) = step.shared.persisted(id) {
                     self.persisted(now, pending, out);
                 }
+            }
+            Input::Publish(publication) if self.participant.is_rejected(&publication.manifest.body.hash()) => {
+                tracing::warn!(group = %publication.manifest.body.group_id, "not published: the validators rejected it");
             }
             Input::Publish(publication) => self.coordinator.publish(*publication, step),
             Input::Wraps { group_id, wraps } => self.coordinator.wraps(group_id, wraps, step),
@@ -167,7 +176,10 @@ impl Replication {
                     self.bury(now, None, vec![(*tombstone, holders)], out);
                 }
             }
-            Input::Rejected(manifest_hash) => self.participant.reject(manifest_hash, step),
+            Input::Rejected(manifest_hash) => {
+                self.participant.reject(manifest_hash, step);
+                self.coordinator.reject(manifest_hash, step);
+            }
         }
     }
 

@@ -174,9 +174,10 @@ impl Participant {
         intents: Vec<(Intent, Option<StatesMask>)>,
         committed: Vec<(TxId, u32, GroupId, SignedReceipt)>,
         aborted: Vec<(TxId, u32)>,
-        versions: Vec<(GroupId, u64)>,
+        (versions, rejected): (Vec<(GroupId, u64)>, Vec<ManifestHash>),
     ) -> Self {
         let mut outcomes = Outcomes::default();
+        rejected.into_iter().for_each(|manifest| outcomes.reject(manifest));
         for (group_id, version) in versions {
             outcomes.shown(group_id, version);
         }
@@ -512,6 +513,11 @@ impl Participant {
     pub(super) fn reject(&mut self, manifest: ManifestHash, step: &mut Step<'_>) {
         self.outcomes.reject(manifest);
         self.give_up(|part| part.manifest_hash == manifest, RefuseReason::Rejected, step);
+    }
+
+    /// Whether the validators rejected a manifest, as far as is remembered.
+    pub(super) fn is_rejected(&self, manifest: &ManifestHash) -> bool {
+        self.outcomes.is_rejected(manifest)
     }
 
     fn give_up(&mut self, which: impl Fn(&Part) -> bool, reason: RefuseReason, step: &mut Step<'_>) {

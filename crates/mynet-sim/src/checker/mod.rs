@@ -81,7 +81,7 @@ pub(crate) fn of(options: &Options) -> Vec<Box<dyn Checker>> {
         checkers.push(Box::new(g7_commit::Commits::default()));
         checkers.push(Box::new(g8_collection::Collection));
         checkers.push(Box::new(g9_custody::Custody));
-        checkers.push(Box::new(g10_ends::Ends));
+        checkers.push(Box::new(g10_ends::Ends::default()));
         checkers.push(Box::new(g12_deleted::Deleted));
         checkers.push(Box::new(g11_bytes::Bytes));
         checkers.push(Box::new(l1_leases::Leases::new(options.lease)));

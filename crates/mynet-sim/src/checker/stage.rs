@@ -409,6 +409,11 @@ impl Stage {
         records
     }
 
+    /// Node `node` coordinates the group.
+    pub(super) fn begin_on(&mut self, node: usize) {
+        self.apply(node, &[Record::Begin(Box::new(self.works_publication()))]);
+    }
+
     /// The coordinator closes the group.
     pub(super) fn end_on(&mut self, node: usize) {
         self.apply(node, &[Record::End(self.works[0].publication.manifest.body.group_id)]);

@@ -10,7 +10,10 @@
 //! 1. A committed transaction stays committed until it is forgotten; an aborted attempt never comes back.
 //! 2. An open transaction keeps its reservation, its pins and its claims; an ended one has none.
 
-use mynet_types::{ContentId, GroupId, Manifest, NodeId, SignedReceipt, SignedTombstone, StatesMask, Timestamp, TxId};
+use mynet_types::{
+    ContentId, GroupId, Manifest, ManifestHash, NodeId, SignedReceipt, SignedTombstone, StatesMask, Timestamp, TxId,
+    rpc::GroupKey,
+};
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
@@ -282,6 +285,8 @@ pub struct RestoredTransactions {
     pub coordinations: Vec<Coordination>,
     /// Groups that are here in a later version than the first, and which; some of them, if they are very many.
     pub versions: Vec<(GroupId, u64)>,
+    /// Manifests of `coordinations` that a certificate here rejects.
+    pub rejected: Vec<ManifestHash>,
     /// The newest tombstones, oldest first.
     pub tombstones: Vec<SignedTombstone>,
     /// Tombstones that somebody has not confirmed, and who.
@@ -337,6 +342,10 @@ impl Meta {
             let decided = row.decided.as_deref().map(unpacked).transpose();
             let decided = decided.map_err(|damage| damage.within("mynet_coordinations"))?;
             let receipts = self.receipts_of_group(group_id).await?;
+            let seen = self.group(&GroupKey::Group(group_id)).await?;
+            restored
+                .rejected
+                .extend(seen.filter(|(group, _)| group.is_rejected()).map(|(group, _)| group.manifest_hash));
             restored.coordinations.push(Coordination { group_id, publication, decided, receipts });
         }
         restored.versions = self.later_versions(VERSIONS_MAX).await?;

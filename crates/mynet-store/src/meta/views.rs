@@ -69,6 +69,14 @@ pub struct Group {
     pub cursor: Cursor,
 }
 
+impl Group {
+    /// Whether a certificate here rejects it.
+    #[must_use]
+    pub fn is_rejected(&self) -> bool {
+        self.certificate.is_some() && !self.consensus_achieved
+    }
+}
+
 /// By what a group was found: who may be told about it depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FoundBy {

@@ -154,7 +154,9 @@ fn reached(seen: &OperationView, wanted: WaitFor) -> Option<WaitResult> {
     match wanted {
         WaitFor::Stored => Some(WaitResult::Stored),
         WaitFor::Durable if durable => Some(WaitResult::Durable),
-        WaitFor::Certified if seen.consensus.outcome == OutcomeView::Rejected => Some(WaitResult::Rejected),
+        WaitFor::Certified | WaitFor::Durable if seen.consensus.outcome == OutcomeView::Rejected => {
+            Some(WaitResult::Rejected)
+        }
         WaitFor::Certified if durable && seen.consensus.certificate => Some(WaitResult::Certified),
         WaitFor::Durable | WaitFor::Certified if short => Some(WaitResult::NotEnoughTargets),
         WaitFor::Durable | WaitFor::Certified => None,
@@ -253,6 +255,7 @@ mod tests {
             (seen("running", 1, certified), None, None),
             (seen("waiting", 1, open), Some(WaitResult::NotEnoughTargets), Some(WaitResult::NotEnoughTargets)),
             (seen("waiting", 2, open), Some(WaitResult::Durable), Some(WaitResult::NotEnoughTargets)),
+            (seen("failed", 1, rejected), Some(WaitResult::Rejected), Some(WaitResult::Rejected)),
             (seen("failed", 2, rejected), Some(WaitResult::Durable), Some(WaitResult::Rejected)),
             // That it was rejected is certified too.
             (seen("failed", 2, ("rejected", 0, true)), Some(WaitResult::Durable), Some(WaitResult::Rejected)),

@@ -248,3 +248,63 @@ fn a_quorum_that_is_there_already_is_told_when_it_becomes_enough() {
     world.settle();
     assert!(world.host(1).events.iter().any(is_durable));
 }
+
+#[test]
+fn what_the_validators_rejected_is_given_up_and_not_begun_again() {
+    let prepares = |world: &World| world.count_sent(|e| matches!(e.message, ReplicationMessage::Prepare(_)));
+    for prepared in [false, true] {
+        let mut world = world(2);
+        world.host(2).hold_staging = !prepared;
+        world.host(3).hold_staging = true;
+        let publication = publication(1, (2, 2), &[]);
+        let hash = publication.manifest.body.hash();
+        world.publish(1, publication.clone());
+        world.settle();
+        let before = prepares(&world);
+        world.input(1, Input::Rejected(hash));
+        world.settle();
+        world.publish(1, publication);
+        world.run(60 * MINUTE);
+        assert_eq!(prepares(&world), before, "nobody is asked again");
+        assert!(world.host(1).disk.publications.is_empty());
+        for number in 1..=3 {
+            assert!(world.core(number).transactions().is_empty(), "node {number} need not wait for a lease");
+        }
+        world.restart(1);
+        world.run(60 * MINUTE);
+        assert_eq!(prepares(&world), before);
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn a_coordination_of_what_a_certificate_on_disk_rejects_ends_at_the_start() {
+    let mut world = world(2);
+    world.host(3).hold_staging = true;
+    let publication = publication(1, (2, 2), &[]);
+    world.publish(1, publication.clone());
+    world.settle();
+    world.crash(1);
+    world.sent.clear();
+    world.host(1).disk.rejected = vec![publication.manifest.body.hash()];
+    world.start(1);
+    world.run(60 * MINUTE);
+    assert_eq!(world.count_sent(|e| matches!(e.message, ReplicationMessage::Prepare(_))), 0);
+    assert!(world.host(1).disk.publications.is_empty());
+    world.assert_clean();
+}
+
+#[test]
+fn a_logged_commit_of_what_is_rejected_goes_on() {
+    let mut world = world(2);
+    let publication = publication(1, (2, 2), &[]);
+    let hash = publication.manifest.body.hash();
+    world.lose = Some(Box::new(|e| e.to == node(3) && is_commit(e)));
+    world.publish(1, publication);
+    world.settle();
+    assert_eq!(world.holders(&hash), [2]);
+    world.input(1, Input::Rejected(hash));
+    world.lose = None;
+    world.run(10 * MINUTE);
+    assert_eq!(world.holders(&hash), [2, 3], "whoever prepared hears the one outcome there is");
+}

@@ -151,6 +151,8 @@ pub(super) struct Disk {
     pub(super) told: BTreeSet<NodeId>,
     /// The version of each group that is here.
     pub(super) versions: BTreeMap<GroupId, u64>,
+    /// What a certificate here rejects.
+    pub(super) rejected: Vec<ManifestHash>,
     /// Which group a manifest seen here is of, and whose.
     groups: BTreeMap<ManifestHash, (GroupId, OwnerKey)>,
 }
@@ -256,6 +258,7 @@ impl Disk {
                 })
                 .collect(),
             versions: self.versions.clone().into_iter().collect(),
+            rejected: self.rejected.clone(),
             tombstones: self.tombstones.values().cloned().collect(),
             deletions: (self.silent.iter())
                 .map(|(group, silent)| (self.tombstones[group].clone(), silent.iter().copied().collect()))

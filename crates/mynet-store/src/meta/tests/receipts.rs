@@ -182,7 +182,9 @@ async fn only_an_accepting_certificate_sets_consensus_achieved() {
         assert_eq!(store.meta.certificate(&hash_of(1)).await.unwrap(), Some(file.encode()));
     };
     check(certificate(1, Verdict::Reject), false).await;
+    assert_eq!(store.meta.restore().await.unwrap().rejected, [hash_of(1)], "its coordination is open");
     check(certificate(1, Verdict::Accept), true).await;
+    assert_eq!(store.meta.restore().await.unwrap().rejected, []);
     // One of a group that is not here is dropped.
     store.write(MetaWrite::Certificate(Box::new(certificate(2, Verdict::Accept)))).await;
     assert_eq!(store.meta.certificate(&hash_of(2)).await.unwrap(), None);
