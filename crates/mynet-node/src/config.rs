@@ -16,7 +16,7 @@ use figment::{
     error::{Actual, Kind},
     providers::{Env, Format, Serialized, Toml},
 };
-use mynet_types::{Roles, records::ParseRolesError};
+use mynet_types::{Roles, records::ParseRolesError, wire};
 use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, DeValue};
 
@@ -242,6 +242,9 @@ pub enum ConfigError {
         /// The same from the library.
         source: Box<figment::Error>,
     },
+    /// Something else stands in the place of the file of settings.
+    #[error("{} is not a file", .0.display())]
+    NotAFile(PathBuf),
     /// Values contradict each other.
     #[error("settings contradict each other: {0}")]
     Contradiction(String),
@@ -340,6 +343,9 @@ impl Config {
     }
 
     fn of(layers: &Layers<'_>) -> Result<Self, ConfigError> {
+        if layers.path.exists() && !layers.path.is_file() {
+            return Err(ConfigError::NotAFile(layers.path.clone()));
+        }
         let all = layers.all();
         let given: toml::Table = all.extract()?;
         refuse_unknown(&given, layers)?;
@@ -394,6 +400,13 @@ impl Config {
     /// Checks what the type of no single value shows; `place` says where a key has its value from.
     fn check(&self, place: impl Fn(&str) -> String) -> Result<(), ConfigError> {
         let replication = &self.replication;
+        let most = u8::try_from(wire::TARGETS_MAX).unwrap_or(u8::MAX);
+        if !(1..=most).contains(&replication.replicas) {
+            let (replicas, place) = (replication.replicas, place("replication.replicas"));
+            return Err(ConfigError::Contradiction(format!(
+                "replication.replicas is {replicas}{place} but must lie between 1 and {most}, the most copies that are made"
+            )));
+        }
         if replication.quorum == 0 || replication.quorum > replication.replicas {
             return Err(ConfigError::Contradiction(format!(
                 "replication.quorum is {}{} but must lie between 1 and replication.replicas, {}{}",
@@ -505,8 +518,8 @@ fn in_plain_words(kind: &Kind) -> String {
         other => other.to_string(),
     };
     let wanted = match wanted.as_str() {
-        "u8" => "a whole number from 0 to 255",
-        "u16" | "u32" | "u64" | "usize" => "a whole number",
+        "u8" => "a whole number from 1 to 16",
+        "u16" | "u32" | "u64" | "usize" => "a positive whole number",
         "a duration" => "a duration such as 90s, 24h or 7d",
         "parsable string" => "a size such as 500MB or 100GiB",
         "a sequence" => "a list",

@@ -66,18 +66,23 @@ impl Shell {
 
     /// The operation of a version that is not certified yet, before which there is nothing to copy.
     fn before_it_is_seen(&self, id: OperationId, group: &Group) -> OperationView {
+        let consensus = self.consensus_view(None, self.board.get(&id.group_id).tally_beside(&group.manifest_hash));
+        let (version, yes, quorum) = (id.version, consensus.accepts, consensus.quorum);
         OperationView {
             operation_id: id.to_string(),
             group_id: id.group_id,
             version: id.version,
             state: OperationState::Running,
-            summary: vec![format!("version {} is copied and shown once the validators have certified it", id.version)],
+            summary: vec![
+                format!("version {version} is copied and shown once the validators have certified it"),
+                format!("version {version} has {yes} of {quorum} votes"),
+            ],
             copies_done: 0,
             copies_needed: need(group).into(),
             copies_wanted: group.replicas_wanted.into(),
             bytes_done: 0,
             bytes_total: 0,
-            consensus: self.consensus_view(None, self.board.get(&id.group_id).tally_beside(&group.manifest_hash)),
+            consensus,
             targets: Vec::new(),
         }
     }

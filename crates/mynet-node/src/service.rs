@@ -160,7 +160,11 @@ impl StartError {
             Self::Meta(_) | Self::Write(_) | Self::Blobs(_) | Self::Record(_) => {
                 ("damaged", "`mynet doctor --data-dir DIR` looks into a directory whose node does not run")
             }
-            Self::Core(_) | Self::Votes(_) | Self::Chain(_) => {
+            Self::Chain(_) => (
+                "damaged",
+                "check that the genesis is that of this network: `mynet genesis -o FILE` on another node writes it",
+            ),
+            Self::Core(_) | Self::Votes(_) => {
                 ("damaged", "check the disk, and that no older program was started on this directory")
             }
         };
@@ -281,7 +285,7 @@ pub(crate) async fn open_stores(data_dir: &Path, config: Config) -> Result<Opene
     let votes = Votes::open(data_dir, DataDir::Used).await?;
     let (database, staging) = (data_dir.join("mynet.db"), data_dir.join("staging"));
     // The first start makes both.
-    if staging.exists() && !database.exists() {
+    if staging.exists() && fs::metadata(&database).map_or(true, |file| file.len() == 0) {
         tracing::warn!(
             path = %database.display(),
             "the database is gone and a new one begins, without any group; to put a copy back, stop the node first"

@@ -318,6 +318,8 @@ fn owed_words(copy: &CopyView) -> String {
 pub(crate) fn consensus_sentence(view: &GroupView, seats: &[SeatView]) -> String {
     let consensus = &view.consensus;
     let (yes, no, need, all) = (consensus.accepts, consensus.rejects, consensus.quorum, consensus.validators);
+    use ReplicationStatusView::{None as Unpublished, Pending, Replicating};
+    let asked = yes + no > 0 || !matches!(view.replication_status, Unpublished | Pending | Replicating);
     let silent = seats.iter().filter(|seat| seat.said.is_none()).map(|seat| match &seat.hindered_by {
         Some(_) => format!("{} (cannot be reached)", seat.node_id.short()),
         None => seat.node_id.short(),
@@ -329,6 +331,9 @@ pub(crate) fn consensus_sentence(view: &GroupView, seats: &[SeatView]) -> String
         OutcomeView::Rejected => format!("rejected by {no} of {all} validators"),
         OutcomeView::NotEnoughValidators => {
             format!("no certificate: {all} validators are too few to certify in this network")
+        }
+        OutcomeView::Pending | OutcomeView::Undecided if !asked => {
+            "no certificate yet: the validators are asked when the group is durable".to_owned()
         }
         OutcomeView::Pending | OutcomeView::Undecided => {
             format!("no certificate yet: {yes} yes and {no} no of {all} validators, {need} yes are needed{missing}")

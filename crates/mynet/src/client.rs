@@ -54,7 +54,12 @@ impl Client {
         if answer.status().is_success() {
             return Ok(answer);
         }
-        Err(problem(answer).await.into())
+        let failure = problem(answer).await;
+        if failure.code == "unauthorized" && self.access.is_local {
+            let hint = "start the node again, which makes a new one, or give a good one with --token";
+            return Err(Failure { hint: hint.to_owned(), ..failure }.into());
+        }
+        Err(failure.into())
     }
 
     /// Sends a request and reads its object.
@@ -151,7 +156,8 @@ mod tests {
             connection.write_all(answer.as_bytes()).await.unwrap();
         });
         rustls::crypto::ring::default_provider().install_default().ok();
-        let asked = Client::of(Access { api, token: "t".to_owned() }).get::<serde_json::Value>("status").await;
+        let asked =
+            Client::of(Access { api, token: "t".to_owned(), is_local: false }).get::<serde_json::Value>("status").await;
         node.await.unwrap();
         asked.unwrap_err().downcast().unwrap()
     }

@@ -26,6 +26,9 @@ pub(crate) struct Access {
     pub(crate) api: String,
     /// Admin key.
     pub(crate) token: String,
+    /// Whether it is the one that the node made for commands on its machine.
+    #[serde(skip)]
+    pub(crate) is_local: bool,
 }
 
 /// The data directory: given, or the user's.
@@ -53,7 +56,7 @@ impl Access {
     /// Flags first, then the data directory.
     pub(crate) fn find(global: &Global) -> anyhow::Result<Self> {
         if let (Some(api), Some(token)) = (&global.api, &global.token) {
-            return Ok(Self { api: api.clone(), token: token.clone() });
+            return Ok(Self { api: api.clone(), token: token.clone(), is_local: false });
         }
         let dir = data_dir(global)?;
         let path = Self::path(&dir);
@@ -68,7 +71,11 @@ impl Access {
             let hint = "start the node again, which writes it anew, or give --api and --token";
             Failure::new(Status::Failed, "bad_access_file", message, hint)
         })?;
-        Ok(Self { api: global.api.clone().unwrap_or(found.api), token: global.token.clone().unwrap_or(found.token) })
+        Ok(Self {
+            api: global.api.clone().unwrap_or(found.api),
+            is_local: global.token.is_none(),
+            token: global.token.clone().unwrap_or(found.token),
+        })
     }
 }
 

@@ -132,7 +132,7 @@ const WITHOUT_A_NODE: &[Mistake<'static>] = &[
     ("status --api _", 2, "usage", "--api"),
     ("status --data-dir _", 2, "usage", "--data-dir"),
     ("MYNET_API__LISTEN=here config show", 1, "bad_settings", "api.listen: it is not an address such as"),
-    ("MYNET_REPLICATION__REPLICAS=x config show", 1, "bad_settings", "'x' is not a whole number from 0 to 255"),
+    ("MYNET_REPLICATION__REPLICAS=x config show", 1, "bad_settings", "'x' is not a whole number from 1 to 16"),
     ("MYNET_STORAGE__GRACE=x config show", 1, "bad_settings", "'x' is not a duration such as"),
     ("MYNET_REPLICATION__QUORUM=9 config show", 1, "bad_settings", "between 1 and"),
     // Files that are none, or not what they should be.

@@ -55,10 +55,10 @@ fn a_bad_value_is_told_on_one_line_with_its_key_and_its_place() {
     for (text, begins, ends) in [
         (
             "\n[replication]\nreplicas = \"x\"",
-            "replication.replicas: 'x' is not a whole number from 0 to 255 in ",
+            "replication.replicas: 'x' is not a whole number from 1 to 16 in ",
             "line 3",
         ),
-        ("[replication]\nreplicas = -1", "replication.replicas: -1 is not a whole number from 0 to 255 in ", "line 2"),
+        ("[replication]\nreplicas = -1", "replication.replicas: -1 is not a whole number from 1 to 16 in ", "line 2"),
         ("[replication]\nlease = \"soon\"", "replication.lease: 'soon' is not a duration such as 90s, 24h ", "line 2"),
         (
             "[storage]\ncapacity = \"lots\"",
@@ -66,7 +66,11 @@ fn a_bad_value_is_told_on_one_line_with_its_key_and_its_place() {
             "config.toml, line 2",
         ),
         ("[node]\nroles = \"edge\"", "node.roles: 'edge' is not a list in ", "config.toml, line 2"),
-        ("[limits]\nconnections = []", "limits.connections: sequence is not a whole number in ", "config.toml, line 2"),
+        (
+            "[limits]\nconnections = []",
+            "limits.connections: sequence is not a positive whole number in ",
+            "config.toml, line 2",
+        ),
         ("[api]\nlisten = \"here\"", "api.listen: it is not an address such as 127.0.0.1:8420 ", "config.toml, line 2"),
         ("api.listen = \"here\"", "api.listen: it is not an address ", "config.toml, line 1"),
         ("x = [", "TOML parse error at line 1, column 6: unclosed array", "config.toml"),
@@ -128,6 +132,24 @@ fn every_setting_tells_its_origin() {
     assert_eq!((&of("replication.lease").value, &of("replication.lease").origin), (&"10m".into(), &Origin::Default));
     let defaults = toml::Table::try_from(Config::default()).unwrap();
     assert_eq!(settings.len(), super::keys(&defaults).len(), "none is left out");
+}
+
+#[test]
+fn what_stands_in_the_place_of_the_file_is_not_taken_for_an_empty_one() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(Config::load(dir.path(), &toml::Table::new()).is_ok(), "there need not be one");
+    std::fs::create_dir(dir.path().join("config.toml")).unwrap();
+    let refused = Config::load(dir.path(), &toml::Table::new()).unwrap_err();
+    assert!(matches!(&refused, ConfigError::NotAFile(path) if path.ends_with("config.toml")), "{refused}");
+}
+
+#[test]
+fn more_copies_than_are_ever_made_are_refused() {
+    for replicas in [0, 17, 200] {
+        let told = load(&format!("[replication]\nreplicas = {replicas}")).unwrap_err().to_string();
+        assert!(told.contains("config.toml, line 2 but must lie between 1 and 16"), "{told}");
+    }
+    assert_eq!(load("[replication]\nreplicas = 16").unwrap().replication.replicas, 16);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use clap::{
 use mynet_types::{NodeId, Roles};
 
 pub(crate) use self::values::is_beginning;
-use self::values::{address, duration, name, node, number, size};
+use self::values::{address, duration, name, node, number, size, whole_node};
 pub(crate) use self::{
     content::{
         Add, Cert, ClaimWanted, Find, Get, Key, Ls, Preview, Propose, Publish, PublishMode, Rm, Verify, WaitFor,
@@ -321,7 +321,8 @@ pub(crate) struct Peers {
 
 #[derive(Debug, Args)]
 pub(crate) struct Node {
-    /// The node
+    /// The node: its whole id
+    #[arg(value_parser = whole_node)]
     pub(crate) node: NodeId,
 }
 

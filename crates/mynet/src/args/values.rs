@@ -59,6 +59,11 @@ pub(super) fn whole_name(text: &str) -> Result<String, &'static str> {
     }
 }
 
+/// A node, by its whole id: a command that changes who may do what takes no beginning of one.
+pub(super) fn whole_node(text: &str) -> Result<NodeId, String> {
+    text.parse().map_err(|error| format!("{error}; `mynet peers NODE` takes a beginning and prints the whole"))
+}
+
 /// A node, or the beginning of its id.
 pub(super) fn node(text: &str) -> Result<String, String> {
     if is_beginning(text) {

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mynet_node::view::{GroupView, OperationState, OperationView, OutcomeView, WaitResult};
+use mynet_node::view::{GroupView, OperationState, OperationView, OutcomeView, ReplicationStatusView, WaitResult};
 
 use super::upload::{Source, check_files, noted, upload};
 use crate::{
@@ -179,6 +179,19 @@ pub(super) fn wait_status(result: Option<WaitResult>, wanted: WaitFor) -> Option
     }
 }
 
+/// Tells of a publication or a new preview whose wait ended before what was wanted, and of copies that nobody may hold yet.
+pub(super) async fn print_rest(client: &Client, view: &GroupView) -> anyhow::Result<()> {
+    let Some(standing) = standing(client, view).await else { return Ok(()) };
+    // A version that is not certified is copied to nobody, so its votes are what is waited for.
+    let coming = standing.version > view.version;
+    let (wanted, see) = if coming { (WaitFor::Certified, "proposals") } else { (WaitFor::Durable, "why") };
+    if view.wait_result == Some(WaitResult::TimedOut) {
+        let version = standing.version;
+        output::fields(&[&format!("the wait for version {version} is over, and the work goes on: see `mynet {see}`")])?;
+    }
+    missing(view.wait_result, wanted, &standing).iter().try_for_each(|says| output::fields(&[&format!("  {says}")]))
+}
+
 /// How the work behind an upload stands; `None` if the node does not say, which changes nothing about the upload.
 async fn standing(client: &Client, view: &GroupView) -> Option<OperationView> {
     client.get(&format!("operations/{}", view.operation_id.as_ref()?)).await.ok()
@@ -186,9 +199,12 @@ async fn standing(client: &Client, view: &GroupView) -> Option<OperationView> {
 
 /// Tells what became of an upload.
 fn print_added(shown: &str, view: &GroupView, wanted: WaitFor, standing: Option<&OperationView>) -> anyhow::Result<()> {
+    use ReplicationStatusView::{Degraded, Replicated};
+    let durable = matches!(view.replication_status, Degraded | Replicated);
     let reached = match view.wait_result {
         Some(WaitResult::Certified) => "certified",
         Some(WaitResult::Durable) => "durable",
+        Some(WaitResult::TimedOut) if durable => "durable; the wait is over, and the work goes on: see `mynet show`",
         Some(WaitResult::TimedOut) => "stored here; the wait is over, and the work goes on: see `mynet show`",
         Some(WaitResult::NotEnoughTargets) => "stored here; too few nodes may hold it, tried again when one joins",
         Some(WaitResult::Rejected) => "rejected by the validators",

@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
 use super::{
-    add::{CONTESTED, wait_status, watch},
+    add::{CONTESTED, print_rest, wait_status, watch},
     lookup,
 };
 use crate::{
@@ -121,7 +121,8 @@ fn print_group(view: &GroupView) -> anyhow::Result<()> {
     let consensus = &view.consensus;
     output::line(&format!("copies    {} of {}", view.replica_count, view.replicas_wanted))?;
     if view.states.iter().any(|state| state.held != Held::No) {
-        output::line("          this node")?;
+        let counts = view.replica_count > view.replicated_on_peers.len();
+        output::line(if counts { "          this node" } else { "          this node, besides" })?;
     }
     for peer in &view.replicated_on_peers {
         output::line(&format!("          {peer}"))?;
@@ -283,6 +284,7 @@ pub(crate) async fn publish(global: &Global, args: Publish) -> anyhow::Result<Ex
         if view.wait_result == Some(WaitResult::Contested) {
             output::fields(&[CONTESTED])?;
         }
+        print_rest(&client, &view).await?;
     }
     Ok(wait_status(view.wait_result, WaitFor::Durable).map_or(ExitCode::SUCCESS, ExitCode::from))
 }
@@ -300,7 +302,8 @@ pub(crate) async fn preview(global: &Global, args: Preview) -> anyhow::Result<Ex
     if global.json {
         output::object(&view)?
     } else {
-        print_group(&view)?
+        print_group(&view)?;
+        print_rest(&client, &view).await?;
     }
     Ok(wait_status(view.wait_result, WaitFor::Durable).map_or(ExitCode::SUCCESS, ExitCode::from))
 }

@@ -8,7 +8,11 @@ use mynet_node::{
 };
 use reqwest::Method;
 
-use super::{lookup, network::all, recover};
+use super::{
+    lookup,
+    network::{all, roster_words},
+    recover,
+};
 use crate::{
     args::{ClaimWanted, Global, Propose, Roster},
     client::{Client, query_duration},
@@ -37,14 +41,8 @@ pub(crate) async fn roster(global: &Global, args: Roster) -> anyhow::Result<()> 
 }
 
 fn show(roster: &RosterDetailView) -> anyhow::Result<()> {
-    let counts = &roster.roster;
-    output::line(&format!(
-        "epoch {}, {} votes of {} certify; bad validators tolerated: {}",
-        counts.epoch,
-        counts.quorum,
-        roster.seats.len(),
-        roster.tolerates
-    ))?;
+    output::fields(&[&roster_words(roster)])?;
+    output::line(&format!("bad validators tolerated: {}", roster.tolerates))?;
     if let Some(epoch) = roster.recoveries.last() {
         output::line(&format!("epoch {epoch} was begun by the recovery keys"))?;
     }

@@ -67,7 +67,7 @@ pub(crate) async fn status(global: &Global) -> anyhow::Result<()> {
 }
 
 /// Whether anything can be certified now, and by whom.
-fn roster_words(detail: &RosterDetailView) -> String {
+pub(super) fn roster_words(detail: &RosterDetailView) -> String {
     let RosterView { epoch, quorum, .. } = detail.roster;
     let (seats, alive) = (detail.seats.len(), detail.seats.iter().filter(|seat| seat.alive).count());
     let validators = if seats == 1 { "1 validator".to_owned() } else { format!("{seats} validators") };

@@ -42,6 +42,9 @@ pub(crate) async fn run(global: &Global, args: Run) -> anyhow::Result<()> {
         return Err(Failure::new(Status::Failed, "no_node", message, hint).into());
     }
     setup::remove_unfinished(&dir);
+    if !dir.join("config.toml").exists() {
+        tracing::warn!(dir = %dir.display(), "there is no config.toml: defaults apply where the environment says nothing");
+    }
     let config = Config::load(&dir, &toml::Table::new()).map_err(|error| bad_settings(&error))?;
     let node = service::start(&dir, config).await.map_err(|error| not_opened(&dir, "does not start", &error))?;
     let served = serve(global, (&dir, &node), (args.ready_file.as_deref(), &mut signals)).await;
@@ -224,7 +227,7 @@ async fn announce(
     let status = node.handle().status().await?;
     let options = TokenOptions { name: LOCAL_TOKEN.to_owned(), scope: Scope::Admin, expires: None };
     let token = node.handle().replace_token(options).await?.token.unwrap_or_default();
-    Access { api: status.api.clone(), token }.write(dir)?;
+    Access { api: status.api.clone(), token, is_local: true }.write(dir)?;
     let told = json!({ "node_id": status.node_id, "api": status.api, "p2p": status.p2p, "pid": std::process::id() });
     match global.json {
         true => output::line(&told.to_string())?,

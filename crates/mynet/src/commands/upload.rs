@@ -165,6 +165,7 @@ impl Sent {
             ),
             "unreachable" if bytes > 0 => ("was not stored", "start the node again with `mynet run`, and add it again"),
             "unreachable" => ("was not sent", failure.hint.as_str()),
+            "invalid_filename" => ("was not stored", "give it another name with --name NAME"),
             _ => ("was not stored", failure.hint.as_str()),
         };
         let message = format!("{shown} {told}: {}", failure.message);
@@ -323,7 +324,7 @@ mod tests {
         let path = path.to_str().unwrap();
         let Arguments { global, command } = arguments(&["mynet", "add", path]);
         let Command::Add(args) = command else { unreachable!("it is add") };
-        let client = Client::of(Access { api, token: "t".to_owned() });
+        let client = Client::of(Access { api, token: "t".to_owned(), is_local: false });
         let source = Source::new(Path::new(path), None);
         let failed = upload(&client, &args, (&source, Meter::new(&global)), WaitFor::Stored).await.unwrap_err();
         node.await.unwrap();
