@@ -20,7 +20,7 @@ use mynet_types::{Claim, ContentHash, wire::TARGETS_MAX};
 use crate::{
     body::BoundedBody,
     ids::{ContentKey, InPath},
-    params::{Params, duration, invalid, word},
+    params::{Params, duration, invalid, number, word},
     problem::{Code, Problem},
     routes::App,
 };
@@ -207,11 +207,7 @@ pub(crate) async fn bytes(request: Request, app: &App, max: u64) -> Result<Vec<u
 
 /// How many items, and from where.
 pub(crate) fn page(params: &Params) -> Result<(u32, Option<String>), Problem> {
-    let limit = params.one("limit", &format!("a number from 1 to {LIMIT_MAX}"), |text| match text.parse::<u32>() {
-        Ok(limit @ 1..=LIMIT_MAX) => Ok(limit),
-        Ok(_) => Err("it is out of bounds".to_owned()),
-        Err(error) => Err(error.to_string()),
-    })?;
+    let limit = params.one("limit", &format!("a number from 1 to {LIMIT_MAX}"), |text| number(1..=LIMIT_MAX, text))?;
     let cursor = params.one("cursor", "the next_cursor of the page before", |text| Ok::<_, String>(text.to_owned()))?;
     Ok((limit.unwrap_or(LIMIT_DEFAULT), cursor))
 }
@@ -233,11 +229,8 @@ pub(crate) fn cut<T>(mut items: Vec<T>, id: impl Fn(&T) -> String, params: &Para
 
 /// Copies wanted.
 pub(crate) fn replicas(params: &Params) -> Result<Option<u8>, Problem> {
-    params.one("replicas", &format!("a number from 1 to {TARGETS_MAX}"), |text| match text.parse::<u8>() {
-        Ok(replicas) if replicas > 0 && usize::from(replicas) <= TARGETS_MAX => Ok(replicas),
-        Ok(_) => Err("it is out of bounds".to_owned()),
-        Err(error) => Err(error.to_string()),
-    })
+    let most = u8::try_from(TARGETS_MAX).unwrap_or(u8::MAX);
+    params.one("replicas", &format!("a number from 1 to {most}"), |text| number(1..=most, text))
 }
 
 /// How far to wait, if that was said.
@@ -254,7 +247,7 @@ fn timeout_or(params: &Params, default: Duration) -> Result<Duration, Problem> {
     let timeout =
         params.one("timeout", "seconds, or a duration up to 24h such as 60s", |text| match duration(text) {
             Ok(timeout) if timeout <= TIMEOUT_MAX => Ok(timeout),
-            Ok(_) => Err("it is longer than a request may wait".to_owned()),
+            Ok(_) => Err("it is longer than a request may wait"),
             Err(why) => Err(why),
         })?;
     Ok(timeout.unwrap_or(default))

@@ -3,7 +3,7 @@
 //! Every route names the parameters it has; any other is refused with the nearest one that exists, because a misspelt
 //! parameter that is ignored does something else than was asked. A parameter given twice is refused unless it is a list.
 
-use std::{fmt::Display, str::FromStr, time::Duration};
+use std::{fmt::Display, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use axum::{
     extract::{FromRequestParts, Query},
@@ -168,20 +168,34 @@ fn echo(text: &str) -> String {
 /// A word of an enumeration, spelt as in JSON.
 ///
 /// # Errors
-/// Names the words that are known.
-pub(crate) fn word<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
-    serde_json::from_value(Value::String(text.to_owned()))
+/// Says that there is none; which there are is for the caller to say.
+pub(crate) fn word<T: DeserializeOwned>(text: &str) -> Result<T, &'static str> {
+    serde_json::from_value(Value::String(text.to_owned())).map_err(|_library| "there is no such word")
+}
+
+/// A whole number of `range`.
+///
+/// # Errors
+/// Says why it is none.
+pub(crate) fn number<T: FromStr + PartialOrd>(range: RangeInclusive<T>, text: &str) -> Result<T, &'static str> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ if digits => Err("it is out of bounds"),
+        _ => Err("it is no whole number"),
+    }
 }
 
 /// A duration: a number of seconds, or numbers with units such as `60s`, `1h 30m`, `7d`.
 ///
 /// # Errors
-/// Says why it is none.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    match text.parse::<f64>() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string()),
-        Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string()),
-    }
+/// Says that it is none.
+pub(crate) fn duration(text: &str) -> Result<Duration, &'static str> {
+    let read = match text.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        Err(_) => humantime::parse_duration(text).ok(),
+    };
+    read.ok_or("it is no duration")
 }
 
 #[cfg(test)]
@@ -190,7 +204,7 @@ mod tests {
 
     use mynet_node::view::Wait;
 
-    use super::{Params, duration, word};
+    use super::{Params, duration, number, word};
     use crate::problem::Problem;
 
     const KNOWN: [&str; 3] = ["timeout", "tags", "public"];
@@ -211,6 +225,23 @@ mod tests {
         assert!(problem.hint().contains("did you mean 'timeout'?"), "{}", problem.hint());
         let problem = Params::of_query(&"/x?a=1".parse().unwrap(), &[]).unwrap_err();
         assert!(problem.hint().contains("no parameters"));
+    }
+
+    #[test]
+    fn a_refused_value_is_told_in_our_words() {
+        for (text, why) in
+            [("x", "it is no whole number"), ("-1", "it is no whole number"), ("", "it is no whole number")]
+        {
+            assert_eq!(number(1..=16_u8, text), Err(why), "{text}");
+        }
+        for text in ["0", "17", "300", "99999999999999999999"] {
+            assert_eq!(number(1..=16_u8, text), Err("it is out of bounds"), "{text}");
+        }
+        assert_eq!(number(1..=16_u8, "16"), Ok(16));
+        assert_eq!(word::<Wait>("forever"), Err("there is no such word"));
+        for text in ["yesterday", "-1", "1e400", ""] {
+            assert_eq!(duration(text), Err("it is no duration"), "{text}");
+        }
     }
 
     #[test]
@@ -288,9 +319,10 @@ mod tests {
     }
 
     #[test]
-    fn words_name_their_alternatives() {
-        assert_eq!(word::<Wait>("durable").unwrap(), Wait::Durable);
-        let error = word::<Wait>("forever").unwrap_err().to_string();
-        assert!(error.contains("stored") && error.contains("certified"), "{error}");
+    fn words_are_spelt_as_in_json_and_a_refused_one_is_told_the_others() {
+        assert_eq!(word::<Wait>("durable"), Ok(Wait::Durable));
+        let params = query("tags=forever").unwrap();
+        let refused = params.one("tags", "stored, durable or certified", word::<Wait>).unwrap_err();
+        assert!(refused.hint().contains("stored, durable or certified"), "{}", refused.hint());
     }
 }

@@ -20,7 +20,7 @@ use serde::Serialize;
 use crate::{
     content::{attachment, bytes, cut, json},
     ids::InPath,
-    params::{Params, duration, invalid},
+    params::{Params, duration, invalid, number},
     problem::{Code, Problem},
     routes::App,
 };
@@ -143,13 +143,10 @@ fn invite_options(fields: &Params) -> Result<InviteOptions, Problem> {
     };
     let expires =
         fields.one("expires", "seconds, or a duration above zero such as 24h", |text| match duration(text) {
-            Ok(Duration::ZERO) => Err("it would be over at once".to_owned()),
+            Ok(Duration::ZERO) => Err("it would be over at once"),
             other => other,
         })?;
-    let uses = fields.one("uses", "a number from 1", |text| match text.parse::<u32>() {
-        Ok(0) => Err("nobody could redeem it".to_owned()),
-        other => other.map_err(|error| error.to_string()),
-    })?;
+    let uses = fields.one("uses", "a number from 1", |text| number(1..=u32::MAX, text))?;
     Ok(InviteOptions {
         roles,
         trusted: fields.flag("trusted", false)?,

@@ -73,9 +73,9 @@ fn token_options(fields: &Params, now: Timestamp) -> Result<TokenOptions, Proble
     let expires = fields.one("expires", expected, |text| {
         let expires = match duration(text) {
             Ok(after) => now.after(after),
-            Err(why) => word::<Timestamp>(text).map_err(|error| format!("{why}; {error}"))?,
+            Err(_) => word::<Timestamp>(text).map_err(|_none| "it is neither a duration nor a time")?,
         };
-        if expires > now { Ok(expires) } else { Err("it would be over at once".to_owned()) }
+        if expires > now { Ok(expires) } else { Err("it would be over at once") }
     })?;
     Ok(TokenOptions { name, scope, expires })
 }

@@ -144,6 +144,9 @@ fn grant(params: &Params) -> Result<Grant, Problem> {
     match params.many("grant").as_slice() {
         [] | ["trusted"] => Ok(Grant::Trusted),
         ["none"] => Ok(Grant::None),
+        words if words.contains(&"none") || words.contains(&"trusted") => {
+            Err(invalid("grant", &words.join(","), &"'none' and 'trusted' stand alone", &expected))
+        }
         nodes if nodes.len() > WRAPS_MAX => {
             Err(invalid("grant", &nodes.len().to_string(), &"there are too many", &expected))
         }
@@ -226,8 +229,10 @@ mod tests {
         for query in [format!("grant={a},{b}"), format!("grant={a}&grant={b}")] {
             assert_eq!(upload(&query).unwrap().options.grant, Grant::Nodes(vec![a, b]));
         }
-        for query in ["grant=everybody".to_owned(), format!("grant=none,{a}")] {
-            assert_eq!(upload(&query).unwrap_err().code().name(), "invalid_grant", "{query}");
+        for query in ["grant=everybody".to_owned(), format!("grant=none,{a}"), "grant=none,trusted".to_owned()] {
+            let refused = upload(&query).unwrap_err();
+            assert_eq!(refused.code().name(), "invalid_grant", "{query}");
+            assert_eq!(refused.detail().contains("stand alone"), query.contains(','), "{query}: {}", refused.detail());
         }
     }
 
