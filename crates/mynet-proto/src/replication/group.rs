@@ -598,17 +598,22 @@ impl Group {
     }
 
     /// A target asks what became of the transaction. Undecided: its lease is renewed, or it is asked again what it has.
-    /// Committed: the answer is the commit, for who was told already, and never an abort. Gives the decision to answer with, if
-    /// there is one.
+    /// Committed: the answer is the commit, for who was told already, and never an abort. Whoever asks is prepared, and may hear of it
+    /// from others, so it is written down as told before it can. Gives the decision to answer with, if there is one.
     pub(super) fn on_query(&mut self, node: NodeId, step: &mut Step<'_>) -> Option<SignedDecision> {
         let committed = self.is_committed();
         let hash = self.manifest_hash;
         let told = self.is_told(&node);
+        let eligible = step.shared.is_eligible(&node, step.now.wall);
         let transaction = self.transaction.as_mut()?;
         let target = transaction.targets.get(&node);
+        if committed && !told && eligible {
+            let tx = transaction.id;
+            self.write_told(tx, node, step);
+            return None;
+        }
         if committed {
-            // Who was not told yet hears of it when it says that it is prepared. Who is no target was one before a restart; its first
-            // attempt is the one it most likely made.
+            // Who is no target was one before a restart; its first attempt is the one it most likely made.
             let attempt = target.map_or(1, |target| target.attempt);
             return told.then(|| step.sign_decision((transaction.id, attempt), hash, true));
         }

@@ -2,12 +2,7 @@
 //! coordinator closes it. Of a group that validators rejected for its bytes nobody takes a copy any more: its coordinator closes it
 //! when it hears of that, unless the commit was logged before.
 
-use std::collections::BTreeSet;
-
-use mynet_proto::{consensus::io::Event as Told, node::io::Event};
-use mynet_types::{ManifestHash, Verdict};
-
-use super::{Checker, ensure};
+use super::{Checker, Rejections, ensure};
 use crate::{
     observe::{Deadline, Seen, View},
     workload::Work,
@@ -16,8 +11,7 @@ use crate::{
 /// Looks at every coordinator when the bound has passed.
 #[derive(Debug, Default)]
 pub(super) struct Ends {
-    /// Coordinators that hold the certificate of a rejection, and of what.
-    rejected: BTreeSet<(usize, ManifestHash)>,
+    rejected: Rejections,
 }
 
 impl Checker for Ends {
@@ -26,17 +20,8 @@ impl Checker for Ends {
     }
 
     fn see(&mut self, seen: &Seen<'_>, view: &View<'_>) -> Result<(), String> {
-        match seen {
-            Seen::Told { node, event: Event::Consensus(Told::Certified(file)) } => {
-                let statement = &file.certificate.statement;
-                if statement.verdict == Verdict::Reject {
-                    self.rejected.insert((*node, statement.value));
-                }
-                return Ok(());
-            }
-            Seen::Deadline(Deadline::Quiet) => {}
-            _ => return Ok(()),
-        }
+        self.rejected.see(seen);
+        let Seen::Deadline(Deadline::Quiet) = seen else { return Ok(()) };
         self.look_at_rejected(view)?;
         let rejected = |work: &Work| work.verified_asked && work.has_wrong_bytes();
         view.works.iter().filter(|work| work.taken && !rejected(work)).try_for_each(|work| {
@@ -63,7 +48,7 @@ impl Ends {
             let group = work.publication.manifest.body.group_id;
             let store = &view.hosts[work.node].groups.store;
             let open = store.lower_coordinated(&group, work.publication.manifest.body.version + 1) == Some(false);
-            let rejected = self.rejected.contains(&(work.node, work.value));
+            let rejected = self.rejected.are_known(work.node, &work.value);
             ensure(!(rejected && open), || format!("n{} goes on with the rejected {group}", work.node))
         })
     }
@@ -71,7 +56,10 @@ impl Ends {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::stage::Stage, Checker, Deadline, Ends, Event, Seen, Told, Verdict};
+    use mynet_proto::{consensus::io::Event as Told, node::io::Event};
+    use mynet_types::Verdict;
+
+    use super::{super::stage::Stage, Checker, Deadline, Ends, Seen};
 
     #[test]
     fn a_transaction_without_an_end_is_found() {

@@ -17,7 +17,7 @@ use mynet_types::{
     vote::{head_slot, is_head},
 };
 
-use super::{Checker, ensure, quorums};
+use super::{Checker, Rejections, ensure, quorums};
 use crate::{
     group_store::Row,
     observe::{Deadline, Seen, View, decision_in},
@@ -35,6 +35,7 @@ pub(super) struct Versions {
     claims: BTreeSet<(usize, ManifestHash, Claim)>,
     /// What was reported durable.
     durable: BTreeSet<ManifestHash>,
+    rejected: Rejections,
     /// Which group a manifest is of that some node began to coordinate.
     groups: BTreeMap<ManifestHash, GroupId>,
     /// Who ever showed a group, in whatever version.
@@ -47,6 +48,7 @@ impl Checker for Versions {
     }
 
     fn see(&mut self, seen: &Seen<'_>, view: &View<'_>) -> Result<(), String> {
+        self.rejected.see(seen);
         match seen {
             Seen::GroupsOnDisk { node, records } => {
                 records.iter().for_each(|record| self.holder(*node, record, view));
@@ -130,6 +132,10 @@ impl Versions {
         let store = &view.hosts[work.node].groups.store;
         let Some(row) = store.row(&group) else { return Ok(()) };
         let version = row.manifest.body.version;
+        if self.rejected.are_known(work.node, &row.hash) {
+            // Nobody takes it any more.
+            return Ok(());
+        }
         ensure(self.durable.contains(&row.hash), || format!("version {version} of {group} is not durable"))?;
         let holders = self.holders.get(&group).into_iter().flatten().filter_map(|holder| view.cast.index_of(holder));
         holders.into_iter().try_for_each(|holder| {
@@ -193,7 +199,7 @@ mod tests {
     use mynet_proto::replication::io::Record;
     use mynet_types::{ContentHash, ContentState, Phase, QuorumCertificate, SignerSet};
 
-    use super::{super::stage::Stage, Checker, Deadline, Seen, Versions};
+    use super::{super::stage::Stage, Checker, Deadline, Event, Seen, Told, Verdict, Versions};
 
     fn look(checker: &mut Versions, stage: &Stage, records: &[Record]) -> Result<(), String> {
         checker.see(&Seen::GroupsOnDisk { node: 1, records }, &stage.view())
@@ -271,6 +277,11 @@ mod tests {
         let mut checker = Versions::default();
         let deadline = Seen::Deadline(Deadline::Quiet);
         assert!(checker.see(&deadline, &stage.view()).unwrap_err().contains("not durable"));
+        let mut file = stage.certificate();
+        file.certificate.statement.verdict = Verdict::Reject;
+        let (rejected, mut excused) = (Event::Consensus(Told::Certified(Box::new(file))), Versions::default());
+        excused.see(&Seen::Told { node: stage.view().works[0].node, event: &rejected }, &stage.view()).unwrap();
+        assert_eq!(excused.see(&deadline, &stage.view()), Ok(()), "nobody takes what is rejected");
         let durable = stage.durable_event();
         assert_eq!(checker.see(&Seen::Told { node: 0, event: &durable }, &stage.view()), Ok(()));
         assert_eq!(checker.see(&deadline, &stage.view()), Ok(()));

@@ -5,21 +5,19 @@
 use std::collections::BTreeSet;
 
 use mynet_proto::{
-    consensus::io::Event as Said,
     node::io::Event,
     replication::io::{Event as Told, Mode},
 };
-use mynet_types::{GroupId, ManifestHash, SignedManifest, Verdict, wire::Receipts};
+use mynet_types::{GroupId, SignedManifest, wire::Receipts};
 
-use super::{Checker, ensure};
+use super::{Checker, Rejections, ensure};
 use crate::observe::{Deadline, Seen, View};
 
 /// Groups reported durable, in whatever version: one may take the place of another before that is.
 #[derive(Debug, Default)]
 pub(super) struct Durable {
     reported: BTreeSet<GroupId>,
-    /// Coordinators that hold the certificate of a rejection, and of what.
-    rejected: BTreeSet<(usize, ManifestHash)>,
+    rejected: Rejections,
 }
 
 impl Checker for Durable {
@@ -28,21 +26,15 @@ impl Checker for Durable {
     }
 
     fn see(&mut self, seen: &Seen<'_>, view: &View<'_>) -> Result<(), String> {
+        self.rejected.see(seen);
         match seen {
             Seen::Told { node, event: Event::Replication(Told::Durable { manifest, receipts, .. }) } => {
                 self.reported.insert(manifest.body.group_id);
                 holds(*node, manifest, receipts, view)
             }
-            Seen::Told { node, event: Event::Consensus(Said::Certified(file)) } => {
-                let statement = &file.certificate.statement;
-                if statement.verdict == Verdict::Reject {
-                    self.rejected.insert((*node, statement.value));
-                }
-                Ok(())
-            }
             Seen::Deadline(Deadline::Durable) => view.works.iter().filter(|work| work.taken).try_for_each(|work| {
                 let group = work.publication.manifest.body.group_id;
-                let ended = self.reported.contains(&group) || self.rejected.contains(&(work.node, work.value));
+                let ended = self.reported.contains(&group) || self.rejected.are_known(work.node, &work.value);
                 ensure(ended, || format!("{group} of n{} is not durable", work.node))
             }),
             _ => Ok(()),
@@ -81,7 +73,10 @@ fn holds(node: usize, manifest: &SignedManifest, receipts: &Receipts, view: &Vie
 
 #[cfg(test)]
 mod tests {
-    use super::{super::stage::Stage, Checker, Deadline, Durable, Event, Said, Seen, Verdict};
+    use mynet_proto::consensus::io::Event as Said;
+    use mynet_types::Verdict;
+
+    use super::{super::stage::Stage, Checker, Deadline, Durable, Event, Seen};
 
     #[test]
     fn a_report_of_durability_without_w_visible_copies_is_found() {

@@ -34,9 +34,10 @@ mod w4_signing_bytes;
 #[cfg(test)]
 mod stage;
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
-use mynet_types::{Genesis, ManifestHash, RecoveryFile, SlotKey, vote::head_slot};
+use mynet_proto::{consensus::io::Event as Told, node::io::Event};
+use mynet_types::{Genesis, ManifestHash, RecoveryFile, SlotKey, Verdict, vote::head_slot};
 
 use crate::{
     observe::{Seen, View},
@@ -53,6 +54,26 @@ pub(crate) trait Checker: fmt::Debug {
     /// # Errors
     /// Says how the invariant is broken.
     fn see(&mut self, seen: &Seen<'_>, view: &View<'_>) -> Result<(), String>;
+}
+
+/// Certificates of rejections, and who holds them: of what its coordinator knows to be rejected nobody takes a copy any more.
+#[derive(Debug, Default)]
+struct Rejections(BTreeSet<(usize, ManifestHash)>);
+
+impl Rejections {
+    fn see(&mut self, seen: &Seen<'_>) {
+        if let Seen::Told { node, event: Event::Consensus(Told::Certified(file)) } = seen {
+            let statement = &file.certificate.statement;
+            if statement.verdict == Verdict::Reject {
+                self.0.insert((*node, statement.value));
+            }
+        }
+    }
+
+    /// Whether `node` knows that a value is rejected.
+    fn are_known(&self, node: usize, value: &ManifestHash) -> bool {
+        self.0.contains(&(node, *value))
+    }
 }
 
 /// The checkers of a suite.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mynet_types::{BoundedVec, NodeId, ReplicationMessage, wire::Prepare};
+use mynet_types::{BoundedVec, NodeId, ReplicationMessage, TxId, wire::Prepare};
 
 use super::{
     super::{
@@ -67,18 +67,22 @@ impl Group {
         let Some(transaction) = &mut self.transaction else { return };
         let Some(target) = transaction.targets.get_mut(&node) else { return };
         if !told {
-            let group_id = self.publication.manifest.body.group_id;
-            let pending = Pending::Told(group_id, transaction.id, node);
-            if self.told.insert(node, false).is_none() {
-                step.persist(vec![self.telling(vec![node])], pending);
-            }
-            return;
+            let tx = transaction.id;
+            return self.write_told(tx, node, step);
         }
         target.state = TargetState::Committing;
         let attempt = target.attempt;
         let decision = step.sign_decision((transaction.id, attempt), self.manifest_hash, true);
         step.send(node, ReplicationMessage::Decision(decision));
         step.note(self.about(Reason::CommitSent).with(node).value(attempt));
+    }
+
+    /// Writes down that a node is told to commit, unless that is under way.
+    pub(super) fn write_told(&mut self, tx: TxId, node: NodeId, step: &mut Step<'_>) {
+        let group_id = self.publication.manifest.body.group_id;
+        if self.told.insert(node, false).is_none() {
+            step.persist(vec![self.telling(vec![node])], Pending::Told(group_id, tx, node));
+        }
     }
 
     pub(super) fn send_renewal(&mut self, node: NodeId, lease: Duration, step: &mut Step<'_>) {

@@ -308,3 +308,30 @@ fn a_logged_commit_of_what_is_rejected_goes_on() {
     world.run(10 * MINUTE);
     assert_eq!(world.holders(&hash), [2, 3], "whoever prepared hears the one outcome there is");
 }
+
+#[test]
+fn whoever_asks_for_a_logged_commit_is_written_down_before_it_hears_of_it() {
+    let mut world = world(4);
+    let publication = publication(1, (1, 2), &[]);
+    world.lose = Some(Box::new(|e| matches!(e.message, ReplicationMessage::DecisionAck { .. })));
+    world.publish(1, publication.clone());
+    world.settle();
+    let (tx, chosen) = (world.core(1).transactions()[0].tx, targets(&world, &publication));
+    let mut others = (2..=5).filter(|number| !chosen.contains(number));
+    // One that may hold copies, as if it had been a target before a restart; and the coordinator's own kind, which may not.
+    let (other, stranger) = (others.next().unwrap(), 9);
+    let mut ask = |number: u8| {
+        world.sent.clear();
+        let message = ReplicationMessage::StatusQuery { tx };
+        world.deliver(Envelope { from: node(number), to: node(1), message });
+        world.settle();
+        let decided = world.count_sent(|e| {
+            e.to == node(number) && matches!(e.message, ReplicationMessage::Status { decision: Some(_), .. })
+        });
+        (decided > 0, world.host(1).disk.told.contains(&node(number)))
+    };
+    assert_eq!(ask(other), (false, true), "it is on disk first");
+    assert_eq!(ask(other), (true, true));
+    assert_eq!(ask(stranger), (false, false));
+    assert_eq!(ask(stranger), (false, false));
+}
