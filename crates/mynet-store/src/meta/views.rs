@@ -302,15 +302,18 @@ impl Meta {
             .filter(wanted)
             .order_by_desc(groups::Column::OrderedAt)
             .order_by_desc(groups::Column::GroupId)
-            .limit(limit);
+            // One more tells whether there is a next page.
+            .limit(limit + 1);
         if let Some(after) = after {
             let (at, id) = (millis(after.ordered_at), after.group_id.0.to_vec());
             let same_time = groups::Column::OrderedAt.eq(at).and(groups::Column::GroupId.lt(id));
             select = select.filter(groups::Column::OrderedAt.lt(at).or(same_time));
         }
-        let items: Vec<Group> = select.all(&self.read).await?.iter().map(group).collect::<Result<_, _>>()?;
-        let full = u64::try_from(items.len()).is_ok_and(|len| len == limit);
-        let next = items.last().filter(|_| full).map(|group| group.cursor);
+        let mut items: Vec<Group> = select.all(&self.read).await?.iter().map(group).collect::<Result<_, _>>()?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = items.last().filter(|_| more).map(|group| group.cursor);
         Ok(Page { items, next })
     }
 
