@@ -15,7 +15,7 @@ use mynet_node::{
     media::{SNIFF_BYTES, media_type},
     view::{DeletionView, FindView, GroupView, OperationId, OperationView, Page, RelationshipView, Wait, WhyView},
 };
-use mynet_types::{Claim, ContentHash, wire::TARGETS_MAX};
+use mynet_types::{Claim, ContentHash, wire::REPLICAS_MAX};
 
 use crate::{
     body::BoundedBody,
@@ -229,8 +229,7 @@ pub(crate) fn cut<T>(mut items: Vec<T>, id: impl Fn(&T) -> String, params: &Para
 
 /// Copies wanted.
 pub(crate) fn replicas(params: &Params) -> Result<Option<u8>, Problem> {
-    let most = u8::try_from(TARGETS_MAX).unwrap_or(u8::MAX);
-    params.one("replicas", &format!("a number from 1 to {most}"), |text| number(1..=most, text))
+    params.one("replicas", &format!("a number from 1 to {REPLICAS_MAX}"), |text| number(1..=REPLICAS_MAX, text))
 }
 
 /// How far to wait, if that was said.

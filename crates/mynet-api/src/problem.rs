@@ -374,6 +374,12 @@ mod tests {
     }
 
     #[test]
+    fn what_is_known_and_not_there_says_what_to_do() {
+        let problem = Problem::from(NodeError::Absent { what: "it has no preview".to_owned(), hint: "make one" });
+        assert_eq!((problem.detail(), problem.hint()), ("it has no preview", "make one"));
+    }
+
+    #[test]
     fn the_cause_of_a_storage_failure_is_not_told_to_clients() {
         let problem = Problem::from(NodeError::Storage("/srv/secret/path: read-only".into()));
         assert!(!problem.detail().contains("secret"));

@@ -16,7 +16,7 @@ use mynet_store::{
     keys::{WrapTarget, wrap_key},
     meta::{GroupRows, Mode, NewGroup, StoredBlob},
 };
-use mynet_types::{ContentType, DecryptedClass, GroupId, SignedAdmission, SignedWrap};
+use mynet_types::{ContentType, DecryptedClass, GroupId, SignedAdmission, SignedWrap, wire::REPLICAS_MAX};
 
 use crate::{
     compose::{Composed, Copies, Description, Draft, PreviewMember},
@@ -76,8 +76,8 @@ impl Shell {
             let why = format!("{replicas} copies cannot give {quorum} receipts; ask for at least {quorum}");
             return Err(NodeError::Invalid { field: "replicas", why });
         }
-        if usize::from(replicas) > mynet_types::wire::TARGETS_MAX {
-            let why = format!("at most {} copies are made", mynet_types::wire::TARGETS_MAX);
+        if replicas > REPLICAS_MAX {
+            let why = format!("at most {REPLICAS_MAX} copies are made");
             return Err(NodeError::Invalid { field: "replicas", why });
         }
         if options.public && options.grant != Grant::Trusted {

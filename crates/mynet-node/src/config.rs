@@ -400,7 +400,7 @@ impl Config {
     /// Checks what the type of no single value shows; `place` says where a key has its value from.
     fn check(&self, place: impl Fn(&str) -> String) -> Result<(), ConfigError> {
         let replication = &self.replication;
-        let most = u8::try_from(wire::TARGETS_MAX).unwrap_or(u8::MAX);
+        let most = wire::REPLICAS_MAX;
         if !(1..=most).contains(&replication.replicas) {
             let (replicas, place) = (replication.replicas, place("replication.replicas"));
             return Err(ConfigError::Contradiction(format!(
@@ -518,7 +518,8 @@ fn in_plain_words(kind: &Kind) -> String {
         other => other.to_string(),
     };
     let wanted = match wanted.as_str() {
-        "u8" => "a whole number from 1 to 16",
+        // Numbers of copies and receipts.
+        "u8" => return format!("{found} is not a whole number up to {}", wire::REPLICAS_MAX),
         "u16" | "u32" | "u64" | "usize" => "a positive whole number",
         "a duration" => "a duration such as 90s, 24h or 7d",
         "parsable string" => "a size such as 500MB or 100GiB",

@@ -359,6 +359,15 @@ mod tests {
 
     use futures::FutureExt;
 
+    use mynet_proto::{
+        consensus::{
+            self,
+            io::{Outcome, Tally},
+        },
+        node::io::Event,
+    };
+    use mynet_types::{Claim, GroupId, ManifestHash};
+
     use super::{EVENTS_MAX, EventKind, EventView, Events, Follower};
     use crate::handle::NodeError;
 
@@ -432,5 +441,24 @@ mod tests {
         tokio::task::yield_now().await;
         tell(&events, 1);
         assert_eq!(waiting.await.unwrap(), "1-1");
+    }
+
+    #[test]
+    fn votes_of_a_group_are_told_when_they_changed_and_not_again() {
+        let events = Arc::new(Events::new(1));
+        let mut follower = events.follow(None).unwrap();
+        let voted = |group: u8, accepts| {
+            let tally = Tally { outcome: Outcome::Pending, accepts, rejects: 0, quorum: 3, validators: 4 };
+            let (group_id, manifest_hash) = (GroupId([group; 32]), ManifestHash([group; 32]));
+            let claim = Claim::Durable;
+            events.tell_of(&Event::Consensus(consensus::io::Event::Progress { group_id, manifest_hash, claim, tally }));
+        };
+        for (group, accepts) in [(1, 1), (1, 1), (2, 1), (1, 1), (1, 2), (2, 1), (1, 2), (1, 1)] {
+            voted(group, accepts);
+        }
+        let next = || follower.next().now_or_never();
+        let told = std::iter::from_fn(next).map(|event| (event.group_id, event.accepts));
+        let of = |group: u8, accepts| (Some(GroupId([group; 32])), Some(accepts));
+        assert_eq!(told.collect::<Vec<_>>(), [of(1, 1), of(2, 1), of(1, 2), of(1, 1)]);
     }
 }

@@ -147,7 +147,7 @@ impl StartError {
             }
             Self::Votes(VotesError::Damaged(_) | VotesError::Database(_)) => (
                 "damaged",
-                "check the disk; a damaged votes.db is moved away, never replaced by an old copy: the node votes with a fresh key",
+                "check the disk; a damaged votes.db is moved away, never replaced by an old copy: from four seats on the node gets a fresh key",
             ),
             Self::Meta(MetaError::Database(_)) => (
                 "damaged",

@@ -438,5 +438,9 @@ mod tests {
         let silent = |node_id| SeatView { node_id, said: None, hindered_by: reach().hindrance(node_id) };
         let votes = consensus_sentence(&degraded, &[silent(UP), silent(AWAY)]);
         assert!(votes.ends_with(&format!("not heard of: {up}, {away} (cannot be reached)")), "{votes}");
+        let mut unasked = group(ReplicationStatusView::Replicating);
+        unasked.consensus.accepts = 0;
+        let votes = consensus_sentence(&unasked, &[silent(UP)]);
+        assert!(votes.ends_with("asked when the group is durable"), "nobody is blamed before: {votes}");
     }
 }

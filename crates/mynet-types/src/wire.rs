@@ -18,8 +18,10 @@ use crate::{
 
 /// Version of all messages; a peer that speaks another one is told so at the handshake.
 pub const WIRE_VERSION: u16 = 1;
-/// Targets of one transaction at most.
-pub const TARGETS_MAX: usize = 16;
+/// Copies of a group that may be wanted at most.
+pub const REPLICAS_MAX: u8 = 16;
+/// Targets of one transaction at most: as many as copies can be wanted.
+pub const TARGETS_MAX: usize = REPLICAS_MAX as usize;
 /// Wraps of one group at most: readers that are nodes.
 pub const WRAPS_MAX: usize = 256;
 /// Tombstones in one message at most: each costs its receiver a signature check, and one flush takes them all.

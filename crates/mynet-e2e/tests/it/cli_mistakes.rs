@@ -132,7 +132,7 @@ const WITHOUT_A_NODE: &[Mistake<'static>] = &[
     ("status --api _", 2, "usage", "--api"),
     ("status --data-dir _", 2, "usage", "--data-dir"),
     ("MYNET_API__LISTEN=here config show", 1, "bad_settings", "api.listen: it is not an address such as"),
-    ("MYNET_REPLICATION__REPLICAS=x config show", 1, "bad_settings", "'x' is not a whole number from 1 to 16"),
+    ("MYNET_REPLICATION__REPLICAS=x config show", 1, "bad_settings", "'x' is not a whole number up to 16"),
     ("MYNET_STORAGE__GRACE=x config show", 1, "bad_settings", "'x' is not a duration such as"),
     ("MYNET_REPLICATION__QUORUM=9 config show", 1, "bad_settings", "between 1 and"),
     // Files that are none, or not what they should be.
@@ -301,6 +301,27 @@ fn what_is_lost_or_damaged_in_a_data_directory_is_named_with_what_to_do() {
     others(0o600);
     let mut node = Node::start(&dir, &[]).unwrap();
     assert_eq!(node.stop().unwrap(), 0, "with everything back it is as it was");
+    let (database, kept) = (dir.join("mynet.db"), home.path().join("kept.db"));
+    fs::rename(&database, &kept).unwrap();
+    // What is in the log would mend it.
+    for file in ["mynet.db-wal", "mynet.db-shm"] {
+        drop(fs::rename(dir.join(file), home.path().join(file)));
+    }
+    fs::write(&database, &noise).unwrap();
+    // It counts as a start, so the directory is not quite as it was.
+    let told = bench.run("run -q", &[]);
+    assert!(told.status == 1 && told.stderr.contains("for a damaged mynet.db put a copy back"), "{}", told.stderr);
+    fs::rename(&kept, &database).unwrap();
+    for file in ["mynet.db-wal", "mynet.db-shm"] {
+        drop(fs::rename(home.path().join(file), dir.join(file)));
+    }
+    let config = dir.join("config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replacen("[node]\n", "[node]\nroles = [\"storage\"]\n", 1)).unwrap();
+    let mut node = Node::start(&dir, &[]).unwrap();
+    let log = fs::read_to_string(node.log_path()).unwrap();
+    assert!(log.contains("not what this node was admitted with") && log.contains("node.roles"), "{log}");
+    node.stop().unwrap();
     for file in ["mynet.db", "mynet.db-wal", "mynet.db-shm"] {
         drop(fs::remove_file(dir.join(file)));
     }

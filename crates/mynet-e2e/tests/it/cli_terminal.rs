@@ -206,6 +206,9 @@ fn lines_about_one_group_fit_the_terminal_and_cut_nothing() {
         assert_eq!(status, 0, "{seen}");
         pages.push(seen);
     }
+    let (status, seen) = on_terminal(of(node, &["show", &"0".repeat(64)]), 80);
+    assert!(status == 3 && seen.contains("error:") && seen.lines().count() > 1, "{seen}");
+    pages.push(seen);
     assert!(pages[1].contains(&hash(&data)), "{}", pages[1]);
     for page in pages {
         let page = uncoloured(&page);

@@ -69,6 +69,8 @@ fn a_deleted_group_is_gone_from_every_node_and_only_its_owner_can_delete_it() {
         assert_eq!(node.run(&["find", encrypted]).unwrap().status, 3);
         assert_eq!(node.run(&["cert", group]).unwrap().status, 3);
     }
+    let told = network.nodes[0].run(&["show", group]).unwrap().stderr;
+    assert!(told.contains("was deleted by its owner at") && told.contains("another group"), "{told}");
     assert_eq!(network.nodes[0].json(&["rm", group]).unwrap(), deleted, "once more tells how far it came");
 
     // The bytes go when the grace is over, by themselves.

@@ -76,8 +76,30 @@ fn mistakes_in_commands_change_nothing() {
         "{}",
         beyond.stderr
     );
+    for (args, says) in [
+        (["cert", id].as_slice(), "no certificate yet; `why` tells"),
+        (&["get", id, "--state", "preview", "-o", "-"], "has no preview state; ask for one of its states"),
+    ] {
+        let absent = node.run(args).unwrap();
+        assert_eq!(absent.status, 3, "{}", absent.stderr);
+        assert!(absent.stderr.contains(says), "{}", absent.stderr);
+    }
+    let shown = String::from_utf8(node.bytes(&["show", id]).unwrap()).unwrap();
+    assert!(shown.contains("\n          this node"), "{shown}");
+    node.json(&["add", &good, "--public", "--no-publish"]).unwrap();
+    let (one, all) = (node.run(&["ls", "--limit", "1"]).unwrap(), node.run(&["ls", "--limit", "2"]).unwrap());
+    assert!(one.stderr.starts_with("note: these are the newest 1, and there are more"), "{}", one.stderr);
+    assert_eq!(all.stderr, "");
+    let genesis = node.dir.join("copy");
+    let written = String::from_utf8(node.bytes(&["genesis", "-o", genesis.to_str().unwrap()]).unwrap()).unwrap();
+    assert!(written.starts_with(genesis.to_str().unwrap()) && written.trim_end().ends_with('B'), "{written}");
+    let tokens = node.json(&["token", "ls"]).unwrap();
+    let own = tokens.as_array().unwrap().iter().find(|token| token["name"] == "local commands").unwrap();
     let nobody = node.run(&["find", &content::hash(b"nobody has this")]).unwrap();
     assert_eq!((nobody.status, nobody.stdout.as_slice()), (3, b"nobody has it\n".as_slice()));
+    node.json(&["token", "revoke", own["id"].as_str().unwrap()]).unwrap();
+    let revoked = node.run(&["status"]).unwrap();
+    assert!(revoked.status == 6 && revoked.stderr.contains("start the node again"), "{}", revoked.stderr);
 }
 
 #[test]

@@ -177,7 +177,6 @@ impl Participant {
         (versions, rejected): (Vec<(GroupId, u64)>, Vec<ManifestHash>),
     ) -> Self {
         let mut outcomes = Outcomes::default();
-        rejected.into_iter().for_each(|manifest| outcomes.reject(manifest));
         for (group_id, version) in versions {
             outcomes.shown(group_id, version);
         }
@@ -191,6 +190,8 @@ impl Participant {
                 outcomes.insert(tx, Outcome::new(attempt, Ending::Aborted, None, Mono(0)));
             }
         }
+        // Last: what was given for a rejected manifest is not given again.
+        rejected.into_iter().for_each(|manifest| outcomes.reject(manifest));
         Self { open: BTreeMap::new(), outcomes, restored: intents }
     }
 

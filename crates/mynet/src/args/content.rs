@@ -10,9 +10,6 @@ use super::{
     values::{duration, name, number, one_of, range, tag, whole_name},
 };
 
-/// Copies that one transaction can name; a constant of the wire that fits the flag.
-const TARGETS_MAX: u8 = wire::TARGETS_MAX as u8;
-
 #[derive(Debug, Args)]
 pub(crate) struct Add {
     /// Files to store; `-` is standard input
@@ -34,7 +31,7 @@ pub(crate) struct Add {
     #[arg(long = "tag", value_parser = tag)]
     pub(crate) tags: Vec<String>,
     /// Copies wanted [default: the node's setting]
-    #[arg(long, value_parser = number(1..=TARGETS_MAX))]
+    #[arg(long, value_parser = number(1..=wire::REPLICAS_MAX))]
     pub(crate) replicas: Option<u8>,
     /// Who may read them: trusted, none, or node ids; may be repeated
     #[arg(long)]
@@ -112,7 +109,7 @@ pub(crate) struct Publish {
     #[arg(value_parser = name)]
     pub(crate) id: String,
     /// Copies wanted
-    #[arg(long, value_parser = number(1..=TARGETS_MAX))]
+    #[arg(long, value_parser = number(1..=wire::REPLICAS_MAX))]
     pub(crate) replicas: Option<u8>,
     /// When it has succeeded [default: replication.mode of the node's settings]
     #[arg(long)]
